@@ -1,0 +1,1 @@
+"""Speed against peers, printed as ratios of one run."""

@@ -1,0 +1,1 @@
+"""Command-line programs: flags, a call into l2g_jax, a report."""

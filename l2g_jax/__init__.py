@@ -1,0 +1,1 @@
+"""Local-to-global image retrieval in JAX."""

@@ -1,0 +1,1 @@
+"""Colored nearest-neighbour index on the host."""

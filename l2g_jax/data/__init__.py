@@ -1,0 +1,1 @@
+"""Data sets: ground truth, images, feature stores, and the built-in benchmark."""

@@ -1,0 +1,1 @@
+"""Extractors behind one protocol, and what is fitted on their descriptors."""

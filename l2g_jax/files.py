@@ -1,0 +1,188 @@
+"""Files that are whole or absent: atomic writes, and bundles of arrays with checksums.
+
+A bundle is a directory of `.npy` files beside a `manifest.json` that names its kind, its version
+and the size and checksum of every file. It appears under its name only once all of it is on disk.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from l2g_jax.errors import InputError
+
+_MANIFEST = "manifest.json"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+  """What `load_bundle` returns.
+
+  Attributes:
+    arrays: memory-mapped read-only arrays by name.
+    metadata: the JSON object that was saved with them.
+  """
+
+  arrays: Mapping[str, np.ndarray]
+  metadata: Mapping[str, Any]
+
+
+def checksum_file(path: os.PathLike | str) -> str:
+  """Returns the BLAKE2b-128 checksum of a file's content as hexadecimal digits."""
+  digest = hashlib.blake2b(digest_size=16)
+  with open(path, "rb") as file:
+    while chunk := file.read(_CHUNK_BYTES):
+      digest.update(chunk)
+  return digest.hexdigest()
+
+
+def checksum_json(value: Any) -> str:
+  """Returns the BLAKE2b-128 checksum of a JSON value's canonical text, for keys and manifests."""
+  text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def sync_directory(path: os.PathLike | str) -> None:
+  """Makes renames and new names in a directory durable."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_path(path: os.PathLike | str) -> Iterator[pathlib.Path]:
+  """Yields a temporary path beside `path`; what is written there is synced and renamed on success.
+
+  On an exception the temporary file is removed and `path` is as it was before.
+  """
+  target = pathlib.Path(path)
+  target.parent.mkdir(parents=True, exist_ok=True)
+  # The suffix stays last, for writers that choose the format by it.
+  descriptor, name = tempfile.mkstemp(
+    dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix
+  )
+  os.close(descriptor)
+  temporary = pathlib.Path(name)
+  try:
+    yield temporary
+    with open(temporary, "rb") as file:
+      os.fsync(file.fileno())
+    temporary.replace(target)
+    sync_directory(target.parent)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def write_json(path: os.PathLike | str, value: Any) -> None:
+  """Writes a JSON value atomically, with sorted keys and no NaN."""
+  with atomic_path(path) as temporary:
+    temporary.write_text(
+      json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+    )
+
+
+def save_bundle(
+  directory: os.PathLike | str,
+  *,
+  kind: str,
+  version: int,
+  arrays: Mapping[str, np.ndarray],
+  metadata: Mapping[str, Any],
+) -> None:
+  """Writes arrays and metadata as a bundle that appears whole or not at all.
+
+  Args:
+    directory: where the bundle will be; an older bundle there is replaced.
+    kind: the magic that `load_bundle` insists on, such as `l2g_jax.features`.
+    version: the version of the kind's layout.
+    arrays: arrays of plain dtypes by name.
+    metadata: a JSON object.
+  """
+  target = pathlib.Path(directory)
+  target.parent.mkdir(parents=True, exist_ok=True)
+  temporary = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+  try:
+    files = {}
+    for name, array in arrays.items():
+      path = temporary / f"{name}.npy"
+      with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+      files[path.name] = {"bytes": path.stat().st_size, "checksum": checksum_file(path)}
+    body = {"kind": kind, "version": version, "files": files, "metadata": dict(metadata)}
+    write_json(temporary / _MANIFEST, {**body, "checksum": checksum_json(body)})
+    temporary.chmod(0o755)
+    if target.exists():
+      shutil.rmtree(target)
+    temporary.rename(target)
+    sync_directory(target.parent)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_bundle(
+  directory: os.PathLike | str, *, kind: str, version: int, verify: bool = True
+) -> Bundle:
+  """Opens a bundle by memory map.
+
+  Args:
+    directory: the bundle's directory.
+    kind: the kind that it must be.
+    version: the version that it must have.
+    verify: whether to read every file and compare its checksum; sizes are always compared.
+
+  Returns:
+    The bundle.
+
+  Raises:
+    InputError: the bundle is missing, of another kind or version, or a file of it is missing,
+      truncated or altered; the message names the file.
+  """
+  root = pathlib.Path(directory)
+  manifest = _read_manifest(root / _MANIFEST)
+  if manifest["kind"] != kind:
+    raise InputError(f"{root} holds {manifest['kind']!r}, not {kind!r}.")
+  if manifest["version"] != version:
+    raise InputError(
+      f"{root} has version {manifest['version']} of {kind}; this program reads version {version}."
+    )
+  arrays = {}
+  for name, expected in manifest["files"].items():
+    path = root / name
+    if path.parent != root or path.suffix != ".npy":
+      raise InputError(f"{root / _MANIFEST} names a file outside its directory: {name!r}.")
+    if not path.is_file():
+      raise InputError(f"{path} is missing; remove {root} to have it made again.")
+    if path.stat().st_size != expected["bytes"]:
+      raise InputError(f"{path} is truncated; remove {root} to have it made again.")
+    if verify and checksum_file(path) != expected["checksum"]:
+      raise InputError(f"{path} was altered; remove {root} to have it made again.")
+    arrays[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
+  return Bundle(arrays=arrays, metadata=manifest["metadata"])
+
+
+def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a manifest and compares it with its own checksum."""
+  if not path.is_file():
+    raise InputError(f"{path} is missing.")
+  try:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    checksum = manifest.pop("checksum")
+    intact = checksum == checksum_json(manifest)
+  except (ValueError, KeyError, AttributeError) as error:
+    raise InputError(f"{path} is truncated or not a manifest.") from error
+  if not intact:
+    raise InputError(f"{path} was altered.")
+  return manifest
