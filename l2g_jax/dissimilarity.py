@@ -1,0 +1,134 @@
+"""From similarities already known to the dissimilarities of a query's shortlist.
+
+A problem has n = k + 1 points: the query is point 0, candidate c is point c + 1. Nothing is matched
+here: every pair's similarity comes from the search or from neighbour lists made offline.
+"""
+
+from typing import Literal
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+QueryPairs = Literal["own", "all"]
+Completion = Literal["one", "mean", "masked"]
+
+
+@flax.struct.dataclass
+class KnownPairs:
+  """The pairs of one problem whose similarity is known.
+
+  Attributes:
+    similarities: `[n, n]` float, symmetric, at least 0; 0 where unknown.
+    known: `[n, n]` bool, symmetric, False on the diagonal.
+    valid: `[n]` bool, False for points that only pad the problem.
+  """
+
+  similarities: jax.Array
+  known: jax.Array
+  valid: jax.Array
+
+
+def known_pairs(
+  candidates: ArrayLike,
+  similarities: ArrayLike,
+  neighbor_ids: ArrayLike,
+  neighbor_similarities: ArrayLike,
+  *,
+  num_images: int,
+  num_known: int = 15,
+  query_pairs: QueryPairs = "own",
+) -> KnownPairs:
+  """Collects what is known of the pairs of a query and its candidates.
+
+  A pair of candidates is known if either is among the other's `num_known` nearest of the shortlist,
+  by the stored lists; its similarity is the mean of the directions that are stored. A pair of the
+  query is known for the `num_known` best candidates (`own`), or for all (`all`); never at
+  similarity 0, which the search gives to what it did not reach.
+
+  Args:
+    candidates: `[k]` int32, database images, best first, no image twice; -1 pads.
+    similarities: `[k]` of the query to them, at least 0.
+    neighbor_ids: `[k, L]` int32, the stored list of every candidate, best first; -1 pads.
+    neighbor_similarities: `[k, L]` of every candidate to those, at least 0.
+    num_images: N, the size of the collection that the ids belong to.
+    num_known: t, neighbours of each point that are taken as known.
+    query_pairs: `own` or `all`.
+
+  Returns:
+    The `KnownPairs` of the n = k + 1 points.
+  """
+  candidates, neighbor_ids = jnp.asarray(candidates), jnp.asarray(neighbor_ids)
+  similarities = jnp.asarray(similarities)
+  neighbor_similarities = jnp.asarray(neighbor_similarities)
+  chex.assert_rank([candidates, neighbor_ids], [1, 2])
+  chex.assert_equal_shape([candidates, similarities])
+  chex.assert_equal_shape([neighbor_ids, neighbor_similarities])
+  size = len(candidates)
+  # Padding is looked up, and written, one place past the images, where nothing is read.
+  table = jnp.full((num_images + 1,), size, jnp.int32)
+  table = table.at[jnp.where(candidates >= 0, candidates, num_images)].set(jnp.arange(size))
+  table = table.at[num_images].set(size)
+  positions = table[jnp.where(neighbor_ids >= 0, neighbor_ids, num_images)]
+  present = (positions < size) & (neighbor_similarities > 0.0) & (candidates >= 0)[:, None]
+  near = present & (jnp.cumsum(present, axis=1) <= num_known)
+
+  rows = jnp.arange(size)[:, None]
+  columns = jnp.where(present, positions, size)
+  blank = jnp.zeros((size, size), neighbor_similarities.dtype)
+  directed = blank.at[rows, columns].set(neighbor_similarities, mode="drop")
+  is_near = blank.at[rows, jnp.where(near, columns, size)].set(1.0, mode="drop") > 0.0
+  stored = (directed > 0.0).astype(directed.dtype)
+  mean = (directed + directed.T) / jnp.maximum(stored + stored.T, 1.0)
+  known = (is_near | is_near.T) & ~jnp.eye(size, dtype=bool)
+
+  reached = (candidates >= 0) & (similarities > 0.0)
+  own = reached & (jnp.cumsum(reached) <= num_known) if query_pairs == "own" else reached
+  known = _border(known, own)
+  border = _border(mean, similarities.astype(mean.dtype))
+  return KnownPairs(
+    similarities=jnp.where(known, border, 0.0),
+    known=known,
+    valid=jnp.append(True, candidates >= 0),
+  )
+
+
+def _border(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+  """Puts a symmetric first row and column around `[k, k]`, with 0 or False in the corner."""
+  matrix = jnp.pad(matrix, ((1, 0), (1, 0)))
+  return matrix.at[0, 1:].set(vector).at[1:, 0].set(vector)
+
+
+def dissimilarities(
+  pairs: KnownPairs, *, power: float = 0.3, completion: Completion = "one"
+) -> tuple[jax.Array, jax.Array]:
+  """Turns known similarities into dissimilarities and weights for SMACOF.
+
+  Similarities are divided by the largest known one and clipped to [0, 1]; D = 1 - s^power. Unknown
+  pairs get 1 (`one`, arXiv 2509.04351), the mean of the known ones (`mean`), or weight 0
+  (`masked`).
+
+  Args:
+    pairs: the known pairs of n points.
+    power: p, above 0.
+    completion: `one`, `mean` or `masked`.
+
+  Returns:
+    Dissimilarities `[n, n]` in [0, 1] with a zero diagonal, and weights `[n, n]`, 0 or 1.
+  """
+  known = pairs.known
+  largest = jnp.max(pairs.similarities)
+  unit = jnp.clip(pairs.similarities / jnp.where(largest > 0.0, largest, 1.0), 0.0, 1.0)
+  values = 1.0 - unit**power
+  missing = 1.0
+  if completion == "mean":
+    count = jnp.sum(known, dtype=values.dtype)
+    mean = jnp.sum(jnp.where(known, values, 0.0)) / jnp.maximum(count, 1.0)
+    missing = jnp.where(count > 0.0, mean, 1.0)
+  off_diagonal = ~jnp.eye(len(values), dtype=bool)
+  real = pairs.valid[:, None] & pairs.valid[None, :] & off_diagonal
+  weights = real & known if completion == "masked" else real
+  filled = jnp.where(known, values, missing)
+  return jnp.where(off_diagonal, filled, 0.0), weights.astype(values.dtype)

@@ -1,0 +1,423 @@
+"""Multidimensional scaling by SMACOF, for one problem or a batch, under one `jit`.
+
+The stress of an embedding X is sum_{i<j} w_ij (d_ij(X) - delta_ij)^2. Weights of 0 stand for pairs
+that are unknown, and for points that only pad the problem; a padded point stays at the origin.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from l2g_jax.errors import InputError
+
+Method = Literal["momentum", "guttman", "lbfgs"]
+
+# Columns beyond the embedding's, and passes, that make a randomised subspace hold the leading one.
+_OVERSAMPLING = 16
+_SUBSPACE_PASSES = 3
+_POWER_PASSES = 8
+# The stress is compared with that of this many iterations before.
+_WINDOW = 5
+
+
+@flax.struct.dataclass
+class SmacofResult:
+  """An embedding and how it came about; a batch adds a leading axis `[B]` to every field.
+
+  Attributes:
+    embedding: `[n, m]`, centred on its points of positive weight.
+    stress: `[]`, sum over i < j of w (d - delta)^2 of this embedding.
+    normalized_stress: `[]`, stress-1, sqrt(sum w (d - delta)^2 / sum w d^2), 0 where all is 0.
+    num_iterations: `[]` int32, how often the embedding was updated.
+    converged: `[]` bool, whether the stress had stopped to fall, to `rtol`.
+  """
+
+  embedding: jax.Array
+  stress: jax.Array
+  normalized_stress: jax.Array
+  num_iterations: jax.Array
+  converged: jax.Array
+
+
+class _Problem(NamedTuple):
+  delta: jax.Array  # [n, n], zero diagonal
+  weights: jax.Array  # [n, n], zero diagonal
+  degrees: jax.Array  # [n, 1], sums of weights
+
+
+class _State(NamedTuple):
+  embedding: jax.Array  # [n, m], the last update's result
+  point: jax.Array  # [n, m], where the next update starts: the embedding, or ahead of it
+  momentum: jax.Array  # [], Nesterov's t
+  history: jax.Array  # [window], stress at the last points, newest last
+  num_iterations: jax.Array
+  converged: jax.Array
+
+
+def smacof(
+  dissimilarities: ArrayLike,
+  *,
+  weights: ArrayLike | None = None,
+  init: ArrayLike | None = None,
+  num_dimensions: int = 128,
+  max_iterations: int = 100,
+  rtol: float = 1e-3,
+  method: Method = "momentum",
+  seed: int = 0,
+) -> SmacofResult:
+  """Minimises the stress of an embedding by majorization.
+
+  `guttman` is the plain method: every update is the Guttman transform X <- V^+ B(X) X, and the
+  stress never rises; with weights it costs one n^3 pseudo-inverse. `momentum`, the default, takes
+  the same step with V bounded by a multiple of its diagonal, which needs no inverse and is the same
+  transform where all weights are equal, from a point ahead of the last one (Nesterov), and starts
+  anew when the stress rises. `lbfgs` minimises the same stress by `optax.lbfgs`.
+
+  A batch runs in lock step on an accelerator and one after another on a CPU, where that is faster;
+  a problem's result does not depend on the others.
+
+  Args:
+    dissimilarities: `[n, n]` or `[B, n, n]`, symmetric, at least 0; the diagonal is taken as 0.
+    weights: like `dissimilarities`, at least 0; 0 = pair unknown or padded; None = all 1.
+    init: `[n, m]` or `[B, n, m]` to start from; None = classical scaling, clipped to its positive
+      eigenvalues and scaled to the least stress.
+    num_dimensions: m, ignored when `init` is given.
+    max_iterations: updates at most; 0 returns the start.
+    rtol: stop once the stress fell by less than this fraction of itself over 5 updates.
+    method: `momentum`, `guttman` or `lbfgs`.
+    seed: of the random subspace in which the classical start is looked for.
+
+  Returns:
+    A `SmacofResult`.
+
+  Raises:
+    InputError: an array that is not traced holds a value that is not finite, or is below 0, or is
+      not symmetric; or the method is unknown.
+
+  Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; the
+  restart is that of O'Donoghue and Candes (2015).
+  """
+  chex.assert_rank(dissimilarities, {2, 3})
+  if method not in get_args(Method):
+    raise InputError(f"SMACOF knows the methods {', '.join(get_args(Method))}, not {method!r}.")
+  _check_values(dissimilarities, "dissimilarities")
+  _check_values(weights, "weights")
+  delta = jnp.asarray(dissimilarities)
+  if weights is not None:
+    weights = jnp.asarray(weights, delta.dtype)
+    chex.assert_equal_shape([delta, weights])
+  if init is not None:
+    init = jnp.asarray(init, delta.dtype)
+    chex.assert_rank(init, delta.ndim)
+    chex.assert_equal_shape_prefix([delta, init], delta.ndim - 1)
+  return _solve(
+    delta,
+    weights,
+    init,
+    jnp.asarray(rtol, delta.dtype),
+    num_dimensions=num_dimensions,
+    max_iterations=max_iterations,
+    method=method,
+    seed=seed,
+  )
+
+
+def classical_scaling(
+  dissimilarities: ArrayLike,
+  *,
+  weights: ArrayLike | None = None,
+  num_dimensions: int = 128,
+  seed: int = 0,
+) -> ArrayLike:
+  """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
+
+  The leading eigenvectors of the doubly centred matrix are found in a random subspace, refined by
+  products with the matrix; exact where `num_dimensions` + 16 reaches n. Directions of negative
+  eigenvalues are left out, and pairs of weight 0 stand at the mean of the others.
+
+  Args:
+    dissimilarities: `[n, n]`, symmetric, at least 0.
+    weights: `[n, n]`, symmetric, at least 0; None = all 1.
+    num_dimensions: m.
+    seed: of the random subspace.
+
+  Returns:
+    `[n, m]`.
+  """
+  delta = jnp.asarray(dissimilarities)
+  chex.assert_rank(delta, 2)
+  weights = None if weights is None else jnp.asarray(weights, delta.dtype)
+  return _classical_start(_problem(delta, weights), num_dimensions, seed)
+
+
+def _check_values(array: ArrayLike | None, name: str) -> None:
+  """Refuses values that no embedding can answer; traced arrays have no values yet."""
+  if array is None or isinstance(array, Tracer):
+    return
+  values = np.asarray(array)
+  if values.shape[-1] != values.shape[-2]:
+    raise InputError(f"SMACOF needs square {name}, not {values.shape}.")
+  if not np.all(np.isfinite(values)):
+    raise InputError(f"SMACOF needs finite {name}; mask unknown pairs by a weight of 0.")
+  if np.any(values < 0.0):
+    raise InputError(f"SMACOF needs {name} of at least 0.")
+  if not np.allclose(values, np.swapaxes(values, -1, -2), rtol=1e-4, atol=1e-6):
+    raise InputError(f"SMACOF needs symmetric {name}; average both directions first.")
+
+
+@functools.partial(jax.jit, static_argnames=("num_dimensions", "max_iterations", "method", "seed"))
+def _solve(delta, weights, init, rtol, *, num_dimensions, max_iterations, method, seed):
+  """Solves one problem or a batch."""
+
+  def solve_one(arrays) -> SmacofResult:
+    delta, weights, init = arrays
+    problem = _problem(delta, weights)
+    start = _classical_start(problem, num_dimensions, seed) if init is None else init
+    if method == "lbfgs":
+      state = _minimise_by_lbfgs(problem, start, max_iterations, rtol)
+    else:
+      choose = _guttman_update if method == "guttman" else _diagonal_update
+      update = _uniform_update(problem) if weights is None else choose(problem)
+      state = _iterate(problem, start, update, max_iterations, rtol, ahead=method == "momentum")
+    return _result(problem, state)
+
+  arrays = (delta, weights, init)
+  if delta.ndim == 2:
+    return solve_one(arrays)
+  return jax.lax.platform_dependent(
+    arrays, cpu=functools.partial(jax.lax.map, solve_one), default=jax.vmap(solve_one)
+  )
+
+
+def _result(problem: _Problem, state: _State) -> SmacofResult:
+  embedding = _centre(problem, state.embedding)
+  distances = _distances(embedding)
+  stress = _stress(problem, distances)
+  energy = 0.5 * jnp.sum(problem.weights * distances**2)
+  return SmacofResult(
+    embedding=embedding,
+    stress=stress,
+    normalized_stress=jnp.sqrt(stress / jnp.where(energy > 0.0, energy, 1.0)),
+    num_iterations=state.num_iterations,
+    converged=state.converged,
+  )
+
+
+def _problem(delta: jax.Array, weights: jax.Array | None) -> _Problem:
+  off_diagonal = ~jnp.eye(delta.shape[0], dtype=bool)
+  weights = (
+    off_diagonal.astype(delta.dtype)
+    if weights is None
+    else weights * off_diagonal.astype(delta.dtype)
+  )
+  return _Problem(
+    delta=jnp.where(off_diagonal, delta, 0.0),
+    weights=weights,
+    degrees=jnp.sum(weights, axis=1, keepdims=True),
+  )
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+  return jnp.matmul(a, b, precision="highest")
+
+
+def _distances(points: jax.Array) -> jax.Array:
+  """Returns the Euclidean distances `[n, n]` of `[n, m]`, with a diagonal of exact zeros."""
+  squares = jnp.sum(points**2, axis=1)
+  gram = jnp.matmul(points, points.T, precision="highest")
+  squared = squares[:, None] + squares[None, :] - 2.0 * gram
+  return jnp.sqrt(jnp.where(jnp.eye(len(points), dtype=bool), 0.0, jnp.maximum(squared, 0.0)))
+
+
+def _stress(problem: _Problem, distances: jax.Array) -> jax.Array:
+  return 0.5 * jnp.sum(problem.weights * (distances - problem.delta) ** 2)
+
+
+def _centre(problem: _Problem, points: jax.Array) -> jax.Array:
+  """Moves the mean of the points of positive weight to the origin, and all others there."""
+  valid = problem.degrees > 0.0
+  count = jnp.maximum(jnp.sum(valid, dtype=points.dtype), 1.0)
+  mean = jnp.sum(jnp.where(valid, points, 0.0), axis=0, keepdims=True) / count
+  return jnp.where(valid, points - mean, 0.0)
+
+
+def _classical_start(problem: _Problem, num_dimensions: int, seed: int) -> jax.Array:
+  """Classical scaling in a subspace found by products with the centred matrix."""
+  size = problem.delta.shape[0]
+  total = jnp.sum(problem.weights)
+  mean = jnp.sum(problem.weights * problem.delta) / jnp.where(total > 0.0, total, 1.0)
+  squared = jnp.where(problem.weights > 0.0, problem.delta, mean) ** 2
+  squared = jnp.where(jnp.eye(size, dtype=bool), 0.0, squared)
+  centred = -0.5 * _centre(problem, _centre(problem, squared).T)
+  rank = min(size, num_dimensions + _OVERSAMPLING)
+  basis = jax.random.normal(jax.random.key(seed), (size, rank), squared.dtype)
+  for _ in range(_SUBSPACE_PASSES):
+    basis = jnp.linalg.qr(_product(centred, basis))[0]
+  values, vectors = jnp.linalg.eigh(_product(basis.T, _product(centred, basis)))
+  values, vectors = values[::-1][:num_dimensions], vectors[:, ::-1][:, :num_dimensions]
+  start = _product(basis, vectors) * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
+  start = jnp.pad(start, ((0, 0), (0, num_dimensions - start.shape[1])))
+  distances = _distances(start)
+  energy = jnp.sum(problem.weights * distances**2)
+  scale = jnp.sum(problem.weights * problem.delta * distances) / jnp.where(energy > 0, energy, 1.0)
+  return scale * start
+
+
+def _residual(problem: _Problem, points: jax.Array, distances: jax.Array) -> jax.Array:
+  """Returns (V - B(X)) X `[n, m]`, half the gradient of the stress."""
+  apart = distances > 0.0
+  ratios = jnp.where(apart, problem.delta / jnp.where(apart, distances, 1.0), 0.0)
+  factors = problem.weights * (1.0 - ratios)
+  return jnp.sum(factors, axis=1, keepdims=True) * points - _product(factors, points)
+
+
+_Update = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def _uniform_update(problem: _Problem) -> _Update:
+  """Returns the Guttman transform where all weights are 1, X - (V - B(X)) X / n for centred X."""
+  size = len(problem.delta)
+  return lambda points, distances: points - _residual(problem, points, distances) / size
+
+
+def _guttman_update(problem: _Problem) -> _Update:
+  """Returns the Guttman transform, X - V^+ (V - B(X)) X for centred X."""
+  laplacian = jnp.diag(problem.degrees[:, 0]) - problem.weights
+  inverse = jnp.linalg.pinv(laplacian, hermitian=True)
+
+  def update(points: jax.Array, distances: jax.Array) -> jax.Array:
+    return points - _product(inverse, _residual(problem, points, distances))
+
+  return update
+
+
+def _diagonal_update(problem: _Problem) -> _Update:
+  """Returns X - (mu deg)^-1 (V - B(X)) X, with mu the largest eigenvalue of deg^-1 V.
+
+  mu is at most 2, and n / (n - 1) where all weights are equal: then this is the Guttman transform.
+  """
+  degrees = jnp.where(problem.degrees > 0.0, problem.degrees, 1.0)
+  scaled = problem.weights / jnp.sqrt(degrees * degrees.T)
+  diagonal = (problem.degrees > 0.0).astype(scaled.dtype)
+
+  def pass_once(_, vector):
+    image = diagonal * vector - _product(scaled, vector)
+    return image / jnp.maximum(jnp.linalg.norm(image), jnp.finfo(image.dtype).tiny)
+
+  # A fixed irregular start: every eigenvector has a part in it.
+  vector = jnp.sin(1.0 + jnp.arange(len(degrees), dtype=scaled.dtype))[:, None]
+  vector = jax.lax.fori_loop(0, _POWER_PASSES, pass_once, vector)
+  image = diagonal * vector - _product(scaled, vector)
+  # The quotient is a lower bound of mu; the restart covers what the margin does not.
+  bound = jnp.clip(1.02 * jnp.sum(vector * image), 1.0, 2.0)
+
+  def update(points: jax.Array, distances: jax.Array) -> jax.Array:
+    return points - _residual(problem, points, distances) / (bound * degrees)
+
+  return update
+
+
+def _has_settled(history: jax.Array, rtol: jax.Array, scale: jax.Array) -> jax.Array:
+  """Whether the stress, newest last, fell by less than `rtol` of itself, or is rounding error."""
+  newest = history[-1]
+  negligible = newest <= jnp.finfo(newest.dtype).eps * scale
+  return negligible | (jnp.abs(history[0] - newest) <= rtol * newest)
+
+
+def _iterate(problem, start, update, max_iterations, rtol, *, ahead: bool) -> _State:
+  """Repeats the update until the stress has settled."""
+  scale = 0.5 * jnp.sum(problem.weights * problem.delta**2)
+
+  def body(state: _State) -> _State:
+    distances = _distances(state.point)
+    stress = _stress(problem, distances)
+    embedding = update(state.point, distances)
+    momentum = jnp.ones_like(state.momentum)
+    point = embedding
+    if ahead:
+      step = embedding - state.embedding
+      uphill = jnp.sum((state.point - embedding) * step) > 0.0
+      anew = uphill | (stress > state.history[-1])
+      momentum = jnp.where(anew, 1.0, 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * state.momentum**2)))
+      point = embedding + jnp.where(anew, 0.0, (state.momentum - 1.0) / momentum) * step
+    history = jnp.append(state.history[1:], stress)
+    return _State(
+      embedding=embedding,
+      point=point,
+      momentum=momentum,
+      history=history,
+      num_iterations=state.num_iterations + 1,
+      converged=_has_settled(history, rtol, scale),
+    )
+
+  return jax.lax.while_loop(
+    lambda state: (state.num_iterations < max_iterations) & ~state.converged,
+    body,
+    _initial_state(problem, start),
+  )
+
+
+def _initial_state(problem: _Problem, start: jax.Array) -> _State:
+  start = _centre(problem, start)
+  return _State(
+    embedding=start,
+    point=start,
+    momentum=jnp.ones((), start.dtype),
+    history=jnp.full((_WINDOW + 1,), jnp.inf, start.dtype),
+    num_iterations=jnp.zeros((), jnp.int32),
+    converged=jnp.zeros((), bool),
+  )
+
+
+def _minimise_by_lbfgs(problem, start, max_iterations, rtol) -> _State:
+  """Minimises the stress by limited-memory BFGS with optax's line search."""
+  solver = optax.lbfgs()
+  scale = 0.5 * jnp.sum(problem.weights * problem.delta**2)
+
+  @jax.custom_jvp
+  def stress(points):
+    return _stress(problem, _distances(points))
+
+  def stress_jvp(primals, tangents):
+    # The derivative of a distance has no limit at 0; majorization's convention is 0 there.
+    (points,), (tangent,) = primals, tangents
+    distances = _distances(points)
+    gradient = 2.0 * _residual(problem, points, distances)
+    return _stress(problem, distances), jnp.sum(gradient * tangent)
+
+  stress.defjvp(stress_jvp)
+  value_and_grad = optax.value_and_grad_from_state(stress)
+
+  def body(carry):
+    state, solver_state = carry
+    value, gradient = value_and_grad(state.point, state=solver_state)
+    updates, solver_state = solver.update(
+      gradient, solver_state, state.point, value=value, grad=gradient, value_fn=stress
+    )
+    point = optax.apply_updates(state.point, updates)
+    history = jnp.append(state.history[1:], value)
+    state = state._replace(
+      embedding=point,
+      point=point,
+      history=history,
+      num_iterations=state.num_iterations + 1,
+      converged=_has_settled(history, rtol, scale),
+    )
+    return state, solver_state
+
+  initial = _initial_state(problem, start)
+  state, _ = jax.lax.while_loop(
+    lambda carry: (carry[0].num_iterations < max_iterations) & ~carry[0].converged,
+    body,
+    (initial, solver.init(initial.point)),
+  )
+  return state

@@ -1,0 +1,75 @@
+"""SuperGlobal's re-ranking of a shortlist (Shao et al., ICCV 2023)."""
+
+from typing import Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+Expansion = Literal["max", "mean"]
+Blocks = tuple[tuple[Expansion, int], ...]
+
+
+def superglobal_rerank(
+  query: ArrayLike,
+  features: ArrayLike,
+  *,
+  mask: ArrayLike | None = None,
+  num_neighbors: int = 9,
+  beta: float = 0.15,
+  expansion: Expansion | Blocks = "max",
+) -> jax.Array:
+  """Scores a shortlist by refined features and an expanded query.
+
+  Every feature is averaged with its `num_neighbors` nearest of the shortlist, weighted by `beta`
+  times their similarity; the query is expanded by the best refined features; the score is the mean
+  of the similarities of a refined feature to the query and to the expanded query.
+
+  Args:
+    query: `[D]`, of unit norm.
+    features: `[M, D]`, of unit norm, in shortlist order.
+    mask: `[M]` bool, False for places that only pad; None = all are valid.
+    num_neighbors: K; K + 1 features enter an average and the expansion, all if there are fewer.
+    beta: weight of the neighbours.
+    expansion: `max`, `mean`, or blocks of dimensions with their own, as (("mean", 128), ("max",
+      2048)). A block whose axes are arbitrary, as those of an embedding, needs `mean`.
+
+  Returns:
+    Scores `[M]` in the order of the input, -inf where masked.
+  """
+  query, features = jnp.asarray(query), jnp.asarray(features)
+  chex.assert_rank([query, features], [1, 2])
+  blocks: Blocks = expansion if isinstance(expansion, tuple) else ((expansion, features.shape[1]),)
+  if sum(size for _, size in blocks) != features.shape[1]:
+    raise ValueError(f"Blocks {blocks} do not add up to {features.shape[1]} dimensions.")
+  count = min(num_neighbors + 1, len(features))
+  valid = jnp.ones(len(features), bool) if mask is None else jnp.asarray(mask)
+  similarities = jnp.matmul(features, features.T, precision="highest")
+  values, neighbors = jax.lax.top_k(jnp.where(valid[None, :], similarities, -jnp.inf), count)
+  weights = jnp.where(jnp.isfinite(values), beta * values, 0.0).at[:, 0].set(1.0)
+  rows = jnp.arange(len(features))[:, None]
+  mixing = jnp.zeros_like(similarities).at[rows, neighbors].set(weights)
+  refined = jnp.matmul(mixing, features, precision="highest")
+  refined = refined / jnp.sum(weights, axis=1, keepdims=True)
+
+  first = jnp.matmul(refined, query, precision="highest")
+  best_scores, best = jax.lax.top_k(jnp.where(valid, first, -jnp.inf), count)
+  expanded = _expand(refined[best], jnp.isfinite(best_scores), blocks)
+  second = jnp.matmul(refined, expanded, precision="highest")
+  return jnp.where(valid, 0.5 * (first + second), -jnp.inf)
+
+
+def _expand(refined: jax.Array, valid: jax.Array, blocks: Blocks) -> jax.Array:
+  """Reduces `[K + 1, D]` to `[D]`, each block of dimensions in its own way."""
+  parts, start = [], 0
+  count = jnp.maximum(jnp.sum(valid, dtype=refined.dtype), 1.0)
+  for how, size in blocks:
+    block = refined[:, start : start + size]
+    start += size
+    if how == "max":
+      largest = jnp.max(jnp.where(valid[:, None], block, -jnp.inf), axis=0)
+      parts.append(jnp.where(jnp.isfinite(largest), largest, 0.0))
+    else:
+      parts.append(jnp.sum(jnp.where(valid[:, None], block, 0.0), axis=0) / count)
+  return jnp.concatenate(parts)
