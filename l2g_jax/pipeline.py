@@ -1,0 +1,370 @@
+"""Local-to-global re-ranking of a batch of queries: the only room that knows the whole order.
+
+Known similarities of each shortlist -> dissimilarities -> SMACOF embedding -> fusion with global
+features -> SuperGlobal re-ranking -> a ranking of the collection (arXiv 2509.04351).
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from l2g_jax import dissimilarity, mds, rerank
+from l2g_jax.errors import InputError
+from l2g_jax.fusion import Fusion, fuse
+
+
+class Neighbors(Protocol):
+  """Ranked images of several queries: `SearchResult` and `NeighborLists` of the index fit.
+
+  Attributes:
+    ids: `[rows, k]` integer, database images, best first; -1 pads.
+    similarities: `[rows, k]` floating, at least 0.
+  """
+
+  @property
+  def ids(self) -> np.ndarray: ...  # noqa: D102
+  @property
+  def similarities(self) -> np.ndarray: ...  # noqa: D102
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalFeatures:
+  """Global features of the queries and of the collection, in the order of their ids.
+
+  Attributes:
+    queries: `[Q, D]` floating; norms do not matter, a zero row stands for "none".
+    database: `[N, D]` floating, may be memory-mapped.
+  """
+
+  queries: np.ndarray
+  database: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class L2GConfig:
+  """Settings of the method; static under `jit`, but for the weight.
+
+  Attributes:
+    num_known: t, the neighbours of each point of a shortlist whose similarity is taken as known.
+    query_pairs: whether the query's pairs are known for its `own` t nearest or for `all`.
+    power: p of D = 1 - s^p.
+    completion: what stands for unknown pairs: `one`, `mean` or `masked`.
+    num_dimensions: m, of the embedding.
+    method: SMACOF's, see `mds.smacof`.
+    max_iterations: SMACOF's.
+    rtol: SMACOF's.
+    fusion: `concat` or `sum`.
+    num_reranked: M, the head of the shortlist that is re-ranked; None = all of it.
+    num_neighbors: K of the re-ranking.
+    beta: of the re-ranking.
+    seed: of the embedding's start.
+  """
+
+  num_known: int = 15
+  query_pairs: dissimilarity.QueryPairs = "own"
+  power: float = 0.3
+  completion: dissimilarity.Completion = "one"
+  num_dimensions: int = 128
+  method: mds.Method = "momentum"
+  max_iterations: int = 100
+  rtol: float = 1e-3
+  fusion: Fusion = "concat"
+  num_reranked: int | None = None
+  num_neighbors: int = 9
+  beta: float = 1.0
+  seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnostics:
+  """How the embeddings of Q queries came about.
+
+  Attributes:
+    num_known: `[Q]` int, pairs of the problem whose similarity was known; at 0 the query kept the
+      search's order.
+    normalized_stress: `[Q]` float, stress-1 of the embedding.
+    num_iterations: `[Q]` int, of SMACOF.
+    converged: `[Q]` bool.
+  """
+
+  num_known: np.ndarray
+  normalized_stress: np.ndarray
+  num_iterations: np.ndarray
+  converged: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class L2GResult:
+  """Rankings of a collection of N images for Q queries.
+
+  Attributes:
+    rankings: `[Q, N]` int32, every row a permutation: the re-ranked candidates, the rest of the
+      search's, then the images it did not reach, by id.
+    scores: `[Q, k]` float32 of the candidates in the search's order; the search's similarity
+      where a query or a candidate was not re-ranked.
+    diagnostics: one `Diagnostics`, whatever the weight.
+  """
+
+  rankings: np.ndarray
+  scores: np.ndarray
+  diagnostics: Diagnostics
+
+
+@dataclasses.dataclass(frozen=True)
+class L2G:
+  """Local-to-global retrieval as one function over a batch of queries.
+
+  Attributes:
+    weight: w in [0, 1] of the embedding against the global feature; the paper's is 0.19.
+    config: everything else.
+    block_bytes: device memory that a block of queries may take.
+  """
+
+  weight: float = 0.19
+  config: L2GConfig = L2GConfig()
+  block_bytes: int = 1 << 29
+
+  def __call__(
+    self, candidates: Neighbors, neighbor_lists: Neighbors, features: GlobalFeatures
+  ) -> L2GResult:
+    """Ranks the collection for every query; see `rank_by_weights` for arguments and errors."""
+    results = rank_by_weights(
+      candidates,
+      neighbor_lists,
+      features,
+      weights=[self.weight],
+      config=self.config,
+      block_bytes=self.block_bytes,
+    )
+    return results[0]
+
+
+def rank_by_weights(
+  candidates: Neighbors,
+  neighbor_lists: Neighbors,
+  features: GlobalFeatures,
+  *,
+  weights: Sequence[float],
+  config: L2GConfig = L2GConfig(),
+  block_bytes: int = 1 << 29,
+) -> list[L2GResult]:
+  """Ranks the collection for every query and weight; a query is embedded once for all weights.
+
+  Args:
+    candidates: of Q queries, k each.
+    neighbor_lists: of the N database images, made offline by the same index.
+    features: global features of the Q queries and the N images.
+    weights: the weights w in [0, 1].
+    config: settings of the method.
+    block_bytes: device memory that a block of queries may take.
+
+  Returns:
+    One `L2GResult` a weight.
+
+  Raises:
+    InputError: a weight outside [0, 1]; shapes that do not fit; an id out of range or twice in a
+      row; similarities or features that are not finite, or similarities below 0.
+  """
+  _check(candidates, neighbor_lists, features, weights)
+  num_queries, size = candidates.ids.shape
+  num_images, dimension = features.database.shape
+  block_size = _block_size(num_queries, size, neighbor_lists.ids.shape[1], dimension, block_bytes)
+  rerank_block = functools.partial(_rerank_block, num_images=num_images, config=config)
+  scores = np.empty((len(weights), num_queries, size), np.float32)
+  parts = []
+  for rows in _blocks(num_queries, block_size):
+    arrays = _gather(rows, block_size, candidates, neighbor_lists, features)
+    block_scores, *diagnostics = rerank_block(jnp.asarray(weights, jnp.float32), *arrays)
+    scores[:, rows] = np.asarray(block_scores)[:, : len(rows)]
+    parts.append([np.asarray(column)[: len(rows)] for column in diagnostics])
+  diagnostics = Diagnostics(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+  return [
+    L2GResult(
+      rankings=complete_rankings(candidates.ids, values, num_images, config.num_reranked),
+      scores=values,
+      diagnostics=diagnostics,
+    )
+    for values in scores
+  ]
+
+
+def complete_rankings(
+  ids: np.ndarray,
+  scores: np.ndarray | None,
+  num_images: int,
+  num_reranked: int | None = None,
+) -> np.ndarray:
+  """Makes permutations of the collection from shortlists.
+
+  Args:
+    ids: `[Q, k]` integer, best first; -1 pads.
+    scores: `[Q, k]` by which the head is ordered anew, ties by place; None keeps the order.
+    num_images: N.
+    num_reranked: how long that head is; None = k.
+
+  Returns:
+    `[Q, N]` int32: the head by score, the rest in its order, then what is missing, by id.
+  """
+  rankings = np.empty((len(ids), num_images), np.int32)
+  for row, shortlist in enumerate(ids):
+    order = np.arange(len(shortlist))
+    if scores is not None:
+      order[:num_reranked] = np.argsort(-scores[row, :num_reranked], kind="stable")
+    ranked = shortlist[order]
+    ranked = ranked[ranked >= 0]
+    missing = np.ones(num_images, bool)
+    missing[ranked] = False
+    rankings[row, : len(ranked)] = ranked
+    rankings[row, len(ranked) :] = np.flatnonzero(missing)
+  return rankings
+
+
+def _check(candidates, neighbor_lists, features, weights) -> None:
+  num_queries, num_images = len(features.queries), len(features.database)
+  for weight in weights:
+    if not 0.0 <= weight <= 1.0:
+      raise InputError(f"The weight w must lie in [0, 1], not {weight}.")
+  if features.queries.shape[1:] != features.database.shape[1:] or features.queries.ndim != 2:
+    raise InputError(
+      f"Global features must be [Q, D] and [N, D], not {features.queries.shape} and "
+      f"{features.database.shape}."
+    )
+  for what, neighbors, rows in (
+    ("candidates", candidates, num_queries),
+    ("neighbour lists", neighbor_lists, num_images),
+  ):
+    ids, similarities = neighbors.ids, neighbors.similarities
+    if ids.ndim != 2 or ids.shape != similarities.shape or len(ids) != rows:
+      raise InputError(
+        f"The {what} must be ids and similarities [{rows}, k], not {ids.shape} and "
+        f"{similarities.shape}."
+      )
+    if ids.size and not (ids.min() >= -1 and ids.max() < num_images):
+      raise InputError(f"The {what} hold an id outside -1 .. {num_images - 1}.")
+    if not (np.all(np.isfinite(similarities)) and np.all(similarities >= 0.0)):
+      raise InputError(f"The {what} hold a similarity that is below 0 or not finite.")
+  for row, ids in enumerate(candidates.ids):
+    present = ids[ids >= 0]
+    if len(np.unique(present)) != len(present):
+      raise InputError(f"The candidates of query {row} hold an image twice.")
+  if not np.all(np.isfinite(features.queries)):
+    raise InputError("The queries' global features hold a value that is not finite.")
+
+
+def _block_size(num_queries, size, list_length, dimension, block_bytes) -> int:
+  """How many queries fit; spread evenly, since the last block is padded to the same shape."""
+  points = size + 1
+  floats = 12 * points**2 + 2 * size * list_length + 6 * points * (dimension + 256)
+  most = max(1, block_bytes // (4 * floats))
+  return math.ceil(num_queries / max(1, math.ceil(num_queries / most)))
+
+
+def _blocks(num_queries: int, block_size: int) -> Iterator[np.ndarray]:
+  for start in range(0, num_queries, block_size):
+    yield np.arange(start, min(start + block_size, num_queries))
+
+
+def _gather(rows, block_size, candidates, neighbor_lists, features) -> tuple[np.ndarray, ...]:
+  """Collects a block's rows from the host's arrays, padded with queries without candidates."""
+  padded = np.resize(rows, block_size)
+  ids = candidates.ids[padded].astype(np.int32)
+  ids[len(rows) :] = -1
+  lists = neighbor_lists.ids[ids].astype(np.int32)
+  candidate_features = features.database[ids].astype(np.float32)
+  if not np.all(np.isfinite(candidate_features)):
+    raise InputError("The database's global features hold a value that is not finite.")
+  return (
+    ids,
+    candidates.similarities[padded].astype(np.float32),
+    np.where(ids[..., None] >= 0, lists, -1),
+    neighbor_lists.similarities[ids].astype(np.float32),
+    features.queries[padded].astype(np.float32),
+    candidate_features,
+  )
+
+
+@functools.partial(jax.jit, static_argnames=("num_images", "config"))
+def _rerank_block(weights, *arrays, num_images: int, config: L2GConfig):
+  """Scores a block of queries: in lock step on an accelerator, one after another on a CPU."""
+
+  def rerank_one(query_arrays):
+    return _rerank_query(weights, *query_arrays, num_images=num_images, config=config)
+
+  scores, *diagnostics = jax.lax.platform_dependent(
+    arrays, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
+  )
+  return jnp.swapaxes(scores, 0, 1), *diagnostics
+
+
+def _rerank_query(
+  weights,
+  candidates,
+  similarities,
+  list_ids,
+  list_similarities,
+  query_feature,
+  candidate_features,
+  *,
+  num_images: int,
+  config: L2GConfig,
+):
+  """Scores one query's candidates for every weight `[W]`: `[W, k]`, and diagnostics."""
+  pairs = dissimilarity.known_pairs(
+    candidates,
+    similarities,
+    list_ids,
+    list_similarities,
+    num_images=num_images,
+    num_known=config.num_known,
+    query_pairs=config.query_pairs,
+  )
+  values, pair_weights = dissimilarity.dissimilarities(
+    pairs, power=config.power, completion=config.completion
+  )
+  embedded = mds.smacof(
+    values,
+    weights=pair_weights,
+    num_dimensions=config.num_dimensions,
+    max_iterations=config.max_iterations,
+    rtol=config.rtol,
+    method=config.method,
+    seed=config.seed,
+  )
+  global_features = jnp.concatenate([query_feature[None], candidate_features])
+  head = len(candidates) if config.num_reranked is None else config.num_reranked
+  blocks: rerank.Blocks = (("max", config.num_dimensions),)
+  if config.fusion == "concat":
+    blocks = (("mean", config.num_dimensions), ("max", global_features.shape[1]))
+
+  def score(weight):
+    fused = fuse(embedded.embedding, global_features, weight=weight, fusion=config.fusion)
+    return rerank.superglobal_rerank(
+      fused[0],
+      fused[1 : head + 1],
+      mask=pairs.valid[1 : head + 1],
+      num_neighbors=config.num_neighbors,
+      beta=config.beta,
+      expansion=blocks,
+    )
+
+  num_known = jnp.sum(pairs.known) // 2
+  scores = jax.lax.map(score, weights)
+  # Without a known pair an embedding says nothing: the search's order stands.
+  scores = jnp.where((num_known > 0) & pairs.valid[None, 1 : head + 1], scores, similarities[:head])
+  scores = jnp.concatenate(
+    [scores, jnp.broadcast_to(similarities[head:], (len(weights), len(similarities[head:])))],
+    axis=1,
+  )
+  return (
+    scores,
+    num_known,
+    embedded.normalized_stress,
+    embedded.num_iterations,
+    embedded.converged,
+  )
