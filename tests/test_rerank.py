@@ -1,0 +1,133 @@
+import pathlib
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import parameterized
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l2g_jax.rerank import superglobal_rerank
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "rerank.npz"
+JITTED = jax.jit(superglobal_rerank, static_argnames=("num_neighbors", "beta", "expansion"))
+
+
+def unit_rows(rng, rows, columns, *, correlated=False):
+  features = rng.standard_normal((rows, columns), dtype=np.float32)
+  if correlated:
+    features += 1.0  # similarities above 0 keep the sums of weights away from 0
+  return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def rerank_by_hand(query, features, num_neighbors, beta, expansion="max"):
+  """A plain loop over the rows, in double precision."""
+  query, features = query.astype(np.float64), features.astype(np.float64)
+  count = min(num_neighbors + 1, len(features))
+  refined = np.empty_like(features)
+  for row, feature in enumerate(features):
+    similarities = features @ feature
+    nearest = np.argsort(-similarities, kind="stable")[:count]
+    weights = np.append(1.0, beta * similarities[nearest[1:]])
+    refined[row] = weights @ features[nearest] / weights.sum()
+  first = refined @ query
+  best = refined[np.argsort(-first, kind="stable")[:count]]
+  expanded = best.max(axis=0) if expansion == "max" else best.mean(axis=0)
+  return (first + refined @ expanded) / 2
+
+
+class RerankVariantsTest(chex.TestCase):
+  @chex.variants(with_jit=True, without_jit=True)
+  @parameterized.product(num_neighbors=[0, 3, 9, 40], expansion=["max", "mean"])
+  def test_equals_a_loop(self, num_neighbors, expansion):
+    rng = np.random.default_rng(0)
+    query, features = unit_rows(rng, 1, 24)[0], unit_rows(rng, 30, 24, correlated=True)
+
+    @self.variant
+    def scores(query, features):
+      return superglobal_rerank(
+        query, features, num_neighbors=num_neighbors, beta=0.4, expansion=expansion
+      )
+
+    expected = rerank_by_hand(query, features, num_neighbors, 0.4, expansion)
+    np.testing.assert_allclose(scores(query, features), expected, atol=2e-6)
+
+  @chex.variants(with_jit=True, without_jit=True)
+  def test_a_batch_equals_single_queries(self):
+    rng = np.random.default_rng(1)
+    queries = unit_rows(rng, 3, 16)
+    features = np.stack([unit_rows(rng, 20, 16) for _ in range(3)])
+    batch = self.variant(jax.vmap(superglobal_rerank))(queries, features)
+    singles = [superglobal_rerank(*pair) for pair in zip(queries, features, strict=True)]
+    np.testing.assert_allclose(batch, singles, atol=1e-6)
+
+
+def test_equals_the_public_implementation():
+  golden = np.load(GOLDEN)
+  rng = np.random.default_rng(1234)
+  database, queries = unit_rows(rng, 5000, 2048), unit_rows(rng, 70, 2048)
+  for row, query in enumerate(golden["queries"]):
+    shortlist, expected = golden["shortlist"][row], golden["scores"][row]
+    scores = np.asarray(JITTED(queries[query], database[shortlist]))
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    order = np.argsort(-scores, kind="stable")
+    positions = {image: place for place, image in enumerate(shortlist)}
+    wanted = np.array([positions[image] for image in golden["order"][row]])
+    # Places may differ only where the double precision scores are a tie.
+    assert np.all(np.abs(expected[order] - expected[wanted]) < 1e-6)
+
+
+def test_padding_changes_nothing():
+  rng = np.random.default_rng(2)
+  query, features = unit_rows(rng, 1, 16)[0], unit_rows(rng, 12, 16)
+  padded = np.concatenate([features, unit_rows(rng, 5, 16)])
+  mask = np.arange(17) < 12
+  scores = np.asarray(JITTED(query, padded, mask=mask))
+  np.testing.assert_allclose(scores[:12], JITTED(query, features), atol=1e-6)
+  assert np.all(np.isneginf(scores[12:]))
+
+
+def test_blocks_are_expanded_each_in_its_way():
+  rng = np.random.default_rng(3)
+  query, features = unit_rows(rng, 1, 16)[0], unit_rows(rng, 25, 16)
+  both = superglobal_rerank(query, features, expansion=(("mean", 6), ("max", 10)))
+  for other in ("mean", "max"):
+    assert not np.allclose(both, superglobal_rerank(query, features, expansion=other), atol=1e-4)
+  with pytest.raises(ValueError, match="add up"):
+    superglobal_rerank(query, features, expansion=(("mean", 6), ("max", 9)))
+
+
+def test_no_neighbors_leave_the_similarity_to_the_query():
+  rng = np.random.default_rng(4)
+  query, features = unit_rows(rng, 1, 16)[0], unit_rows(rng, 25, 16)
+  best = features[np.argmax(features @ query)]
+  expected = (features @ query + features @ best) / 2
+  np.testing.assert_allclose(
+    superglobal_rerank(query, features, num_neighbors=0), expected, atol=1e-6
+  )
+
+
+def test_images_without_features_never_give_nan():
+  query, features = jnp.ones(4) / 2, jnp.zeros((6, 4))
+  assert np.all(np.isfinite(JITTED(query, features)))
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 7, 30]))
+def test_scores_follow_a_permutation_of_the_shortlist(seed, size):
+  rng = np.random.default_rng(seed)
+  query, features = unit_rows(rng, 1, 8)[0], unit_rows(rng, size, 8)
+  order = rng.permutation(size)
+  scores = np.asarray(JITTED(query, features))
+  np.testing.assert_allclose(JITTED(query, features[order]), scores[order], atol=1e-5)
+
+
+@given(st.integers(0, 10_000))
+def test_mean_expansion_does_not_depend_on_the_axes(seed):
+  rng = np.random.default_rng(seed)
+  query, features = unit_rows(rng, 1, 8)[0], unit_rows(rng, 30, 8)
+  rotation = np.linalg.qr(rng.standard_normal((8, 8)))[0].astype(np.float32)
+  scores = JITTED(query, features, expansion="mean")
+  turned = JITTED(query @ rotation, features @ rotation, expansion="mean")
+  np.testing.assert_allclose(turned, scores, atol=1e-5)
