@@ -1,0 +1,94 @@
+"""Data sets in the revisited layout: `<root>/<name>/{jpg/, gnd_<name>.pkl|json}`."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from l2g_jax.data.ground_truth import GroundTruth, load_ground_truth
+from l2g_jax.errors import InputError
+
+# Database images and queries of the published sets.
+PUBLISHED_COUNTS: Mapping[str, tuple[int, int]] = {
+  "roxford5k": (4993, 70),
+  "rparis6k": (6322, 70),
+}
+_EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A data set all of whose files are there.
+
+  Attributes:
+    name: such as `roxford5k`.
+    ground_truth: names and judgements.
+    database_paths: N image files, in the order of `ground_truth.imlist`.
+    query_paths: Q image files, in the order of `ground_truth.qimlist`.
+  """
+
+  name: str
+  ground_truth: GroundTruth
+  database_paths: tuple[pathlib.Path, ...]
+  query_paths: tuple[pathlib.Path, ...]
+
+
+def load_dataset(data_root: os.PathLike | str, name: str) -> Dataset:
+  """Opens a data set and checks that it is whole.
+
+  Args:
+    data_root: the folder that holds the data set's folder.
+    name: the data set's folder.
+
+  Raises:
+    InputError: the folder, the ground truth or an image is missing, or a published set has not its
+      published counts; the message names what is missing.
+  """
+  folder = pathlib.Path(data_root) / name
+  if not folder.is_dir():
+    raise InputError(
+      f"There is no data set {name} in {data_root}: {folder} must hold jpg/ and gnd_{name}.pkl"
+      " or .json."
+    )
+  ground_truth = load_ground_truth(find_ground_truth(folder, name))
+  counts = (len(ground_truth.imlist), len(ground_truth.qimlist))
+  if counts != PUBLISHED_COUNTS.get(name, counts):
+    images, queries = PUBLISHED_COUNTS[name]
+    raise InputError(
+      f"The ground truth in {folder} has {counts[0]} images and {counts[1]} queries; {name} has"
+      f" {images} and {queries}."
+    )
+  if not (folder / "jpg").is_dir():
+    raise InputError(f"{folder} has no folder jpg with the images.")
+  present = {path.name for path in (folder / "jpg").rglob("*") if path.is_file()}
+  database = _find_images(folder / "jpg", ground_truth.imlist, present)
+  queries = _find_images(folder / "jpg", ground_truth.qimlist, present)
+  return Dataset(name, ground_truth, database, queries)
+
+
+def find_ground_truth(folder: pathlib.Path, name: str) -> pathlib.Path:
+  """Returns the path of a data set's ground truth; JSON is preferred to a pickle."""
+  for suffix in (".json", ".pkl"):
+    path = folder / f"gnd_{name}{suffix}"
+    if path.is_file():
+      return path
+  raise InputError(f"{folder} has neither gnd_{name}.json nor gnd_{name}.pkl.")
+
+
+def _find_images(
+  folder: pathlib.Path, names: Sequence[str], present: set[str]
+) -> tuple[pathlib.Path, ...]:
+  """Finds every name's file, and refuses a partial set by name of what is missing."""
+  paths, missing = [], []
+  for name in names:
+    base = pathlib.PurePosixPath(name).name
+    found = [suffix for suffix in _EXTENSIONS if base + suffix in present]
+    path = next((p for s in found if (p := folder / (name + s)).is_file()), None)
+    if path is None:
+      missing.append(name)
+    else:
+      paths.append(path)
+  if missing:
+    shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    raise InputError(f"{folder} lacks {len(missing)} of {len(names)} images: {shown}.")
+  return tuple(paths)
