@@ -23,6 +23,7 @@ _ADMITTED = {
   ("numpy._core.multiarray", "scalar"),
   ("numpy", "ndarray"),
   ("numpy", "dtype"),
+  ("__builtin__", "bytes"),
 }
 
 
