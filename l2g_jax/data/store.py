@@ -1,0 +1,170 @@
+"""Ragged local features on disk, memory-mapped: parts of many images, each whole or absent.
+
+A store is a directory of bundles `part-00000`, `part-00001`, ... and a `store.json` that is written
+last and says which parts it is made of.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from l2g_jax import files
+from l2g_jax.errors import InputError
+from l2g_jax.features.protocol import LocalFeatures
+
+Precision = Literal["float32", "float16"]
+
+_KIND = "l2g_jax.local_features"
+_VERSION = 1
+_INDEX = "store.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureStore:
+  """Local features of N images.
+
+  Attributes:
+    names: N image names.
+    key: what identifies the images and how the features were made.
+    dimension: the length of a descriptor.
+  """
+
+  names: tuple[str, ...]
+  key: str
+  dimension: int
+  _parts: tuple[Mapping[str, np.ndarray], ...] = dataclasses.field(repr=False)
+  _places: np.ndarray = dataclasses.field(repr=False)  # [N, 2], part and row of every image
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def __getitem__(self, index: int) -> LocalFeatures:
+    """Returns the features of one image, descriptors as float32."""
+    part, row = self._places[index]
+    arrays = self._parts[part]
+    start, stop = arrays["offsets"][row : row + 2]
+    return LocalFeatures(
+      descriptors=np.asarray(arrays["descriptors"][start:stop], np.float32),
+      locations=arrays["locations"][start:stop],
+      scales=arrays["scales"][start:stop],
+      strengths=arrays["strengths"][start:stop],
+    )
+
+  def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields every image's name and descriptors `[count, d]` float32."""
+    for index, name in enumerate(self.names):
+      yield name, self[index].descriptors
+
+  def counts(self) -> np.ndarray:
+    """Returns the number of descriptors of every image, `[N]` int64."""
+    per_part = [np.diff(arrays["offsets"]) for arrays in self._parts]
+    return np.concatenate([np.zeros(0, np.int64), *per_part])
+
+  def sample_descriptors(self, count: int, *, seed: int) -> np.ndarray:
+    """Draws descriptors evenly from all images, without repetition.
+
+    Args:
+      count: how many at most.
+      seed: of the draw.
+
+    Returns:
+      `[min(count, total), d]` float32, in the order of the images.
+    """
+    total = int(self.counts().sum())
+    chosen = np.random.default_rng(seed).permutation(total)[:count]
+    chosen.sort()
+    samples, start = [np.zeros((0, self.dimension), np.float32)], 0
+    for arrays in self._parts:
+      stop = start + len(arrays["descriptors"])
+      rows = chosen[(chosen >= start) & (chosen < stop)] - start
+      samples.append(np.asarray(arrays["descriptors"][rows], np.float32))
+      start = stop
+    return np.concatenate(samples)
+
+
+def part_path(directory: os.PathLike | str, part: int) -> pathlib.Path:
+  """Returns where a part of a store lies."""
+  return pathlib.Path(directory) / f"part-{part:05d}"
+
+
+def save_part(
+  directory: os.PathLike | str,
+  part: int,
+  *,
+  key: str,
+  names: Sequence[str],
+  features: Sequence[LocalFeatures],
+  dimension: int,
+  precision: Precision = "float16",
+) -> None:
+  """Writes the features of some images as one part, which appears whole or not at all."""
+  counts = [len(item.descriptors) for item in features]
+
+  def stack(field: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    blank = np.zeros((0, *shape), dtype)
+    return np.concatenate([blank, *(getattr(item, field) for item in features)]).astype(dtype)
+
+  files.save_bundle(
+    part_path(directory, part),
+    kind=_KIND,
+    version=_VERSION,
+    arrays={
+      "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+      "descriptors": stack("descriptors", (dimension,), precision),
+      "locations": stack("locations", (2,), "float32"),
+      "scales": stack("scales", (), "float32"),
+      "strengths": stack("strengths", (), "float32"),
+    },
+    metadata={"key": key, "names": list(names), "dimension": dimension},
+  )
+
+
+def has_part(directory: os.PathLike | str, part: int, *, key: str) -> bool:
+  """Whether a part is there, intact, and made as `key` says."""
+  try:
+    bundle = files.load_bundle(part_path(directory, part), kind=_KIND, version=_VERSION)
+  except InputError:
+    return False
+  return bundle.metadata["key"] == key
+
+
+def finish(directory: os.PathLike | str, *, keys: Sequence[str]) -> None:
+  """Declares a store complete: these are its parts, in order."""
+  files.write_json(pathlib.Path(directory) / _INDEX, {"keys": list(keys)})
+
+
+def open_store(directory: os.PathLike | str) -> FeatureStore:
+  """Opens a complete store by memory map and verifies it.
+
+  Raises:
+    InputError: the store is missing or incomplete, or a file of it is truncated or altered.
+  """
+  root = pathlib.Path(directory)
+  if not (root / _INDEX).is_file():
+    raise InputError(f"{root} is not a complete feature store; run the extraction again.")
+  try:
+    keys = list(json.loads((root / _INDEX).read_text(encoding="utf-8"))["keys"])
+  except (ValueError, KeyError, TypeError) as error:
+    raise InputError(f"{root / _INDEX} is truncated or not an index of a store.") from error
+  names: list[str] = []
+  places, parts, dimension = [], [], 0
+  for part, key in enumerate(keys):
+    bundle = files.load_bundle(part_path(root, part), kind=_KIND, version=_VERSION)
+    if bundle.metadata["key"] != key:
+      raise InputError(f"{part_path(root, part)} is not the part that {root} was made of.")
+    parts.append(bundle.arrays)
+    places += [(part, row) for row in range(len(bundle.metadata["names"]))]
+    names += bundle.metadata["names"]
+    dimension = bundle.metadata["dimension"]
+  return FeatureStore(
+    names=tuple(names),
+    key=files.checksum_json(keys),
+    dimension=dimension,
+    _parts=tuple(parts),
+    _places=np.array(places, np.int64).reshape(-1, 2),
+  )

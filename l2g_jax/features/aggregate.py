@@ -1,0 +1,92 @@
+"""VLAD: one global vector an image from its local descriptors, without learned weights.
+
+Source: Jegou et al. 2010; intra-normalisation of Arandjelovic and Zisserman 2013; PCA of Jegou and
+Chum 2012.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening, normalize_rows
+from l2g_jax.kmeans import assign, kmeans
+
+# Images whose vectors are enough to learn the projection.
+_MOST_IMAGES = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Vlad:
+  """A fitted aggregation.
+
+  Attributes:
+    words: `[k, d]` float32, the codebook.
+    whitening: of the `k * d` dimensional vectors; None = none yet.
+  """
+
+  words: np.ndarray
+  whitening: Whitening | None = None
+
+
+def fit_vlad(
+  sample: np.ndarray,
+  collection: Iterable[np.ndarray],
+  *,
+  num_words: int = 64,
+  dimension: int = 128,
+  power: float = 0.0,
+  seed: int = 0,
+) -> tuple[Vlad, np.ndarray]:
+  """Learns the codebook from a sample, and the projection from the collection's own vectors.
+
+  Args:
+    sample: `[n, d]` descriptors.
+    collection: `[count, d]` descriptors of every image.
+    num_words: k.
+    dimension: of the result; less where there are fewer images.
+    power: see `fit_whitening`; 0 only rotates.
+    seed: of k-means.
+
+  Returns:
+    The aggregation, and the collection's global features `[N, dimension]` float32.
+  """
+  vlad = Vlad(words=kmeans(sample, num_words, num_iterations=20, seed=seed))
+  raw = np.stack([_aggregate(vlad.words, descriptors) for descriptors in collection])
+  present = raw[np.any(raw != 0.0, axis=1)]
+  present = present[:: 1 + len(present) // _MOST_IMAGES]
+  vlad = dataclasses.replace(vlad, whitening=_fit_projection(present, dimension, power))
+  return vlad, _project(vlad, raw)
+
+
+def apply_vlad(vlad: Vlad, images: Iterable[np.ndarray]) -> np.ndarray:
+  """Returns global features `[N, D]` float32 of unit norm; zero without descriptors."""
+  return _project(vlad, np.stack([_aggregate(vlad.words, image) for image in images]))
+
+
+def _aggregate(words: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+  """Sums residuals by word; each word's sum, then the whole, is normalised after a square root."""
+  sums = np.zeros_like(words)
+  if len(descriptors):
+    labels, _ = assign(descriptors, words)
+    np.add.at(sums, labels, descriptors - words[labels])
+  flat = normalize_rows(sums).ravel()
+  return normalize_rows((np.sign(flat) * np.sqrt(np.abs(flat)))[None])[0]
+
+
+def _fit_projection(values: np.ndarray, dimension: int, power: float) -> Whitening:
+  """Whitens through the smaller of the two Gram matrices: vectors are longer than they are many."""
+  if len(values) < 3:
+    identity = np.eye(values.shape[1], min(dimension, values.shape[1]), dtype=np.float32)
+    return Whitening(np.zeros(values.shape[1], np.float32), identity)
+  mean = values.mean(axis=0, dtype=np.float64)
+  basis = np.linalg.svd((values - mean).astype(np.float32), full_matrices=False)[2]
+  basis = basis[: min(dimension, len(values) - 1)].T
+  inner = fit_whitening((values - mean) @ basis, power=power)
+  return Whitening(mean.astype(np.float32), (basis @ inner.projection).astype(np.float32))
+
+
+def _project(vlad: Vlad, raw: np.ndarray) -> np.ndarray:
+  assert vlad.whitening is not None
+  present = np.any(raw != 0.0, axis=1, keepdims=True)
+  return np.where(present, apply_whitening(vlad.whitening, raw), 0.0).astype(np.float32)

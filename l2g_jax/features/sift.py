@@ -1,0 +1,51 @@
+"""RootSIFT: local features without learned weights, by OpenCV."""
+
+import functools
+
+import cv2
+import numpy as np
+
+from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
+
+
+def sift(*, max_descriptors: int = 500, max_side: int = 1024) -> LocalExtractor:
+  """Returns an extractor of RootSIFT (Lowe 2004; Arandjelovic and Zisserman 2012).
+
+  Args:
+    max_descriptors: how many are kept, by contrast; ties go to the smaller x, then y.
+    max_side: the image's longer side is reduced to this many pixels; it is never enlarged.
+  """
+  settings = {"max_descriptors": max_descriptors, "max_side": max_side}
+  return LocalExtractor(
+    name="sift",
+    dimension=128,
+    settings={**settings, "opencv": cv2.__version__.split(".")[0]},
+    extract=functools.partial(_extract, **settings),
+  )
+
+
+def _extract(image: np.ndarray, *, max_descriptors: int, max_side: int) -> LocalFeatures:
+  grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+  height, width = grey.shape
+  scale = min(1.0, max_side / max(height, width))
+  if scale < 1.0:
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+  keypoints, descriptors = cv2.SIFT.create(nfeatures=max_descriptors).detectAndCompute(
+    grey, np.empty(0, np.uint8)
+  )
+  if descriptors is None or not len(keypoints):
+    descriptors, keypoints = np.zeros((0, 128), np.float32), []
+  table = np.array(
+    [(k.response, k.pt[0], k.pt[1], k.angle, k.size) for k in keypoints], np.float32
+  ).reshape(-1, 5)
+  # OpenCV may return more than asked where responses tie.
+  order = np.lexsort((table[:, 3], table[:, 2], table[:, 1], -table[:, 0]))[:max_descriptors]
+  table, descriptors = table[order], descriptors[order]
+  sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12)
+  return LocalFeatures(
+    descriptors=np.sqrt(descriptors / sums).astype(np.float32),
+    locations=table[:, 1:3] / np.float32(scale),
+    scales=table[:, 4] / np.float32(scale),
+    strengths=table[:, 0],
+  )

@@ -1,0 +1,82 @@
+"""PCA whitening of descriptors, learned from a sample of the collection they come from."""
+
+import dataclasses
+import os
+
+import numpy as np
+
+from l2g_jax import files
+from l2g_jax.errors import InputError
+
+_KIND = "l2g_jax.whitening"
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Whitening:
+  """An affine map of descriptors, followed by L2 normalisation.
+
+  Attributes:
+    mean: `[d]` float32.
+    projection: `[d, m]` float32, columns by descending variance.
+  """
+
+  mean: np.ndarray
+  projection: np.ndarray
+
+
+def fit_whitening(
+  sample: np.ndarray, *, dimension: int | None = None, power: float = 0.5, shrinkage: float = 1e-4
+) -> Whitening:
+  """Learns a whitening.
+
+  Args:
+    sample: `[n, d]`, finite.
+    dimension: m, directions kept; None keeps all d.
+    power: variances are divided by their own power, twice: 0.5 whitens, 0 only rotates.
+    shrinkage: fraction of the largest variance added to each, against noise in the smallest.
+
+  Raises:
+    InputError: the sample has fewer than two rows or values that are not finite.
+  """
+  if sample.ndim != 2 or len(sample) < 2 or not np.all(np.isfinite(sample)):
+    raise InputError(f"Whitening needs at least two finite descriptors, not {sample.shape}.")
+  values = sample.astype(np.float64)
+  mean = values.mean(axis=0)
+  variances, directions = np.linalg.eigh(np.cov(values - mean, rowvar=False))
+  variances, directions = np.maximum(variances[::-1], 0.0), directions[:, ::-1]
+  # eigh leaves the sign open.
+  rows = np.argmax(np.abs(directions), axis=0)
+  directions = directions * np.sign(directions[rows, np.arange(directions.shape[1])])
+  floor = max(shrinkage * variances[0], np.finfo(np.float64).tiny)
+  projection = (directions / (variances + floor) ** power)[:, :dimension]
+  return Whitening(mean.astype(np.float32), projection.astype(np.float32))
+
+
+def apply_whitening(whitening: Whitening, descriptors: np.ndarray) -> np.ndarray:
+  """Returns whitened descriptors `[n, m]` float32 of unit norm; zero rows where nothing is left."""
+  projected = (descriptors.astype(np.float32) - whitening.mean) @ whitening.projection
+  return normalize_rows(projected)
+
+
+def normalize_rows(values: np.ndarray) -> np.ndarray:
+  """Divides rows `[n, d]` by their Euclidean norm; zero rows stay zero."""
+  norms = np.linalg.norm(values, axis=1, keepdims=True)
+  return values / np.where(norms > 0.0, norms, 1.0)
+
+
+def save_whitening(directory: os.PathLike | str, whitening: Whitening) -> None:
+  """Writes a whitening as a bundle."""
+  files.save_bundle(
+    directory,
+    kind=_KIND,
+    version=_VERSION,
+    arrays={"mean": whitening.mean, "projection": whitening.projection},
+    metadata={},
+  )
+
+
+def load_whitening(directory: os.PathLike | str) -> Whitening:
+  """Reads a whitening; InputError where it is missing or altered."""
+  arrays = files.load_bundle(directory, kind=_KIND, version=_VERSION).arrays
+  return Whitening(np.array(arrays["mean"]), np.array(arrays["projection"]))
