@@ -92,6 +92,26 @@ def write_json(path: os.PathLike | str, value: Any) -> None:
     )
 
 
+def write_manifest(path: os.PathLike | str, body: Mapping[str, Any]) -> None:
+  """Writes a JSON object with its own checksum, atomically."""
+  write_json(path, {**body, "checksum": checksum_json(dict(body))})
+
+
+def read_manifest(path: os.PathLike | str) -> dict[str, Any]:
+  """Reads what `write_manifest` wrote; InputError where it is missing, truncated or altered."""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise InputError(f"{path} is missing.")
+  try:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    intact = manifest.pop("checksum") == checksum_json(manifest)
+  except (ValueError, KeyError, AttributeError) as error:
+    raise InputError(f"{path} is truncated or not a manifest.") from error
+  if not intact:
+    raise InputError(f"{path} was altered.")
+  return manifest
+
+
 def save_bundle(
   directory: os.PathLike | str,
   *,
@@ -122,9 +142,10 @@ def save_bundle(
         os.fsync(file.fileno())
       files[path.name] = {"bytes": path.stat().st_size, "checksum": checksum_file(path)}
     body = {"kind": kind, "version": version, "files": files, "metadata": dict(metadata)}
-    write_json(temporary / _MANIFEST, {**body, "checksum": checksum_json(body)})
+    write_manifest(temporary / _MANIFEST, body)
     temporary.chmod(0o755)
     if target.exists():
+      # A directory can't be replaced in one step; what is cut off here is made again.
       shutil.rmtree(target)
     temporary.rename(target)
     sync_directory(target.parent)
@@ -151,7 +172,7 @@ def load_bundle(
       truncated or altered; the message names the file.
   """
   root = pathlib.Path(directory)
-  manifest = _read_manifest(root / _MANIFEST)
+  manifest = read_manifest(root / _MANIFEST)
   if manifest["kind"] != kind:
     raise InputError(f"{root} holds {manifest['kind']!r}, not {kind!r}.")
   if manifest["version"] != version:
@@ -171,18 +192,3 @@ def load_bundle(
       raise InputError(f"{path} was altered; remove {root} to have it made again.")
     arrays[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
   return Bundle(arrays=arrays, metadata=manifest["metadata"])
-
-
-def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
-  """Reads a manifest and compares it with its own checksum."""
-  if not path.is_file():
-    raise InputError(f"{path} is missing.")
-  try:
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    checksum = manifest.pop("checksum")
-    intact = checksum == checksum_json(manifest)
-  except (ValueError, KeyError, AttributeError) as error:
-    raise InputError(f"{path} is truncated or not a manifest.") from error
-  if not intact:
-    raise InputError(f"{path} was altered.")
-  return manifest

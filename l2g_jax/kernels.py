@@ -42,7 +42,10 @@ class Power:
 
   def __call__(self, cosines: Any) -> Any:
     """Returns f of an array of cosines in [-1, 1], same shape."""
-    return ((cosines.clip(self.tau, 1.0) - self.tau) / (1.0 - self.tau)) ** self.alpha
+    values = (cosines.clip(self.tau, 1.0) - self.tau) / (1.0 - self.tau)
+    return (
+      _integer_power(values, int(self.alpha)) if self.alpha.is_integer() else values**self.alpha
+    )
 
   def __str__(self) -> str:
     return f"power(alpha={self.alpha},tau={self.tau})"
@@ -76,6 +79,15 @@ class Cann:
 
 
 Kernel = Chamfer | Power | Cann
+
+
+def _integer_power(values: Any, exponent: int) -> Any:
+  """Multiplies, which for NumPy is many times faster than a power."""
+  if exponent == 1:
+    return values
+  root = _integer_power(values, exponent // 2)
+  return root * root * values if exponent % 2 else root * root
+
 
 _BY_NAME: dict[str, type[Chamfer] | type[Power] | type[Cann]] = {
   "chamfer": Chamfer,

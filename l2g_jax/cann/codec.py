@@ -1,0 +1,58 @@
+"""Descriptors as 8-bit integers.
+
+A product of two codes is an integer below 2^24, which float32 arithmetic gets exactly whatever the
+order of its sums: similarities do not depend on the number of threads, nor on blocking.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from l2g_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Codes:
+  """Quantised descriptors; the cosine of two is the product of the codes and of both scales.
+
+  Attributes:
+    values: `[n, d]` int8.
+    scales: `[n]` float32, the inverse norms of the codes.
+  """
+
+  values: np.ndarray
+  scales: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.values)
+
+
+def encode(descriptors: np.ndarray, *, dimension: int | None = None, where: str) -> Codes:
+  """Quantises descriptors by direction; rows of norm zero have none, and are left out.
+
+  Args:
+    descriptors: `[n, d]`, any norm.
+    dimension: the d that is needed; None = any.
+    where: how an error calls them.
+
+  Raises:
+    InputError: the shape does not fit, or a value is not finite.
+  """
+  values = np.asarray(descriptors)
+  if values.ndim != 2 or (dimension is not None and values.shape[1] != dimension):
+    wanted = "d" if dimension is None else dimension
+    raise InputError(f"The descriptors of {where} must be [count, {wanted}], not {values.shape}.")
+  values = values.astype(np.float32)
+  if not np.all(np.isfinite(values)):
+    raise InputError(f"The descriptors of {where} hold a value that is not finite.")
+  peaks = np.max(np.abs(values), axis=1, keepdims=True, initial=0.0)
+  present = peaks[:, 0] > 0.0
+  values, peaks = values[present], peaks[present]
+  codes = np.rint(values / peaks * 127.0).astype(np.int8)
+  norms = np.sqrt(np.sum(codes.astype(np.float32) ** 2, axis=1))
+  return Codes(codes, (1.0 / norms).astype(np.float32))
+
+
+def decode(codes: Codes) -> np.ndarray:
+  """Returns unit descriptors `[n, d]` float32."""
+  return codes.values.astype(np.float32) * codes.scales[:, None]
