@@ -23,7 +23,7 @@ def superglobal_rerank(
   """Scores a shortlist by refined features and an expanded query.
 
   Every feature is averaged with its `num_neighbors` nearest of the shortlist, weighted by `beta`
-  times their similarity; the query is expanded by the best refined features; the score is the mean
+  times their similarity where that is above 0; the query is expanded by the best refined features; the score is the mean
   of the similarities of a refined feature to the query and to the expanded query.
 
   Args:
@@ -47,11 +47,14 @@ def superglobal_rerank(
   valid = jnp.ones(len(features), bool) if mask is None else jnp.asarray(mask)
   similarities = jnp.matmul(features, features.T, precision="highest")
   values, neighbors = jax.lax.top_k(jnp.where(valid[None, :], similarities, -jnp.inf), count)
-  weights = jnp.where(jnp.isfinite(values), beta * values, 0.0).at[:, 0].set(1.0)
+  # A neighbour on the far side has no say: weights that cancel would make an average of nothing.
+  weights = (beta * jnp.maximum(values, 0.0)).at[:, 0].set(1.0)
   rows = jnp.arange(len(features))[:, None]
   mixing = jnp.zeros_like(similarities).at[rows, neighbors].set(weights)
   refined = jnp.matmul(mixing, features, precision="highest")
   refined = refined / jnp.sum(weights, axis=1, keepdims=True)
+  # A feature of norm zero is like no other; its nearest is not itself.
+  refined = jnp.where(jnp.any(features != 0.0, axis=1, keepdims=True), refined, 0.0)
 
   first = jnp.matmul(refined, query, precision="highest")
   best_scores, best = jax.lax.top_k(jnp.where(valid, first, -jnp.inf), count)
