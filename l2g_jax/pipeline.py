@@ -13,6 +13,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 
 from l2g_jax import dissimilarity, mds, rerank
 from l2g_jax.certainty import match_certainty
@@ -158,6 +159,7 @@ def rank_by_weights(
   weights: Sequence[float],
   config: L2GConfig = L2GConfig(),
   block_bytes: int = 1 << 29,
+  show_progress: bool = False,
 ) -> list[L2GResult]:
   """Ranks the collection for every query and weight; a query is embedded once for all weights.
 
@@ -168,6 +170,7 @@ def rank_by_weights(
     weights: the weights w in [0, 1].
     config: settings of the method.
     block_bytes: device memory that a block of queries may take.
+    show_progress: whether to show a bar.
 
   Returns:
     One `L2GResult` a weight.
@@ -183,11 +186,14 @@ def rank_by_weights(
   rerank_block = functools.partial(_rerank_block, num_images=num_images, config=config)
   scores = np.empty((len(weights), num_queries, size), np.float32)
   parts = []
+  bar = tqdm.tqdm(total=num_queries, desc="re-ranking", unit="query", disable=not show_progress)
   for rows in _blocks(num_queries, block_size):
     arrays = _gather(rows, block_size, candidates, neighbor_lists, features)
     block_scores, *diagnostics = rerank_block(jnp.asarray(weights, jnp.float32), *arrays)
     scores[:, rows] = np.asarray(block_scores)[:, : len(rows)]
     parts.append([np.asarray(column)[: len(rows)] for column in diagnostics])
+    bar.update(len(rows))
+  bar.close()
   diagnostics = Diagnostics(*(np.concatenate(column) for column in zip(*parts, strict=True)))
   return [
     L2GResult(

@@ -7,6 +7,7 @@ after a change; what no manifest refers to is swept away by the next change.
 import contextlib
 import fcntl
 import itertools
+import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,9 +46,9 @@ def locked(root: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def exists(root: pathlib.Path) -> bool:
+def exists(directory: os.PathLike | str) -> bool:
   """Whether an index was ever committed there."""
-  return (root / _MANIFEST).is_file()
+  return (pathlib.Path(directory) / _MANIFEST).is_file()
 
 
 def read_manifest(root: pathlib.Path) -> Manifest:

@@ -5,13 +5,17 @@ Chum 2012.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable
 
 import numpy as np
 
+from l2g_jax import files
 from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening, normalize_rows
 from l2g_jax.kmeans import assign, kmeans
 
+_KIND = "l2g_jax.vlad"
+_VERSION = 1
 # Images whose vectors are enough to learn the projection.
 _MOST_IMAGES = 2048
 
@@ -22,11 +26,11 @@ class Vlad:
 
   Attributes:
     words: `[k, d]` float32, the codebook.
-    whitening: of the `k * d` dimensional vectors; None = none yet.
+    whitening: of the `k * d` dimensional vectors.
   """
 
   words: np.ndarray
-  whitening: Whitening | None = None
+  whitening: Whitening
 
 
 def fit_vlad(
@@ -51,17 +55,39 @@ def fit_vlad(
   Returns:
     The aggregation, and the collection's global features `[N, dimension]` float32.
   """
-  vlad = Vlad(words=kmeans(sample, num_words, num_iterations=20, seed=seed))
-  raw = np.stack([_aggregate(vlad.words, descriptors) for descriptors in collection])
+  words = kmeans(sample, num_words, num_iterations=20, seed=seed)
+  raw = np.stack([_aggregate(words, descriptors) for descriptors in collection])
   present = raw[np.any(raw != 0.0, axis=1)]
   present = present[:: 1 + len(present) // _MOST_IMAGES]
-  vlad = dataclasses.replace(vlad, whitening=_fit_projection(present, dimension, power))
+  vlad = Vlad(words, _fit_projection(present, dimension, power))
   return vlad, _project(vlad, raw)
 
 
 def apply_vlad(vlad: Vlad, images: Iterable[np.ndarray]) -> np.ndarray:
   """Returns global features `[N, D]` float32 of unit norm; zero without descriptors."""
   return _project(vlad, np.stack([_aggregate(vlad.words, image) for image in images]))
+
+
+def save_vlad(directory: os.PathLike | str, vlad: Vlad) -> None:
+  """Writes an aggregation as a bundle."""
+  files.save_bundle(
+    directory,
+    kind=_KIND,
+    version=_VERSION,
+    arrays={
+      "words": vlad.words,
+      "mean": vlad.whitening.mean,
+      "projection": vlad.whitening.projection,
+    },
+    metadata={},
+  )
+
+
+def load_vlad(directory: os.PathLike | str) -> Vlad:
+  """Reads an aggregation; InputError where it is missing or altered."""
+  arrays = files.load_bundle(directory, kind=_KIND, version=_VERSION).arrays
+  whitening = Whitening(np.array(arrays["mean"]), np.array(arrays["projection"]))
+  return Vlad(np.array(arrays["words"]), whitening)
 
 
 def _aggregate(words: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
@@ -87,6 +113,5 @@ def _fit_projection(values: np.ndarray, dimension: int, power: float) -> Whiteni
 
 
 def _project(vlad: Vlad, raw: np.ndarray) -> np.ndarray:
-  assert vlad.whitening is not None
   present = np.any(raw != 0.0, axis=1, keepdims=True)
   return np.where(present, apply_whitening(vlad.whitening, raw), 0.0).astype(np.float32)
