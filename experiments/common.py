@@ -1,0 +1,129 @@
+"""Flags of the experiments, and the settings they stand for."""
+
+import pathlib
+from typing import get_args
+
+import jax
+from absl import flags
+
+from experiments.stages import StageOptions
+from l2g_jax import dissimilarity, fusion, kernels, mds
+from l2g_jax.cann import CannConfig
+from l2g_jax.data.images import CropPolicy
+from l2g_jax.errors import InputError
+from l2g_jax.features.sift import sift
+from l2g_jax.pipeline import L2GConfig
+
+FLAGS = flags.FLAGS
+PAPER_WEIGHT = 0.19
+# Weak global features mislead where local ones do not; see the README on how this was chosen.
+_DEFAULT_WEIGHTS = {"vlad": 0.9}
+_METHOD = L2GConfig()
+_INDEX = CannConfig()
+
+flags.DEFINE_string("work_dir", "work", "Folder for features, index and lists, to be used again.")
+flags.DEFINE_integer("k", 700, "Candidates that the search hands to the re-ranking.")
+flags.DEFINE_float("w", None, "Weight of the embedding, 0 to 1; omitted: that of the features.")
+flags.DEFINE_string("local", "sift", "sift, or a folder with stores `database` and `queries`.")
+flags.DEFINE_string("global_features", "vlad", "vlad, or a .npz with `queries` and `database`.")
+flags.DEFINE_string("output", None, "File for the report as JSON.")
+flags.DEFINE_integer("max_descriptors", 500, "Local descriptors of an image.")
+flags.DEFINE_integer("max_side", 1024, "Longer side to which images are reduced, in pixels.")
+flags.DEFINE_bool("whiten", True, "Whether local descriptors are whitened.")
+flags.DEFINE_enum("crop_policy", "truncate", get_args(CropPolicy), "How boxes become crops.")
+flags.DEFINE_string("kernel", str(_INDEX.kernel), "chamfer, power(alpha=.) or cann(radius=.,p=.).")
+flags.DEFINE_integer("num_probes", _INDEX.num_probes, "Cells searched for each descriptor.")
+flags.DEFINE_integer("rescoring_depth", _INDEX.rescoring_depth, "Images scored exactly.")
+flags.DEFINE_integer("num_known", _METHOD.num_known, "t, neighbours of a point that are known.")
+flags.DEFINE_enum(
+  "query_pairs",
+  _METHOD.query_pairs,
+  get_args(dissimilarity.QueryPairs),
+  "Whether the query's pairs are known for its own t nearest or for all.",
+)
+flags.DEFINE_float("p", _METHOD.power, "Exponent of D = 1 - s^p.")
+flags.DEFINE_enum(
+  "completion",
+  _METHOD.completion,
+  get_args(dissimilarity.Completion),
+  "What stands for unknown pairs.",
+)
+flags.DEFINE_integer("dimensions", _METHOD.num_dimensions, "m, of the embedding.")
+flags.DEFINE_enum("method", _METHOD.method, get_args(mds.Method), "Minimisation of the stress.")
+flags.DEFINE_integer("max_iterations", _METHOD.max_iterations, "Most iterations of it.")
+flags.DEFINE_enum("fusion", _METHOD.fusion, get_args(fusion.Fusion), "How vectors are fused.")
+flags.DEFINE_integer("M", None, "Candidates that L2G re-ranks; omitted: all.")
+flags.DEFINE_integer("K", _METHOD.num_neighbors, "Neighbours in L2G's re-ranking.")
+flags.DEFINE_float("beta", _METHOD.beta, "Weight of the neighbours in L2G's re-ranking.")
+flags.DEFINE_float(
+  "certainty_ratio",
+  _METHOD.certainty_ratio,
+  "Multiple of the background above which a match counts as certain; inf: the paper's order.",
+)
+flags.DEFINE_integer("seed", 0, "Seed of every sample and start.")
+
+
+def configure() -> None:
+  """Refuses values that no part of the method can use, and keeps compiled functions."""
+  for name in ("k", "max_descriptors", "max_side", "num_probes", "num_known", "dimensions"):
+    _check(name, getattr(FLAGS, name) >= 1, "at least 1")
+  for name in ("rescoring_depth", "K", "beta", "max_iterations"):
+    _check(name, getattr(FLAGS, name) >= 0, "at least 0")
+  _check("w", FLAGS.w is None or 0.0 <= FLAGS.w <= 1.0, "between 0 and 1")
+  _check("p", FLAGS.p > 0.0, "above 0")
+  _check("M", FLAGS.M is None or FLAGS.M >= 1, "at least 1")
+  _check("certainty_ratio", FLAGS.certainty_ratio > 0.0, "above 0")
+  jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(FLAGS.work_dir) / "compiled"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _check(name: str, fits: bool, wanted: str) -> None:
+  if not fits:
+    raise InputError(f"--{name} must be {wanted}, not {getattr(FLAGS, name)}.")
+
+
+def default_weight() -> float:
+  """Returns the weight for the features in use where --w says none."""
+  return _DEFAULT_WEIGHTS.get(FLAGS.global_features, PAPER_WEIGHT)
+
+
+def stage_options() -> StageOptions:
+  """Reads the flags about what is made of a collection."""
+  local = FLAGS.local
+  if local != "sift" and not pathlib.Path(local).is_dir():
+    raise InputError(f"--local must be sift or a folder of feature stores, not {local!r}.")
+  return StageOptions(
+    local=sift(max_descriptors=FLAGS.max_descriptors, max_side=FLAGS.max_side)
+    if local == "sift"
+    else pathlib.Path(local),
+    global_features=FLAGS.global_features,
+    whiten=FLAGS.whiten,
+    crop_policy=FLAGS.crop_policy,
+    index=CannConfig(
+      kernel=kernels.parse(FLAGS.kernel),
+      num_probes=FLAGS.num_probes,
+      rescoring_depth=FLAGS.rescoring_depth,
+      seed=FLAGS.seed,
+    ),
+    list_length=FLAGS.k,
+    seed=FLAGS.seed,
+  )
+
+
+def method_config() -> L2GConfig:
+  """Reads the flags about the method."""
+  return L2GConfig(
+    num_known=FLAGS.num_known,
+    query_pairs=FLAGS.query_pairs,
+    power=FLAGS.p,
+    completion=FLAGS.completion,
+    num_dimensions=FLAGS.dimensions,
+    method=FLAGS.method,
+    max_iterations=FLAGS.max_iterations,
+    fusion=FLAGS.fusion,
+    num_reranked=FLAGS.M,
+    num_neighbors=FLAGS.K,
+    beta=FLAGS.beta,
+    certainty_ratio=FLAGS.certainty_ratio,
+    seed=FLAGS.seed,
+  )

@@ -1,0 +1,136 @@
+"""The main job on a data set in the revisited layout: every method, evaluated and reported."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import tqdm
+from absl import flags
+
+from experiments import common
+from experiments.report import Method, make_report, print_report, write_report
+from experiments.stages import Collection, Queries, describe_queries, prepare
+from experiments.stopwatch import Stopwatch
+from l2g_jax.cann import SearchResult
+from l2g_jax.data import mini
+from l2g_jax.data.dataset import Dataset, load_dataset
+from l2g_jax.features.extraction import ImageJob
+from l2g_jax.global_search import rank_by_global, rerank_by_global
+from l2g_jax.pipeline import GlobalFeatures, complete_rankings, rank_by_weights
+
+FLAGS = flags.FLAGS
+_DATA_ROOT = "data"
+_MINI = "mini"
+_NOTICE = (
+  "mini is the built-in synthetic benchmark: these are not figures of Revisited Oxford or Paris."
+)
+_A_QUERY = ("global search", "global re-ranking", "local search", "embedding and re-ranking")
+
+flags.DEFINE_string("dataset", None, "Folder below --data_root; omitted: the experiment's own.")
+flags.DEFINE_string("data_root", None, f"Folder that holds data sets; omitted: {_DATA_ROOT}.")
+
+
+def main(default_dataset: str) -> None:
+  """Runs the method and its parents on a data set, prints the table and writes the report.
+
+  Args:
+    default_dataset: where no flag names one; if it is not there, the built-in benchmark runs.
+  """
+  common.configure()
+  watch = Stopwatch()
+  options, config = common.stage_options(), common.method_config()
+  with watch.measure("data set"):
+    dataset = _open_dataset(default_dataset)
+  truth = dataset.ground_truth
+  directory = pathlib.Path(FLAGS.work_dir) / dataset.name
+  jobs = [ImageJob(*job) for job in zip(truth.imlist, dataset.database_paths, strict=True)]
+  collection = prepare(jobs, directory, options, watch)
+  boxes = [query.bbx for query in truth.queries]
+  jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, boxes, strict=True)]
+  queries = describe_queries(collection, jobs, watch)
+  methods = _rank(collection, queries, config, watch)
+  report = make_report(
+    methods,
+    truth,
+    title=dataset.name,
+    notice=_NOTICE if dataset.name == _MINI else None,
+    seconds=watch.seconds,
+    per_query=_A_QUERY,
+    config=_describe_config(options, config),
+  )
+  print_report(report)
+  if FLAGS.output:
+    write_report(FLAGS.output, report)
+
+
+def _open_dataset(default_dataset: str) -> Dataset:
+  asked = FLAGS.dataset is not None or FLAGS.data_root is not None
+  data_root = pathlib.Path(FLAGS.data_root or _DATA_ROOT)
+  name = FLAGS.dataset or default_dataset
+  if not asked and not (data_root / name).is_dir():
+    name = _MINI
+  if name == _MINI:
+    mini.make_mini(data_root)
+  return load_dataset(data_root, name)
+
+
+def _rank(
+  collection: Collection, queries: Queries, config: common.L2GConfig, watch: Stopwatch
+) -> list[Method]:
+  """Returns the rows of the report."""
+  num_images = len(collection.index.names)
+  features = GlobalFeatures(queries.global_features, collection.global_features)
+  with watch.measure("global search"):
+    by_global = rank_by_global(features)
+  with watch.measure("global re-ranking"):
+    reranked = rerank_by_global(features, by_global)
+  with watch.measure("local search"):
+    found = [
+      collection.index.search(descriptors, FLAGS.k)
+      for descriptors in tqdm.tqdm(queries.descriptors, desc="local search", unit="query")
+    ]
+  candidates = SearchResult(
+    np.stack([result.ids for result in found]), np.stack([result.similarities for result in found])
+  )
+  default = common.default_weight()
+  weights = {"l2g": default if FLAGS.w is None else FLAGS.w}
+  if weights["l2g"] != default:
+    weights["l2g-default"] = default
+  with watch.measure("embedding and re-ranking"):
+    results = rank_by_weights(
+      candidates,
+      collection.lists,
+      features,
+      weights=list(weights.values()),
+      config=config,
+      show_progress=True,
+    )
+  return [
+    Method("global", by_global),
+    Method("global+rerank", reranked),
+    Method("chamfer", complete_rankings(candidates.ids, None, num_images)),
+    *(
+      Method(name, result.rankings, weight)
+      for (name, weight), result in zip(weights.items(), results, strict=True)
+    ),
+  ]
+
+
+def _describe_config(options: Any, config: common.L2GConfig) -> dict[str, Any]:
+  """Returns every setting as JSON."""
+  local = options.local
+  return {
+    "k": FLAGS.k,
+    "w": FLAGS.w,
+    "local": str(local) if isinstance(local, pathlib.Path) else local.name,
+    "local_settings": {} if isinstance(local, pathlib.Path) else dict(local.settings),
+    "global_features": options.global_features,
+    "whiten": options.whiten,
+    "crop_policy": options.crop_policy,
+    "index": options.index.to_json(),
+    "method": {
+      name: str(value) if value == float("inf") else value
+      for name, value in dataclasses.asdict(config).items()
+    },
+  }
