@@ -23,8 +23,9 @@ def superglobal_rerank(
   """Scores a shortlist by refined features and an expanded query.
 
   Every feature is averaged with its `num_neighbors` nearest of the shortlist, weighted by `beta`
-  times their similarity where that is above 0; the query is expanded by the best refined features; the score is the mean
-  of the similarities of a refined feature to the query and to the expanded query.
+  times their similarity where that is above 0; the query is expanded by the best refined features;
+  the score is the mean of the similarities of a refined feature to the query and to the expanded
+  query. A feature of norm zero scores 0.
 
   Args:
     query: `[D]`, of unit norm.
