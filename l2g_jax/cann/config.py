@@ -35,8 +35,9 @@ class CannConfig:
   seed: int = 0
 
   def __post_init__(self):
-    counts = (self.num_lists or 1, self.num_probes, self.max_query_descriptors or 1)
-    if min(counts) < 1 or self.rescoring_depth < 0 or self.unreached not in get_args(Unreached):
+    counts = (self.num_lists, self.num_probes, self.max_query_descriptors)
+    lowest = min(count for count in counts if count is not None)
+    if lowest < 1 or self.rescoring_depth < 0 or self.unreached not in get_args(Unreached):
       raise InputError(f"The settings of an index can't be used: {self}.")
 
   def to_json(self) -> dict[str, Any]:

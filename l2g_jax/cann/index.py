@@ -241,10 +241,10 @@ class CannIndex:
     for start in range(0, len(values), chunk):
       query = Codes(values[start : start + chunk], scales[start : start + chunk])
       cells, last = scan.nearest_cells(decode(query), self._centroids, num_probes)
-      floor = np.maximum(last, 0.0) if self.config.unreached == "bound" else np.zeros_like(last)
+      floor = last if self.config.unreached == "bound" else np.full_like(last, -np.inf)
       column = 0
       for segment, present in zip(self._segments, self._present, strict=True):
-        worth = self.config.kernel(scan.scan(segment, query, cells, floor))
+        worth = self._worth(scan.scan(segment, query, cells, floor))
         present_owners, firsts = np.unique(owners[start : start + chunk], return_index=True)
         sums = np.add.reduceat(worth, firsts, axis=0, dtype=np.float64)[:, present]
         scores[present_owners, column : column + sums.shape[1]] += sums
@@ -260,10 +260,16 @@ class CannIndex:
     start = 0
     for segment, present in zip(self._segments, self._present, strict=True):
       here = np.flatnonzero((ids >= start) & (ids < start + len(present)))
-      worth = self.config.kernel(scan.rescore(segment, query, present[ids[here] - start]))
+      worth = self._worth(scan.rescore(segment, query, present[ids[here] - start]))
       scores[here] = worth.mean(axis=0, dtype=np.float64)
       start += len(present)
     return scores
+
+  def _worth(self, cosines: np.ndarray) -> np.ndarray:
+    """Applies the kernel; what is not met is worth nothing, by any kernel."""
+    worth = self.config.kernel(cosines)
+    worth[np.isneginf(cosines)] = 0.0
+    return worth
 
   @contextlib.contextmanager
   def _change(self) -> Iterator[storage.Manifest]:

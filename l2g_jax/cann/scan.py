@@ -52,10 +52,10 @@ def scan(segment: Segment, query: Codes, cells: np.ndarray, floor: np.ndarray) -
     segment: where to look.
     query: q codes.
     cells: `[q, probes]` to look at.
-    floor: `[q]` float32, the cosine that stands where an image is not met.
+    floor: `[q]` float32, the least cosine that counts; -inf = any.
 
   Returns:
-    `[q, n]` float32.
+    `[q, n]` float32; the floor where an image is not met, -inf where it has no descriptors.
   """
   order = np.argsort(cells, axis=None, kind="stable")
   queries = (order // cells.shape[1]).astype(np.int32)
@@ -64,8 +64,8 @@ def scan(segment: Segment, query: Codes, cells: np.ndarray, floor: np.ndarray) -
   values = query.values.astype(np.float32)
 
   def scan_cells(share: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
-    best = np.zeros((len(query), len(segment.names)), np.float32)
-    best += (floor / query.scales)[:, None]
+    best = np.empty((len(query), len(segment.names)), np.float32)
+    best[:] = (floor / query.scales)[:, None]
     for cell, members in share:
       rows = slice(*segment.cell_offsets[cell : cell + 2])
       products = values[members] @ segment.codes.values[rows].astype(np.float32).T
@@ -79,17 +79,18 @@ def scan(segment: Segment, query: Codes, cells: np.ndarray, floor: np.ndarray) -
   for other in others:
     np.maximum(best, other, out=best)
   best *= query.scales[:, None]
+  best[:, np.diff(segment.image_offsets) == 0] = -np.inf
   return best
 
 
 def rescore(segment: Segment, query: Codes, images: np.ndarray) -> np.ndarray:
-  """Returns the best cosine `[q, len(images)]` of query descriptors in some images, exactly."""
+  """Returns the best cosines `[q, len(images)]` in some images, exactly; -inf in empty ones."""
   values = query.values.astype(np.float32)
 
   def best_cosines(image: int) -> np.ndarray:
     codes = image_codes(segment, image)
     if not len(codes):
-      return np.zeros(len(query), np.float32)
+      return np.full(len(query), -np.inf, np.float32)
     products = codes.values.astype(np.float32) @ values.T
     products *= codes.scales[:, None]
     return np.max(products, axis=0) * query.scales

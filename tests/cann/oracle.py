@@ -1,0 +1,38 @@
+"""Brute force over the codes that an index stores, by plain loops, and small collections."""
+
+import numpy as np
+
+from l2g_jax import kernels
+from l2g_jax.cann.codec import decode, encode
+
+
+def similarity(query, image, kernel: kernels.Kernel = kernels.Power()):
+  """Returns the mean over the query's codes of f(best cosine), in double precision."""
+  query, image = (_unit(values) for values in (query, image))
+  if not len(query) or not len(image):
+    return 0.0
+  return float(np.mean([kernel((image @ row).max()) for row in query]))
+
+
+def ranking(query, images, kernel: kernels.Kernel = kernels.Power()):
+  """Returns ids and similarities of all images, best first, ties by the smaller id."""
+  values = np.array([similarity(query, image, kernel) for image in images])
+  order = np.argsort(-values, kind="stable")
+  return order, values[order]
+
+
+def collection(seed, *, num_images=40, most=30, dimension=16):
+  """Makes images whose descriptors come from shared clusters, some images without any."""
+  rng = np.random.default_rng(seed)
+  clusters = rng.standard_normal((25, dimension))
+  images = {}
+  for number in range(num_images):
+    count = 0 if number % 13 == 12 else int(rng.integers(1, most))
+    values = clusters[rng.integers(0, len(clusters), count)]
+    values = values + 0.4 * rng.standard_normal((count, dimension))
+    images[f"image-{number:03d}"] = values.astype(np.float32)
+  return images
+
+
+def _unit(values):
+  return decode(encode(np.asarray(values), where="a test")).astype(np.float64)

@@ -1,0 +1,194 @@
+import errno
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from l2g_jax import files
+from l2g_jax.cann import CannConfig, CannIndex, exists, storage
+from l2g_jax.errors import InputError
+from tests.cann import oracle
+
+ALL = 10**6
+CONFIG = CannConfig(num_lists=10)
+
+
+@pytest.fixture
+def images():
+  return oracle.collection(0)
+
+
+@pytest.fixture
+def index(tmp_path, images):
+  return CannIndex.build(tmp_path / "index", images.items(), CONFIG)
+
+
+def search_all(index, query):
+  result = index.search(query, len(index.names), num_probes=ALL, rescoring_depth=ALL)
+  return [(index.names[i], float(s)) for i, s in zip(result.ids, result.similarities, strict=True)]
+
+
+def test_an_index_opens_as_it_was_built(index, images):
+  query = images["image-005"]
+  opened = CannIndex.open(index.directory, verify=True)
+  assert opened.names == index.names == tuple(images)
+  assert opened.state == index.state
+  assert opened.config == CONFIG
+  assert search_all(opened, query) == search_all(index, query)
+
+
+def test_the_same_images_make_the_same_files(tmp_path, images):
+  def read(name):
+    root = CannIndex.build(tmp_path / name, images.items(), CONFIG).directory
+    return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+  assert read("first") == read("second")
+
+
+def test_add_remove_and_compact_equal_a_fresh_build(tmp_path, index, images):
+  more = {f"more-{name}": values for name, values in oracle.collection(1, num_images=9).items()}
+  removed = ["image-000", "image-012", "more-image-003"]
+  grown = index.add(more.items())
+  shrunk = grown.remove(removed)
+  compacted = shrunk.compact()
+  kept = {name: v for name, v in {**images, **more}.items() if name not in removed}
+  fresh = CannIndex.build(tmp_path / "fresh", kept.items(), CONFIG)
+  assert index.names == tuple(images)
+  assert grown.names == (*images, *more)
+  assert shrunk.names == compacted.names == fresh.names
+  assert len({index.state, grown.state, shrunk.state, compacted.state}) == 4
+  for query in (images["image-005"], more["more-image-001"], images["image-000"]):
+    expected = search_all(fresh, query)
+    assert search_all(shrunk, query) == expected
+    assert search_all(compacted, query) == expected
+
+
+def test_several_segments_equal_one(tmp_path, index, images, monkeypatch):
+  monkeypatch.setattr(storage, "_SEGMENT_DESCRIPTORS", 100)
+  parted = CannIndex.build(tmp_path / "parted", images.items(), CONFIG)
+  assert len([*parted.directory.glob("segment-*")]) > 3
+  query = images["image-020"]
+  assert search_all(parted, query) == search_all(index, query)
+  for image in (0, 12, 39):
+    np.testing.assert_array_equal(parted.codes(image).values, index.codes(image).values)
+
+
+def test_an_opened_index_outlives_a_change(index, images):
+  query = images["image-007"]
+  before = search_all(index, query)
+  index.remove(["image-007"]).compact()
+  assert search_all(index, query) == before
+  with pytest.raises(InputError, match="has changed; open it again"):
+    index.remove(["image-008"])
+
+
+@pytest.mark.parametrize(
+  ("stream", "message"),
+  [
+    ([("a", np.eye(16)), ("image-003", np.eye(16))], "Image 'image-003' comes twice"),
+    ([("a", np.eye(16)), ("a", np.eye(16))], "Image 'a' comes twice"),
+    ([("a", np.eye(16)), ("b", np.eye(15))], r"image 'b' must be \[count, 16\]"),
+    ([("a", np.full((1, 16), np.nan))], "image 'a' hold a value that is not finite"),
+  ],
+)
+def test_what_can_not_be_added_changes_nothing(index, stream, message):
+  with pytest.raises(InputError, match=message):
+    index.add(stream)
+  assert CannIndex.open(index.directory, verify=True).state == index.state
+
+
+def test_an_unknown_name_can_not_be_removed(index):
+  with pytest.raises(InputError, match="holds no image 'other'"):
+    index.remove(["image-001", "other"])
+  assert CannIndex.open(index.directory).names == index.names
+
+
+def test_a_build_that_fails_leaves_no_index(tmp_path):
+  for stream in ([], [("a", np.eye(3)), ("a", np.eye(3))]):
+    with pytest.raises(InputError):
+      CannIndex.build(tmp_path / "index", stream)
+    assert not exists(tmp_path / "index")
+  CannIndex.build(tmp_path / "index", [("a", np.eye(3))])
+  with pytest.raises(InputError, match=r"There is an index in .* already"):
+    CannIndex.build(tmp_path / "index", [("a", np.eye(3))])
+
+
+def test_a_second_writer_is_refused(index):
+  with (
+    storage.locked(index.directory),
+    pytest.raises(InputError, match="being written by another process"),
+  ):
+    index.remove(["image-001"])
+
+
+def test_a_full_disk_leaves_the_old_index(index, images, monkeypatch):
+  def save(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(np, "save", save)
+    with pytest.raises(OSError, match="No space left"):
+      index.add([("new", np.eye(16))])
+  assert CannIndex.open(index.directory, verify=True).state == index.state
+  assert index.add([("new", np.eye(16))]).names == (*images, "new")
+
+
+def test_a_damaged_file_is_named(index):
+  path = next(index.directory.glob("segment-*")) / "values.npy"
+  content = path.read_bytes()
+  path.write_bytes(content[:-1])
+  with pytest.raises(InputError, match=r"values\.npy is truncated"):
+    CannIndex.open(index.directory)
+  path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+  with pytest.raises(InputError, match=r"values\.npy was altered"):
+    CannIndex.open(index.directory, verify=True)
+
+
+def test_a_manifest_that_is_not_ours_is_refused(index):
+  path = index.directory / "index.json"
+  manifest = files.read_manifest(path)
+  path.write_text(path.read_text().replace("segment-000001", "segment-000009"))
+  with pytest.raises(InputError, match=r"index\.json was altered"):
+    CannIndex.open(index.directory)
+  files.write_manifest(path, {**manifest, "version": 99})
+  with pytest.raises(InputError, match="is version 99"):
+    CannIndex.open(index.directory)
+  path.write_text("{")
+  with pytest.raises(InputError, match="truncated or not a manifest"):
+    CannIndex.open(index.directory)
+  with pytest.raises(InputError, match="There is no index in"):
+    CannIndex.open(index.directory.parent)
+
+
+def _change_for_ever(directory):
+  for number in range(10**6):
+    index = CannIndex.open(directory)
+    name = f"more-{number:05d}"
+    index = index.add([(name, np.eye(16))]).remove([name])
+    if number % 3 == 2:
+      index.compact()
+
+
+def test_killed_at_any_point_it_opens_as_before_or_after(index, images):
+  context = multiprocessing.get_context("spawn")
+  rng = np.random.default_rng(0)
+  expected = search_all(index, images["image-005"])
+  for _ in range(6):
+    state = CannIndex.open(index.directory).state
+    process = context.Process(target=_change_for_ever, args=(index.directory,))
+    process.start()
+    while process.is_alive() and CannIndex.open(index.directory).state == state:
+      time.sleep(0.01)
+    time.sleep(float(rng.uniform(0.0, 0.1)))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    opened = CannIndex.open(index.directory, verify=True)
+    extra = opened.names[len(images) :]
+    assert opened.names[: len(images)] == tuple(images)
+    assert len(extra) <= 1
+    opened = opened.remove(extra)
+    assert search_all(opened, images["image-005"]) == expected

@@ -1,0 +1,177 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from l2g_jax import kernels
+from l2g_jax.cann import CannConfig, CannIndex
+from l2g_jax.errors import InputError
+from tests.cann import oracle
+
+ALL = 10**6
+
+
+def build(path, images, **settings):
+  return CannIndex.build(path / "index", images.items(), CannConfig(**settings))
+
+
+def check_equals_brute_force(index, query, images, kernel=kernels.Power()):
+  result = index.search(query, len(images), num_probes=ALL, rescoring_depth=ALL)
+  ids, similarities = oracle.ranking(query, list(images.values()), kernel)
+  found = similarities > 0.0
+  np.testing.assert_allclose(result.similarities, similarities, atol=1e-6)
+  np.testing.assert_array_equal(result.ids[found], ids[found])
+  assert np.all(result.ids[~found] == -1)
+
+
+@pytest.mark.parametrize(
+  "kernel", [kernels.Chamfer(), kernels.Power(alpha=2.5, tau=0.1), kernels.Cann()], ids=str
+)
+def test_all_probes_and_full_rescoring_equal_brute_force(tmp_path, kernel):
+  images = oracle.collection(0)
+  index = build(tmp_path, images, kernel=kernel, num_lists=12)
+  for query in oracle.collection(1, num_images=4).values():
+    check_equals_brute_force(index, query, images, kernel)
+
+
+@pytest.mark.parametrize("unreached", ["zero", "bound"])
+def test_the_scan_alone_is_exact_where_it_reads_everything(tmp_path, unreached):
+  images = oracle.collection(2)
+  index = build(tmp_path, images, num_lists=9, unreached=unreached)
+  query = oracle.collection(3, num_images=1)["image-000"]
+  scanned = index.search(query, 40, num_probes=ALL, rescoring_depth=0)
+  rescored = index.search(query, 40, num_probes=ALL, rescoring_depth=ALL)
+  np.testing.assert_array_equal(scanned.ids, rescored.ids)
+  np.testing.assert_allclose(scanned.similarities, rescored.similarities, atol=1e-6)
+
+
+def test_few_probes_find_what_is_near(tmp_path):
+  images = oracle.collection(4, num_images=60)
+  index = build(tmp_path, images, num_lists=20, num_probes=3, rescoring_depth=10)
+  for number in (0, 7, 31):
+    result = index.search(images[f"image-{number:03d}"], 5)
+    assert result.ids[0] == number
+    assert result.similarities[0] == pytest.approx(1.0, abs=1e-6)
+    assert np.all(np.diff(result.similarities) <= 0.0)
+
+
+@pytest.mark.parametrize(("unreached", "found"), [("zero", False), ("bound", True)])
+def test_an_unreached_image_counts_zero_or_the_bound(tmp_path, unreached, found):
+  images = {"near": np.eye(4)[:1], "far": np.array([[-1.0, 0.2, 0.0, 0.0]])}
+  index = build(tmp_path, images, num_lists=2, num_probes=1, unreached=unreached)
+  result = index.search(np.array([[1.0, 0.1, 0.0, 0.0]]), 2, rescoring_depth=0)
+  assert (result.ids[1] == 1) == found
+
+
+def test_an_image_of_a_thousand_near_equal_descriptors_counts_once(tmp_path):
+  rng = np.random.default_rng(5)
+  motif = rng.standard_normal(16)
+  crowd = motif + 0.01 * rng.standard_normal((1000, 16))
+  images = {"crowd": crowd, **oracle.collection(6)}
+  images["single"] = np.stack([motif, rng.standard_normal(16)])
+  index = build(tmp_path, images, num_lists=16)
+  query = np.concatenate([motif[None], rng.standard_normal((5, 16))])
+  check_equals_brute_force(index, query, images)
+  found = index.search(query, len(images), num_probes=2, rescoring_depth=0).ids
+  assert {0, len(images) - 1} <= set(found.tolist())
+  assert len(set(found[found >= 0].tolist())) == np.sum(found >= 0)
+
+
+def test_ties_go_to_the_smaller_id(tmp_path):
+  values = oracle.collection(7, num_images=1)["image-000"]
+  images = dict.fromkeys(("c", "a", "b"), values)
+  index = build(tmp_path, images)
+  assert index.names == ("c", "a", "b")
+  for depth in (0, 1, 3):
+    assert index.search(values, 3, rescoring_depth=depth).ids.tolist() == [0, 1, 2]
+
+
+def test_k_beyond_the_collection_pads(tmp_path):
+  index = build(tmp_path, {"only": np.eye(4)})
+  result = index.search(np.eye(4)[:2], 5)
+  assert result.ids.tolist() == [0, -1, -1, -1, -1]
+  assert result.similarities.tolist() == pytest.approx([1.0, 0.0, 0.0, 0.0, 0.0])
+
+
+def test_a_query_without_descriptors_finds_nothing(tmp_path):
+  index = build(tmp_path, oracle.collection(8))
+  for query in (np.zeros((0, 16)), np.zeros((3, 16))):
+    result = index.search(query, 4)
+    assert result.ids.tolist() == [-1] * 4
+    assert result.similarities.tolist() == [0.0] * 4
+
+
+def test_a_collection_without_descriptors_is_searched(tmp_path):
+  index = build(tmp_path, {"a": np.zeros((0, 4)), "b": np.zeros((2, 4))})
+  assert index.search(np.eye(4), 2).ids.tolist() == [-1, -1]
+  assert index.neighbor_lists(2, show_progress=False).ids.tolist() == [[-1, -1]] * 2
+
+
+def test_descriptors_of_norm_zero_are_left_out(tmp_path):
+  values = oracle.collection(9, num_images=1)["image-000"]
+  index = build(tmp_path, {"a": np.concatenate([np.zeros((2, 16)), values])})
+  assert len(index.codes(0)) == len(values)
+  padded = np.concatenate([values, np.zeros((7, 16))])
+  assert index.search(padded, 1).similarities[0] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_many_queries_equal_single_ones(tmp_path):
+  images = oracle.collection(10)
+  index = build(tmp_path, images, num_lists=12, num_probes=4, rescoring_depth=5)
+  queries = [*oracle.collection(11, num_images=14).values()]
+  together = index.search_many(queries, 9)
+  for row, query in enumerate(queries):
+    single = index.search(query, 9)
+    np.testing.assert_array_equal(together.ids[row], single.ids)
+    np.testing.assert_array_equal(together.similarities[row], single.similarities)
+
+
+def test_only_the_first_query_descriptors_count(tmp_path):
+  images = oracle.collection(12)
+  limited = build(tmp_path, images, max_query_descriptors=3)
+  free = CannIndex.build(tmp_path / "free", images.items())
+  query = images["image-003"]
+  np.testing.assert_array_equal(limited.search(query, 9).ids, free.search(query[:3], 9).ids)
+
+
+def test_the_number_of_threads_changes_nothing(tmp_path, monkeypatch):
+  images = oracle.collection(13, num_images=70)
+  query = oracle.collection(14, num_images=1)["image-000"]
+  results = []
+  for threads in (1, 2, 3):
+    monkeypatch.setattr("l2g_jax.cann.scan._num_threads", lambda threads=threads: threads)
+    index = CannIndex.build(tmp_path / str(threads), images.items(), CannConfig(num_lists=20))
+    results.append((index.state, index.search(query, 30, num_probes=5, rescoring_depth=8)))
+  for state, result in results[1:]:
+    assert state == results[0][0]
+    np.testing.assert_array_equal(result.ids, results[0][1].ids)
+    np.testing.assert_array_equal(result.similarities, results[0][1].similarities)
+
+
+@pytest.mark.parametrize(
+  ("query", "k", "message"),
+  [
+    (np.zeros((2, 5)), 3, r"query 0 must be \[count, 16\], not \(2, 5\)"),
+    (np.zeros(16), 3, "query 0 must be"),
+    (np.full((2, 16), np.nan), 3, "query 0 hold a value that is not finite"),
+    (np.full((2, 16), np.inf), 3, "query 0 hold a value that is not finite"),
+    (np.ones((2, 16)), 0, "k of at least 1, not 0"),
+  ],
+)
+def test_a_query_that_does_not_fit_is_refused(tmp_path, query, k, message):
+  index = build(tmp_path, oracle.collection(15, num_images=3))
+  with pytest.raises(InputError, match=message):
+    index.search(query, k)
+
+
+@pytest.mark.parametrize(
+  "settings", [{"num_probes": 0}, {"num_lists": 0}, {"rescoring_depth": -1}, {"unreached": "x"}]
+)
+def test_settings_out_of_range_are_refused(settings):
+  with pytest.raises(InputError, match="can't be used"):
+    dataclasses.replace(CannConfig(), **settings)
+
+
+def test_settings_survive_json():
+  config = CannConfig(kernel=kernels.Cann(), num_lists=7, unreached="bound", seed=3)
+  assert CannConfig.from_json(config.to_json()) == config
