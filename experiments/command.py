@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from l2g_jax.errors import InputError
+
+OUTPUT = flags.DEFINE_string("output", None, "JSON file to write what comes out to; omitted: none.")
 
 
 def run(main: Callable[[], None]) -> None:

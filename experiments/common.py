@@ -26,7 +26,6 @@ flags.DEFINE_integer("k", 700, "Candidates that the search hands to the re-ranki
 flags.DEFINE_float("w", None, "Weight of the embedding, 0 to 1; omitted: that of the features.")
 flags.DEFINE_string("local", "sift", "sift, or a folder with stores `database` and `queries`.")
 flags.DEFINE_string("global_features", "vlad", "vlad, or a .npz with `queries` and `database`.")
-flags.DEFINE_string("output", None, "File for the report as JSON.")
 flags.DEFINE_integer("max_descriptors", 500, "Local descriptors of an image.")
 flags.DEFINE_integer("max_side", 1024, "Longer side to which images are reduced, in pixels.")
 flags.DEFINE_bool("whiten", True, "Whether local descriptors are whitened.")

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import platform
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,8 +109,9 @@ def print_report(report: Mapping[str, Any]) -> None:
       row[protocol][key] for protocol in PROTOCOLS for key in ("map", *(f"mp{k}" for k in _KAPPAS))
     ]
     print(f"{name:22}" + "".join("      -" if x is None else f"{x:7.2f}" for x in figures))
-  print("\nSeconds, once:    " + _list_seconds(report, once=True))
-  print("Seconds, a query: " + _list_seconds(report, once=False))
+  print()
+  print(_list_seconds("Seconds, once:    ", report, once=True))
+  print(_list_seconds("Seconds, a query: ", report, once=False))
 
 
 def write_report(path: os.PathLike | str, report: Mapping[str, Any]) -> None:
@@ -131,8 +133,9 @@ def _percent(fraction: float) -> float | None:
   return None if math.isnan(fraction) else 100.0 * fraction
 
 
-def _list_seconds(report: Mapping[str, Any], *, once: bool) -> str:
+def _list_seconds(head: str, report: Mapping[str, Any], *, once: bool) -> str:
   a_query = report["seconds_per_query"]
   chosen = {s: v for s, v in report["seconds"].items() if s not in a_query} if once else a_query
   digits = 1 if once else 3
-  return ", ".join(f"{stage} {value:.{digits}f}" for stage, value in chosen.items())
+  text = ", ".join(f"{stage} {value:.{digits}f}" for stage, value in chosen.items())
+  return textwrap.fill(head + text, 110, subsequent_indent=" " * len(head))

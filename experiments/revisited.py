@@ -8,7 +8,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from experiments import common
+from experiments import command, common
 from experiments.report import Method, make_report, print_report, write_report
 from experiments.stages import Collection, Queries, describe_queries, prepare
 from experiments.stopwatch import Stopwatch
@@ -41,7 +41,7 @@ def main(default_dataset: str) -> None:
   watch = Stopwatch()
   options, config = common.stage_options(), common.method_config()
   with watch.measure("data set"):
-    dataset = _open_dataset(default_dataset)
+    dataset = open_dataset(default_dataset)
   truth = dataset.ground_truth
   directory = pathlib.Path(FLAGS.work_dir) / dataset.name
   jobs = [ImageJob(*job) for job in zip(truth.imlist, dataset.database_paths, strict=True)]
@@ -60,11 +60,12 @@ def main(default_dataset: str) -> None:
     config=_describe_config(options, config),
   )
   print_report(report)
-  if FLAGS.output:
-    write_report(FLAGS.output, report)
+  if command.OUTPUT.value:
+    write_report(command.OUTPUT.value, report)
 
 
-def _open_dataset(default_dataset: str) -> Dataset:
+def open_dataset(default_dataset: str) -> Dataset:
+  """Opens what the flags ask for, or else the default, or else the built-in benchmark."""
   asked = FLAGS.dataset is not None or FLAGS.data_root is not None
   data_root = pathlib.Path(FLAGS.data_root or _DATA_ROOT)
   name = FLAGS.dataset or default_dataset
@@ -87,7 +88,7 @@ def _rank(
     reranked = rerank_by_global(features, by_global)
   with watch.measure("local search"):
     found = [
-      collection.index.search(descriptors, FLAGS.k)
+      collection.index.search(descriptors, min(FLAGS.k, num_images))
       for descriptors in tqdm.tqdm(queries.descriptors, desc="local search", unit="query")
     ]
   candidates = SearchResult(

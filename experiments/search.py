@@ -5,7 +5,6 @@
 Prints the best images with their rank in each stage, and draws them as a contact sheet.
 """
 
-import dataclasses
 import hashlib
 import pathlib
 from typing import Any
@@ -43,15 +42,12 @@ def main() -> None:
   if box is not None:
     crop_to_box(query_image, box)
   names, paths = list_images(FLAGS.images)
-  options = dataclasses.replace(
-    common.stage_options(), list_length=min(FLAGS.k, max(1, len(names) - 1))
-  )
   watch = Stopwatch()
   # A folder is known by where it lies.
   place = hashlib.blake2b(str(pathlib.Path(FLAGS.images).resolve()).encode(), digest_size=4)
   directory = pathlib.Path(FLAGS.work_dir) / f"folder-{place.hexdigest()}"
   jobs = [ImageJob(name, path) for name, path in zip(names, paths, strict=True)]
-  collection = prepare(jobs, directory, options, watch, on_error="empty")
+  collection = prepare(jobs, directory, common.stage_options(), watch, on_error="empty")
   query_jobs = [ImageJob(query_path.name, query_path, box)]
   queries = describe_queries(collection, query_jobs, watch)
   features = GlobalFeatures(queries.global_features, collection.global_features)
@@ -92,9 +88,9 @@ def main() -> None:
     [Tile(pathlib.Path(result["path"]), _describe(result)) for result in results],
   )
   print(f"\nContact sheet: {sheet}")
-  if FLAGS.output:
+  if command.OUTPUT.value:
     write_report(
-      FLAGS.output,
+      command.OUTPUT.value,
       {"query": str(query_path), "box": box, "w": weight, "results": results}
       | {"seconds": watch.seconds},
     )

@@ -37,7 +37,7 @@ class StageOptions:
     whiten: whether local descriptors are whitened, by a whitening learned from the collection.
     crop_policy: how a query's box becomes a crop.
     index: settings of the index.
-    list_length: L, neighbours that are stored of every image.
+    list_length: L, neighbours that are stored of every image, if there are as many.
     seed: of every sample and start.
   """
 
@@ -126,7 +126,7 @@ def prepare(
       images = ((name, _whitened(local_whitening, values)) for name, values in store)
       index = CannIndex.build(path, images, options.index)
   with watch.measure("neighbour lists"):
-    lists = index.neighbor_lists(options.list_length)
+    lists = index.neighbor_lists(min(options.list_length, max(1, len(jobs) - 1)))
   return Collection(
     index=index,
     lists=lists,
@@ -170,6 +170,9 @@ def _local_features(
       missing = next((name for name in wanted if name not in set(store.names)), None)
       what = "has not the same order" if missing is None else f"lacks {missing!r}"
       raise InputError(f"The feature store {options.local / part} does not fit: it {what}.")
+    for name, values in store:
+      if not np.all(np.isfinite(values)):
+        raise InputError(f"The descriptors of {name!r} in {options.local / part} are not finite.")
     return store
   key = _key(dict(options.local.settings))
   return extract_local(

@@ -1,0 +1,116 @@
+import json
+import os
+import pickle
+
+import pytest
+from PIL import Image
+
+from tests.experiments import toy
+
+PROTOCOLS = ("easy", "medium", "hard")
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+  return toy.write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+  return tmp_path_factory.mktemp("work")
+
+
+def test_roxf_prints_and_writes_every_row_and_reuses_what_it_made(data_root, work):
+  flags = [f"--data_root={data_root}", "--dataset=toy", "--k=700"]
+  first = toy.run("roxf", *flags, "--w=0.19", "--output=report.json", cwd=work)
+  assert first.returncode == 0, first.stderr
+  report = json.loads((work / "report.json").read_text())
+  rows = {row["name"]: row for row in report["rows"]}
+  assert list(rows) == ["global", "global+rerank", "chamfer", "l2g", "l2g-default"]
+  assert rows["l2g"]["w"] == 0.19
+  for row in rows.values():
+    for protocol in PROTOCOLS:
+      assert set(row[protocol]) == {"map", "mp1", "mp5", "mp10"}
+      assert all(0.0 <= value <= 100.0 for value in row[protocol].values())
+  assert rows["chamfer"]["medium"]["map"] > 90.0
+  assert report["config"]["k"] == 700
+  assert report["environment"]["platform"] == "cpu"
+  assert all(seconds >= 0.0 for seconds in report["seconds"].values())
+  for text in ("toy: 16 images, 4 queries", "queries cropped: truncate", "l2g (w=0.19)", "mP@10"):
+    assert text in first.stdout
+  assert max(map(len, first.stdout.splitlines())) <= 120
+
+  made = {path: path.stat().st_mtime_ns for path in work.rglob("manifest.json")}
+  second = toy.run("roxf", *flags, "--output=again.json", cwd=work)
+  assert second.returncode == 0, second.stderr
+  assert {path: path.stat().st_mtime_ns for path in work.rglob("manifest.json")} == made
+  again = {row["name"]: row for row in json.loads((work / "again.json").read_text())["rows"]}
+  # Without --w the only row of L2G is the one at the default.
+  assert list(again) == ["global", "global+rerank", "chamfer", "l2g"]
+  assert again["l2g"] == {**rows["l2g-default"], "name": "l2g"}
+  assert again["chamfer"] == rows["chamfer"]
+
+
+def test_search_prints_a_ranking_and_draws_it(data_root, work):
+  folder = data_root / "toy" / "jpg"
+  (folder / "broken.jpg").write_bytes(b"no image")
+  try:
+    result = toy.run(
+      "search",
+      f"--images={folder}",
+      f"--query={folder / 'query-2.jpg'}",
+      "--box=20,10,300,220",
+      "--num_results=5",
+      "--contact_sheet=sheet.png",
+      "--output=results.json",
+      cwd=work,
+    )
+  finally:
+    (folder / "broken.jpg").unlink()
+  assert result.returncode == 0, result.stderr
+  assert "broken.jpg is not an image" in result.stderr + result.stdout
+  results = json.loads((work / "results.json").read_text())["results"]
+  assert [entry["rank"] for entry in results] == [1, 2, 3, 4, 5]
+  # The same picture as the query's; of equals the first by name.
+  assert results[0]["name"] == "image-2-0"
+  assert results[0]["chamfer_rank"] == results[0]["global_rank"] == 1
+  assert {entry["name"] for entry in results} == {"query-2", *(f"image-2-{i}" for i in range(4))}
+  with Image.open(work / "sheet.png") as sheet:
+    assert sheet.format == "PNG"
+    assert sheet.width > 1000
+
+
+def test_a_ground_truth_is_converted(data_root, work):
+  content = json.loads((data_root / "toy" / "gnd_toy.json").read_text())
+  (work / "gnd.pkl").write_bytes(pickle.dumps(content, protocol=2))
+  result = toy.run("convert_ground_truth", "--input=gnd.pkl", "--output=gnd.json", cwd=work)
+  assert result.returncode == 0, result.stderr
+  assert "16 images, 4 queries" in result.stdout
+  assert json.loads((work / "gnd.json").read_text()) == content
+
+
+class _Hostile:
+  def __reduce__(self):
+    return os.mkdir, ("executed",)
+
+
+def test_a_pickle_that_executes_code_is_refused(work):
+  (work / "hostile.pkl").write_bytes(pickle.dumps({"imlist": _Hostile()}))
+  result = toy.run("convert_ground_truth", "--input=hostile.pkl", "--output=x.json", cwd=work)
+  toy.check_refused(result, "asks for")
+  assert not (work / "executed").exists()
+  assert not (work / "x.json").exists()
+
+
+@pytest.mark.parametrize(
+  ("module", "flags", "message"),
+  [
+    ("roxf", ["--data_root=nowhere"], "There is no data set roxford5k in nowhere"),
+    ("rpar", ["--dataset=other"], "There is no data set other"),
+    ("roxf", ["--w=1.5"], "--w must be between 0 and 1, not 1.5"),
+    ("search", ["--images=nowhere", "--query=nothing.jpg"], "There is no image at nothing.jpg"),
+  ],
+)
+def test_what_can_not_be_done_is_said_in_a_sentence(tmp_path, module, flags, message):
+  toy.check_refused(toy.run(module, *flags, cwd=tmp_path), message)
+  assert not [*tmp_path.rglob("*.json")]
