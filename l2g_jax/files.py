@@ -75,6 +75,7 @@ def atomic_path(path: os.PathLike | str) -> Iterator[pathlib.Path]:
   os.close(descriptor)
   temporary = pathlib.Path(name)
   try:
+    temporary.chmod(0o644)
     yield temporary
     with open(temporary, "rb") as file:
       os.fsync(file.fileno())
@@ -105,7 +106,7 @@ def read_manifest(path: os.PathLike | str) -> dict[str, Any]:
   try:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     intact = manifest.pop("checksum") == checksum_json(manifest)
-  except (ValueError, KeyError, AttributeError) as error:
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise InputError(f"{path} is truncated or not a manifest.") from error
   if not intact:
     raise InputError(f"{path} was altered.")
@@ -128,6 +129,9 @@ def save_bundle(
     version: the version of the kind's layout.
     arrays: arrays of plain dtypes by name.
     metadata: a JSON object.
+
+  Raises:
+    OSError: the disk is full or can't be written; the message names the bundle.
   """
   target = pathlib.Path(directory)
   target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,6 +153,8 @@ def save_bundle(
       shutil.rmtree(target)
     temporary.rename(target)
     sync_directory(target.parent)
+  except OSError as error:
+    raise OSError(f"{target} can't be written; is the disk full? {error}") from error
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 
@@ -173,8 +179,8 @@ def load_bundle(
   """
   root = pathlib.Path(directory)
   manifest = read_manifest(root / _MANIFEST)
-  if manifest["kind"] != kind:
-    raise InputError(f"{root} holds {manifest['kind']!r}, not {kind!r}.")
+  if manifest.get("kind") != kind:
+    raise InputError(f"{root} holds {manifest.get('kind')!r}, not {kind!r}.")
   if manifest["version"] != version:
     raise InputError(
       f"{root} has version {manifest['version']} of {kind}; this program reads version {version}."

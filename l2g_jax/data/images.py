@@ -9,7 +9,7 @@ import warnings
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from l2g_jax.errors import InputError
 
@@ -17,6 +17,16 @@ CropPolicy = Literal["truncate", "round", "inclusive", "none"]
 Box = tuple[float, float, float, float]
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+_TURNS = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(path: os.PathLike | str, *, apply_exif: bool = True) -> np.ndarray:
@@ -40,13 +50,12 @@ def read_image(path: os.PathLike | str, *, apply_exif: bool = True) -> np.ndarra
     raise InputError(f"Image {path} is an empty file.")
   try:
     with warnings.catch_warnings():
-      # Damaged metadata is no reason to refuse pixels that decode; a bomb is.
+      # Odd metadata is no reason to refuse pixels that decode; a bomb is.
       warnings.simplefilter("ignore")
       warnings.simplefilter("error", Image.DecompressionBombWarning)
       with Image.open(path) as image:
         image.load()
-        turned = ImageOps.exif_transpose(image) if apply_exif else image
-        return _to_rgb(turned)
+        return _to_rgb(_turn(image) if apply_exif else image)
   except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
     raise InputError(f"Image {path} is too large to be decoded safely.") from error
   except UnidentifiedImageError as error:
@@ -116,6 +125,15 @@ def list_images(folder: os.PathLike | str) -> tuple[tuple[str, ...], tuple[pathl
     raise InputError(f"{root} holds no image ({', '.join(EXTENSIONS)}).")
   names = tuple(sorted(found))
   return names, tuple(found[name] for name in names)
+
+
+def _turn(image: Image.Image) -> Image.Image:
+  """Turns a decoded image as its EXIF orientation says; unreadable EXIF says nothing."""
+  try:
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+  except Exception:  # Pillow's parser raises whatever it trips over.
+    turn = None
+  return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

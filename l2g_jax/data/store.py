@@ -5,9 +5,9 @@ last and says which parts it is made of.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -20,6 +20,7 @@ from l2g_jax.features.protocol import LocalFeatures
 Precision = Literal["float32", "float16"]
 
 _KIND = "l2g_jax.local_features"
+_INDEX_KIND = "l2g_jax.feature_store"
 _VERSION = 1
 _INDEX = "store.json"
 
@@ -135,7 +136,14 @@ def has_part(directory: os.PathLike | str, part: int, *, key: str) -> bool:
 
 def finish(directory: os.PathLike | str, *, keys: Sequence[str]) -> None:
   """Declares a store complete: these are its parts, in order."""
-  files.write_json(pathlib.Path(directory) / _INDEX, {"keys": list(keys)})
+  root = pathlib.Path(directory)
+  index = {"kind": _INDEX_KIND, "version": _VERSION, "keys": list(keys)}
+  files.write_manifest(root / _INDEX, index)
+  # What killed processes left behind.
+  for path in root.glob(".part-*"):
+    shutil.rmtree(path, ignore_errors=True)
+  for path in root.glob(".store-*"):
+    path.unlink()
 
 
 def open_store(directory: os.PathLike | str) -> FeatureStore:
@@ -147,10 +155,10 @@ def open_store(directory: os.PathLike | str) -> FeatureStore:
   root = pathlib.Path(directory)
   if not (root / _INDEX).is_file():
     raise InputError(f"{root} is not a complete feature store; run the extraction again.")
-  try:
-    keys = list(json.loads((root / _INDEX).read_text(encoding="utf-8"))["keys"])
-  except (ValueError, KeyError, TypeError) as error:
-    raise InputError(f"{root / _INDEX} is truncated or not an index of a store.") from error
+  index = files.read_manifest(root / _INDEX)
+  if (index.get("kind"), index.get("version")) != (_INDEX_KIND, _VERSION):
+    raise InputError(f"{root / _INDEX} is no index of a feature store of version {_VERSION}.")
+  keys = index["keys"]
   names: list[str] = []
   places, parts, dimension = [], [], 0
   for part, key in enumerate(keys):

@@ -1,1 +1,8 @@
-"""Extractors behind one protocol, and what is fitted on their descriptors."""
+"""Extractors behind one protocol, and what is fitted on their descriptors.
+
+Every extractor is a module of its own, so that a program loads only the libraries it uses.
+"""
+
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, LocalFeatures
+
+__all__ = ["GlobalExtractor", "LocalExtractor", "LocalFeatures"]

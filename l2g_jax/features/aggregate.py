@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from l2g_jax import files
+from l2g_jax.errors import InputError
 from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening, normalize_rows
 from l2g_jax.kmeans import assign, kmeans
 
@@ -54,7 +55,12 @@ def fit_vlad(
 
   Returns:
     The aggregation, and the collection's global features `[N, dimension]` float32.
+
+  Raises:
+    InputError: the sample is empty.
   """
+  if not len(sample):
+    raise InputError("No image has local descriptors, so there is no codebook to learn.")
   words = kmeans(sample, num_words, num_iterations=20, seed=seed)
   raw = np.stack([_aggregate(words, descriptors) for descriptors in collection])
   present = raw[np.any(raw != 0.0, axis=1)]

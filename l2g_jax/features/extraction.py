@@ -5,6 +5,7 @@ import dataclasses
 import multiprocessing
 import os
 import pathlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -139,13 +140,27 @@ def _run(tasks: Sequence[tuple], num_workers: int | None) -> Iterator[tuple[Sequ
     return
   # Forked processes would inherit the locks of JAX's threads.
   context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+  with concurrent.futures.ProcessPoolExecutor(
+    workers, mp_context=context, initializer=_follow_parent
+  ) as pool:
     futures = [pool.submit(_make_part, task) for task in tasks]
     try:
       for future in concurrent.futures.as_completed(futures):
         yield future.result()
     finally:
       pool.shutdown(cancel_futures=True)
+
+
+def _follow_parent() -> None:
+  """Ends this worker with its parent; one whose parent is killed would wait for work for ever."""
+  parent = multiprocessing.parent_process()
+  assert parent is not None
+
+  def follow() -> None:
+    parent.join()
+    os._exit(1)
+
+  threading.Thread(target=follow, daemon=True).start()
 
 
 def _make_part(task: tuple) -> tuple[Sequence[ImageJob], list[str]]:

@@ -10,6 +10,8 @@ from l2g_jax.errors import InputError
 
 _KIND = "l2g_jax.whitening"
 _VERSION = 1
+# Of descriptors that are all the same; keeps the projection finite.
+_LEAST_VARIANCE = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +45,13 @@ def fit_whitening(
     raise InputError(f"Whitening needs at least two finite descriptors, not {sample.shape}.")
   values = sample.astype(np.float64)
   mean = values.mean(axis=0)
-  variances, directions = np.linalg.eigh(np.cov(values - mean, rowvar=False))
+  covariance = np.atleast_2d(np.cov(values - mean, rowvar=False))
+  variances, directions = np.linalg.eigh(covariance)
   variances, directions = np.maximum(variances[::-1], 0.0), directions[:, ::-1]
   # eigh leaves the sign open.
   rows = np.argmax(np.abs(directions), axis=0)
   directions = directions * np.sign(directions[rows, np.arange(directions.shape[1])])
-  floor = max(shrinkage * variances[0], np.finfo(np.float64).tiny)
+  floor = max(shrinkage * variances[0], _LEAST_VARIANCE)
   projection = (directions / (variances + floor) ** power)[:, :dimension]
   return Whitening(mean.astype(np.float32), projection.astype(np.float32))
 

@@ -89,8 +89,7 @@ def test_given_features_are_used_and_checked(run, tmp_path, capsys):
   given = tmp_path / "given"
   _save_store(given, "queries", queries)
   _save_store(given, "database", images[::-1])
-  arrays = {"queries": np.eye(4, 6), "database": np.eye(16, 6)}
-  np.savez(tmp_path / "given.npz", **arrays)
+  np.savez(tmp_path / "given.npz", queries=np.eye(4, 6), database=np.eye(16, 6))
   settings = {"local": str(given), "global_features": str(tmp_path / "given.npz")}
   with pytest.raises(InputError, match="does not fit: it has not the same order"):
     run(**settings)
@@ -101,7 +100,7 @@ def test_given_features_are_used_and_checked(run, tmp_path, capsys):
   run(**settings)
   # The paper's weight stands where the project knows no better.
   assert f"l2g (w={common.PAPER_WEIGHT})" in capsys.readouterr().out
-  np.savez(tmp_path / "given.npz", **{**arrays, "database": np.eye(15, 6)})
+  np.savez(tmp_path / "given.npz", queries=np.eye(4, 6), database=np.eye(15, 6))
   with pytest.raises(InputError, match=r"database in .* must be \[16, D\], not \(15, 6\)"):
     run(**settings)
 

@@ -20,9 +20,9 @@ def write_dataset(root: pathlib.Path, name: str = "toy") -> pathlib.Path:
   for number in range(4):
     texture = _texture(number)
     for step in range(4):
-      shift = np.float32([[1 - 0.06 * step, 0.02 * step, 8 * step], [0, 1 - 0.05 * step, 3 * step]])
+      shift = [[1 - 0.06 * step, 0.02 * step, 8.0 * step], [0.0, 1 - 0.05 * step, 3.0 * step]]
       images.append(f"image-{number}-{step}")
-      _write(folder, images[-1], cv2.warpAffine(texture, shift, (320, 240)))
+      _write(folder, images[-1], cv2.warpAffine(texture, np.array(shift), (320, 240)))
     _write(folder, f"query-{number}", texture)
   gnd = [
     {

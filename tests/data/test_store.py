@@ -1,0 +1,188 @@
+import numpy as np
+import pytest
+
+from l2g_jax import files
+from l2g_jax.data import store
+from l2g_jax.errors import InputError
+from l2g_jax.features import LocalFeatures
+
+COUNTS = ((3, 0, 5), (0,), (2, 7))
+NAMES = ("a", "b", "sub/c", "d", "e", "f")
+KEYS = ("first", "second", "third")
+
+
+def features(count, seed, *, dimension=4):
+  rng = np.random.default_rng(seed)
+  return LocalFeatures(
+    descriptors=rng.standard_normal((count, dimension), dtype=np.float32),
+    locations=rng.uniform(0, 2000, (count, 2)).astype(np.float32),
+    scales=rng.uniform(1, 9, count).astype(np.float32),
+    strengths=-np.sort(-rng.uniform(0, 1, count).astype(np.float32)),
+  )
+
+
+def images():
+  counts = [count for part in COUNTS for count in part]
+  return [features(count, seed) for seed, count in enumerate(counts)]
+
+
+def write(directory, precision: store.Precision = "float32"):
+  names, items = list(NAMES), images()
+  for part, (counts, key) in enumerate(zip(COUNTS, KEYS, strict=True)):
+    store.save_part(
+      directory,
+      part,
+      key=key,
+      names=[names.pop(0) for _ in counts],
+      features=[items.pop(0) for _ in counts],
+      dimension=4,
+      precision=precision,
+    )
+  store.finish(directory, keys=KEYS)
+  return directory
+
+
+def test_ragged_features_are_read_as_written(tmp_path):
+  opened = store.open_store(write(tmp_path))
+  assert (opened.names, opened.dimension, len(opened)) == (NAMES, 4, 6)
+  np.testing.assert_array_equal(opened.counts(), [3, 0, 5, 0, 2, 7])
+  for index, expected in enumerate(images()):
+    for field, value in vars(expected).items():
+      np.testing.assert_array_equal(getattr(opened[index], field), value, strict=True)
+  np.testing.assert_array_equal(opened[-1].scales, opened[5].scales)
+  with pytest.raises(IndexError):
+    opened[6]
+
+
+def test_names_and_descriptors_are_iterated(tmp_path):
+  pairs = list(store.open_store(write(tmp_path)))
+  assert [name for name, _ in pairs] == list(NAMES)
+  for (_, descriptors), expected in zip(pairs, images(), strict=True):
+    np.testing.assert_array_equal(descriptors, expected.descriptors)
+
+
+def test_half_precision_rounds_descriptors_alone(tmp_path):
+  opened = store.open_store(write(tmp_path, precision="float16"))
+  for index, expected in enumerate(images()):
+    rounded = expected.descriptors.astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(opened[index].descriptors, rounded, strict=True)
+    np.testing.assert_array_equal(opened[index].locations, expected.locations)
+  assert np.any(opened[0].descriptors != images()[0].descriptors)
+  path = store.part_path(tmp_path, 0) / "descriptors.npy"
+  assert np.load(path).dtype == np.float16
+
+
+def test_a_store_of_nothing(tmp_path):
+  store.finish(tmp_path, keys=[])
+  opened = store.open_store(tmp_path)
+  assert len(opened) == 0
+  assert opened.counts().shape == (0,)
+  assert opened.sample_descriptors(5, seed=0).shape == (0, 0)
+
+
+def test_samples_are_rows_without_repetition_in_order(tmp_path):
+  opened = store.open_store(write(tmp_path))
+  everything = np.concatenate([item.descriptors for item in images()])
+  np.testing.assert_array_equal(opened.sample_descriptors(99, seed=0), everything, strict=True)
+  sample = opened.sample_descriptors(9, seed=0)
+  rows = [np.flatnonzero((everything == row).all(axis=1)).item() for row in sample]
+  assert len(rows) == 9
+  assert np.all(np.diff(rows) > 0)
+
+
+def test_a_seed_decides_the_sample(tmp_path):
+  opened = store.open_store(write(tmp_path))
+  first = opened.sample_descriptors(9, seed=1)
+  np.testing.assert_array_equal(first, opened.sample_descriptors(9, seed=1))
+  assert np.any(first != opened.sample_descriptors(9, seed=2))
+
+
+def test_samples_come_evenly_from_all_images(tmp_path):
+  opened = store.open_store(write(tmp_path))
+  everything = np.concatenate([item.descriptors for item in images()])
+  drawn = np.zeros(17)
+  for seed in range(400):
+    drawn += (
+      (everything[:, None] == opened.sample_descriptors(5, seed=seed)).all(axis=2).any(axis=1)
+    )
+  # Binomial: 400 draws with probability 5 / 17 lie within 5 deviations of 117.6.
+  np.testing.assert_allclose(drawn, 400 * 5 / 17, atol=46)
+
+
+def test_the_key_of_a_store_is_that_of_its_parts(tmp_path):
+  first = store.open_store(write(tmp_path / "a")).key
+  assert first == store.open_store(write(tmp_path / "b")).key
+  store.finish(tmp_path / "b", keys=KEYS[:2])
+  assert first != store.open_store(tmp_path / "b").key
+
+
+def test_parts_are_trusted_if_intact_and_made_alike(tmp_path):
+  write(tmp_path)
+  assert store.has_part(tmp_path, 0, key="first")
+  assert not store.has_part(tmp_path, 0, key="second")
+  assert not store.has_part(tmp_path, 3, key="first")
+  path = store.part_path(tmp_path, 0) / "scales.npy"
+  content = path.read_bytes()
+  path.write_bytes(content[:-1] + b"\x07")
+  assert not store.has_part(tmp_path, 0, key="first")
+  path.write_bytes(content)
+  assert store.has_part(tmp_path, 0, key="first")
+
+
+@pytest.mark.parametrize("name", ["descriptors", "locations", "offsets", "scales", "strengths"])
+def test_a_damaged_part_is_named(tmp_path, name):
+  path = store.part_path(write(tmp_path), 2) / f"{name}.npy"
+  content = path.read_bytes()
+  path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+  with pytest.raises(InputError, match=rf"part-00002/{name}\.npy was altered"):
+    store.open_store(tmp_path)
+  path.write_bytes(content[:-1])
+  with pytest.raises(InputError, match=rf"part-00002/{name}\.npy is truncated"):
+    store.open_store(tmp_path)
+  path.unlink()
+  with pytest.raises(InputError, match=rf"part-00002/{name}\.npy is missing"):
+    store.open_store(tmp_path)
+
+
+def test_missing_and_foreign_parts_are_refused(tmp_path):
+  write(tmp_path)
+  second, third = store.part_path(tmp_path, 1), store.part_path(tmp_path, 2)
+  second.rename(tmp_path / "kept")
+  with pytest.raises(InputError, match=r"part-00001/manifest\.json is missing"):
+    store.open_store(tmp_path)
+  third.rename(second)
+  (tmp_path / "kept").rename(third)
+  with pytest.raises(InputError, match="part-00001 is not the part that"):
+    store.open_store(tmp_path)
+
+
+def test_an_incomplete_store_is_refused(tmp_path):
+  (write(tmp_path) / "store.json").unlink()
+  with pytest.raises(InputError, match="is not a complete feature store; run the extraction again"):
+    store.open_store(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"keys": ["first"]}'])
+def test_a_damaged_index_is_refused(tmp_path, content):
+  (write(tmp_path) / "store.json").write_text(content)
+  with pytest.raises(InputError, match=r"store\.json is truncated or not a manifest"):
+    store.open_store(tmp_path)
+
+
+def test_an_altered_or_foreign_index_is_refused(tmp_path):
+  path = write(tmp_path) / "store.json"
+  path.write_text(path.read_text().replace("third", "other"))
+  with pytest.raises(InputError, match=r"store\.json was altered"):
+    store.open_store(tmp_path)
+  files.write_manifest(path, {"kind": "l2g_jax.feature_store", "version": 0, "keys": []})
+  with pytest.raises(InputError, match=r"store\.json is no index of a feature store"):
+    store.open_store(tmp_path)
+
+
+def test_finishing_sweeps_away_what_was_cut_off(tmp_path):
+  (tmp_path / ".part-00001-abc").mkdir()
+  (tmp_path / ".part-00001-abc" / "scales.npy").touch()
+  (tmp_path / ".store-abc.json").touch()
+  write(tmp_path)
+  names = sorted(path.name for path in tmp_path.iterdir())
+  assert names == ["part-00000", "part-00001", "part-00002", "store.json"]

@@ -1,0 +1,238 @@
+import contextlib
+import errno
+import json
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from l2g_jax import files
+from l2g_jax.errors import InputError
+
+ARRAYS = {
+  "descriptors": np.arange(24, dtype=np.float32).reshape(6, 4),
+  "empty": np.zeros((0, 3), np.float16),
+}
+METADATA = {"names": ["a", "b"], "dimension": 4}
+
+
+@pytest.fixture
+def bundle(tmp_path):
+  save(tmp_path / "bundle", 0)
+  return tmp_path / "bundle"
+
+
+def save(directory, offset):
+  arrays = {name: array + array.dtype.type(offset) for name, array in ARRAYS.items()}
+  files.save_bundle(directory, kind="test", version=3, arrays=arrays, metadata=METADATA)
+
+
+def load(directory, **options):
+  return files.load_bundle(directory, **{"kind": "test", "version": 3, **options})
+
+
+def offset_of(directory):
+  return load(directory).arrays["descriptors"][0, 0]
+
+
+def names_in(folder):
+  return sorted(path.name for path in folder.iterdir())
+
+
+def test_checksums_are_those_of_blake2b(tmp_path):
+  (tmp_path / "abc").write_bytes(b"abc")
+  assert files.checksum_file(tmp_path / "abc") == "cf4ab791c62b8d2b2109c90275287816"
+  (tmp_path / "large").write_bytes(bytes(3 << 20))
+  (tmp_path / "larger").write_bytes(bytes((3 << 20) + 1))
+  assert files.checksum_file(tmp_path / "large") != files.checksum_file(tmp_path / "larger")
+
+
+def test_checksum_of_json_depends_on_the_value_alone():
+  first = files.checksum_json({"a": 1, "b": [1.5, None]})
+  assert first == files.checksum_json({"b": [1.5, None], "a": 1})
+  assert first != files.checksum_json({"a": 1, "b": [1.5, 0]})
+  with pytest.raises(ValueError, match="JSON compliant"):
+    files.checksum_json(float("nan"))
+
+
+def test_an_atomic_file_appears_under_its_name_alone(tmp_path):
+  target = tmp_path / "new" / "report.json"
+  with files.atomic_path(target) as temporary:
+    assert temporary.parent == target.parent
+    assert temporary.suffix == ".json"
+    temporary.write_text("whole")
+    assert not target.exists()
+  assert names_in(target.parent) == ["report.json"]
+  assert target.read_text() == "whole"
+  assert target.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("reason", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, reason):
+  target = tmp_path / "report.json"
+  target.write_text("old")
+
+  def write():
+    with files.atomic_path(target) as temporary:
+      temporary.write_text("ne")
+      raise reason
+
+  with pytest.raises(reason):
+    write()
+  assert names_in(tmp_path) == ["report.json"]
+  assert target.read_text() == "old"
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path):
+  files.write_json(tmp_path / "report.json", {"map": 0.5})
+  with pytest.raises(ValueError, match="JSON compliant"):
+    files.write_json(tmp_path / "report.json", {"map": float("nan")})
+  assert names_in(tmp_path) == ["report.json"]
+  assert json.loads((tmp_path / "report.json").read_text()) == {"map": 0.5}
+
+
+@contextlib.contextmanager
+def full_disk():
+  """Refuses what a file has beyond 4 kB, as a full disk would."""
+  old = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_full_disk_leaves_the_old_state(tmp_path):
+  files.write_json(tmp_path / "report.json", [1])
+  with full_disk(), pytest.raises(OSError, match="too large"):
+    files.write_json(tmp_path / "report.json", list(range(10_000)))
+  assert json.loads((tmp_path / "report.json").read_text()) == [1]
+  save(tmp_path / "bundle", 0)
+  arrays = {"descriptors": np.ones((100, 100))}
+  with full_disk(), pytest.raises(OSError, match=r"bundle can't be written; is the disk full\?"):
+    files.save_bundle(tmp_path / "bundle", kind="test", version=3, arrays=arrays, metadata={})
+  assert offset_of(tmp_path / "bundle") == 0
+  assert names_in(tmp_path) == ["bundle", "report.json"]
+
+
+@pytest.mark.parametrize("calls", range(4))
+def test_a_bundle_that_fails_at_any_sync_leaves_the_old_one(bundle, monkeypatch, calls):
+  # Two arrays, the manifest, its directory.
+  sync, left = os.fsync, calls
+
+  def fail_after_some(descriptor):
+    nonlocal left
+    if left == 0:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    left -= 1
+    sync(descriptor)
+
+  monkeypatch.setattr(os, "fsync", fail_after_some)
+  with pytest.raises(OSError, match="No space left"):
+    save(bundle, 1)
+  assert offset_of(bundle) == 0
+  assert names_in(bundle.parent) == ["bundle"]
+
+
+def test_manifests_are_read_as_written(tmp_path):
+  path, body = tmp_path / "m.json", {"kind": "test", "names": ["é", "b"], "share": 0.1}
+  files.write_manifest(path, body)
+  assert files.read_manifest(path) == body
+
+
+@pytest.mark.parametrize("keep", [0, 1, 30, -3])
+def test_a_truncated_manifest_is_refused(tmp_path, keep):
+  path = tmp_path / "m.json"
+  files.write_manifest(path, {"kind": "test", "names": ["a", "b"]})
+  path.write_bytes(path.read_bytes()[:keep])
+  with pytest.raises(InputError, match=r"m\.json is truncated or not a manifest"):
+    files.read_manifest(path)
+
+
+@pytest.mark.parametrize("content", [b"null", b"[1]", b"{}", b"3", b'"checksum"', b"\xff\xfe"])
+def test_other_files_are_no_manifests(tmp_path, content):
+  (tmp_path / "m.json").write_bytes(content)
+  with pytest.raises(InputError, match="not a manifest"):
+    files.read_manifest(tmp_path / "m.json")
+
+
+def test_an_altered_or_missing_manifest_is_refused(tmp_path):
+  path = tmp_path / "m.json"
+  with pytest.raises(InputError, match=r"m\.json is missing"):
+    files.read_manifest(path)
+  files.write_manifest(path, {"names": ["a", "b"]})
+  path.write_text(path.read_text().replace('"b"', '"c"'))
+  with pytest.raises(InputError, match=r"m\.json was altered"):
+    files.read_manifest(path)
+
+
+def test_a_bundle_is_read_as_written(bundle):
+  loaded = load(bundle)
+  assert loaded.metadata == METADATA
+  assert loaded.arrays.keys() == ARRAYS.keys()
+  for name, array in ARRAYS.items():
+    np.testing.assert_array_equal(loaded.arrays[name], array, strict=True)
+    assert isinstance(loaded.arrays[name], np.memmap)
+    assert not loaded.arrays[name].flags.writeable
+
+
+def test_a_bundle_is_replaced_as_a_whole(bundle):
+  files.save_bundle(bundle, kind="test", version=3, arrays={"one": np.ones(2)}, metadata={})
+  assert load(bundle).arrays.keys() == {"one"}
+  assert names_in(bundle) == ["manifest.json", "one.npy"]
+  assert names_in(bundle.parent) == ["bundle"]
+
+
+def test_arrays_of_objects_are_refused(tmp_path):
+  with pytest.raises(ValueError, match=r"[Oo]bject arrays"):
+    files.save_bundle(
+      tmp_path / "b", kind="test", version=3, arrays={"a": np.array([{}])}, metadata={}
+    )
+  assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_damaged_file_of_a_bundle_is_named(bundle, name):
+  path = bundle / f"{name}.npy"
+  content = path.read_bytes()
+  path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+  with pytest.raises(InputError, match=rf"{name}\.npy was altered; remove"):
+    load(bundle)
+  path.write_bytes(content[:-1])
+  with pytest.raises(InputError, match=rf"{name}\.npy is truncated; remove"):
+    load(bundle, verify=False)
+  path.unlink()
+  with pytest.raises(InputError, match=rf"{name}\.npy is missing; remove"):
+    load(bundle)
+  path.write_bytes(content)
+  load(bundle)
+
+
+def test_values_are_compared_only_when_asked(bundle):
+  path = bundle / "descriptors.npy"
+  content = path.read_bytes()
+  path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+  assert load(bundle, verify=False).arrays["descriptors"].shape == (6, 4)
+
+
+def test_other_kinds_and_versions_are_refused(bundle):
+  with pytest.raises(InputError, match="holds 'test', not 'other'"):
+    load(bundle, kind="other")
+  with pytest.raises(InputError, match="has version 3 of test; this program reads version 4"):
+    load(bundle, version=4)
+  files.write_manifest(bundle / "manifest.json", {"segments": []})
+  with pytest.raises(InputError, match="holds None, not 'test'"):
+    load(bundle)
+  with pytest.raises(InputError, match=r"manifest\.json is missing"):
+    load(bundle.parent / "absent")
+
+
+@pytest.mark.parametrize("name", ["../stray.npy", "sub/../../stray.npy", "manifest.json"])
+def test_files_outside_a_bundle_are_refused(bundle, name):
+  np.save(bundle.parent / "stray.npy", np.ones(3))
+  manifest = files.read_manifest(bundle / "manifest.json")
+  manifest["files"][name] = manifest["files"]["empty.npy"]
+  files.write_manifest(bundle / "manifest.json", manifest)
+  with pytest.raises(InputError, match="names a file outside its directory"):
+    load(bundle)
