@@ -4,13 +4,15 @@ A problem has n = k + 1 points: the query is point 0, candidate c is point c + 1
 here: every pair's similarity comes from the search or from neighbour lists made offline.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+
+from l2g_jax.errors import InputError
 
 QueryPairs = Literal["own", "all"]
 Completion = Literal["one", "mean", "masked"]
@@ -59,7 +61,12 @@ def known_pairs(
 
   Returns:
     The `KnownPairs` of the n = k + 1 points.
+
+  Raises:
+    InputError: `query_pairs` is neither.
   """
+  if query_pairs not in get_args(QueryPairs):
+    raise InputError(f"Query pairs are {' or '.join(get_args(QueryPairs))}, not {query_pairs!r}.")
   candidates, neighbor_ids = jnp.asarray(candidates), jnp.asarray(neighbor_ids)
   similarities = jnp.asarray(similarities)
   neighbor_similarities = jnp.asarray(neighbor_similarities)
@@ -117,7 +124,12 @@ def dissimilarities(
 
   Returns:
     Dissimilarities `[n, n]` in [0, 1] with a zero diagonal, and weights `[n, n]`, 0 or 1.
+
+  Raises:
+    InputError: the completion is unknown.
   """
+  if completion not in get_args(Completion):
+    raise InputError(f"Completions are {', '.join(get_args(Completion))}, not {completion!r}.")
   known = pairs.known
   largest = jnp.max(pairs.similarities)
   unit = jnp.clip(pairs.similarities / jnp.where(largest > 0.0, largest, 1.0), 0.0, 1.0)

@@ -1,11 +1,13 @@
 """Fusion of embeddings made for one query with global features made beforehand."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import chex
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+
+from l2g_jax.errors import InputError
 
 Fusion = Literal["concat", "sum"]
 
@@ -33,8 +35,13 @@ def fuse(
   Returns:
     `[n, m + D]`, or `[n, m]` for `sum`; a zero vector stays zero in its block.
 
+  Raises:
+    InputError: the fusion is unknown.
+
   Source: arXiv 2509.04351, weighted average of MDS embedding and global feature.
   """
+  if fusion not in get_args(Fusion):
+    raise InputError(f"Fusions are {' and '.join(get_args(Fusion))}, not {fusion!r}.")
   embedding = jnp.asarray(embedding)
   global_features = jnp.asarray(global_features, embedding.dtype)
   chex.assert_rank([embedding, global_features], 2)

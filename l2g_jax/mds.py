@@ -111,11 +111,13 @@ def smacof(
     raise InputError(f"SMACOF knows the methods {', '.join(get_args(Method))}, not {method!r}.")
   _check_values(dissimilarities, "dissimilarities")
   _check_values(weights, "weights")
-  delta = jnp.asarray(dissimilarities)
+  delta = _floating(dissimilarities)
   if weights is not None:
     weights = jnp.asarray(weights, delta.dtype)
     chex.assert_equal_shape([delta, weights])
   if init is not None:
+    if not isinstance(init, Tracer) and not np.all(np.isfinite(np.asarray(init))):
+      raise InputError("SMACOF needs a finite init.")
     init = jnp.asarray(init, delta.dtype)
     chex.assert_rank(init, delta.ndim)
     chex.assert_equal_shape_prefix([delta, init], delta.ndim - 1)
@@ -137,7 +139,7 @@ def classical_scaling(
   weights: ArrayLike | None = None,
   num_dimensions: int = 128,
   seed: int = 0,
-) -> ArrayLike:
+) -> jax.Array:
   """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
 
   The leading eigenvectors of the doubly centred matrix are found in a random subspace, refined by
@@ -153,10 +155,16 @@ def classical_scaling(
   Returns:
     `[n, m]`.
   """
-  delta = jnp.asarray(dissimilarities)
+  delta = _floating(dissimilarities)
   chex.assert_rank(delta, 2)
   weights = None if weights is None else jnp.asarray(weights, delta.dtype)
   return _classical_start(_problem(delta, weights), num_dimensions, seed)
+
+
+def _floating(array: ArrayLike) -> jax.Array:
+  """Turns counts into floats, and leaves floats as they are."""
+  array = jnp.asarray(array)
+  return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
 def _check_values(array: ArrayLike | None, name: str) -> None:

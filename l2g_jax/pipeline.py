@@ -62,7 +62,7 @@ class L2GConfig:
     max_iterations: SMACOF's.
     rtol: SMACOF's.
     fusion: `concat` or `sum`.
-    num_reranked: M, the head of the shortlist that is re-ranked; None = all of it.
+    num_reranked: M, the head of the shortlist that is re-ranked, at least 1; None = all of it.
     num_neighbors: K of the re-ranking.
     beta: of the re-ranking.
     certainty_ratio: multiple of the background above which a match of the search counts as certain;
@@ -85,6 +85,10 @@ class L2GConfig:
   beta: float = 1.0
   certainty_ratio: float = 10.0
   seed: int = 0
+
+  def __post_init__(self):
+    if self.num_reranked is not None and self.num_reranked < 1:
+      raise InputError(f"num_reranked must be at least 1, or None, not {self.num_reranked}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +180,9 @@ def rank_by_weights(
     One `L2GResult` a weight.
 
   Raises:
-    InputError: a weight outside [0, 1]; shapes that do not fit; an id out of range or twice in a
-      row; similarities or features that are not finite, or similarities below 0.
+    InputError: a weight outside [0, 1]; shapes that do not fit, or no query or candidate at all;
+      an id that is no integer, out of range, or twice among a query's candidates; similarities or
+      features that are not finite, or similarities below 0.
   """
   _check(candidates, neighbor_lists, features, weights)
   num_queries, size = candidates.ids.shape
@@ -256,10 +261,16 @@ def _check(candidates, neighbor_lists, features, weights) -> None:
         f"The {what} must be ids and similarities [{rows}, k], not {ids.shape} and "
         f"{similarities.shape}."
       )
+    if not np.issubdtype(ids.dtype, np.integer):
+      raise InputError(f"The ids of the {what} must be integers, not {ids.dtype}.")
     if ids.size and not (ids.min() >= -1 and ids.max() < num_images):
       raise InputError(f"The {what} hold an id outside -1 .. {num_images - 1}.")
     if not (np.all(np.isfinite(similarities)) and np.all(similarities >= 0.0)):
       raise InputError(f"The {what} hold a similarity that is below 0 or not finite.")
+  if not candidates.ids.size:
+    raise InputError(
+      f"Ranking needs a query and a candidate at least, not candidates {candidates.ids.shape}."
+    )
   for row, ids in enumerate(candidates.ids):
     present = ids[ids >= 0]
     if len(np.unique(present)) != len(present):

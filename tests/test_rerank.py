@@ -1,6 +1,5 @@
 import pathlib
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2g_jax.rerank import superglobal_rerank
+from tests.variants import VariantTestCase, jit_variants
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "rerank.npz"
 JITTED = jax.jit(superglobal_rerank, static_argnames=("num_neighbors", "beta", "expansion"))
@@ -38,8 +38,8 @@ def rerank_by_hand(query, features, num_neighbors, beta, expansion="max"):
   return (first + refined @ expanded) / 2
 
 
-class RerankVariantsTest(chex.TestCase):
-  @chex.variants(with_jit=True, without_jit=True)
+class RerankVariantsTest(VariantTestCase):
+  @jit_variants
   @parameterized.product(num_neighbors=[0, 3, 9, 40], expansion=["max", "mean"])
   def test_equals_a_loop(self, num_neighbors, expansion):
     rng = np.random.default_rng(0)
@@ -54,7 +54,7 @@ class RerankVariantsTest(chex.TestCase):
     expected = rerank_by_hand(query, features, num_neighbors, 0.4, expansion)
     np.testing.assert_allclose(scores(query, features), expected, atol=2e-6)
 
-  @chex.variants(with_jit=True, without_jit=True)
+  @jit_variants
   def test_a_batch_equals_single_queries(self):
     rng = np.random.default_rng(1)
     queries = unit_rows(rng, 3, 16)
