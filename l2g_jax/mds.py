@@ -18,6 +18,15 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from l2g_jax.errors import InputError
+from l2g_jax.stress import (
+  Problem,
+  centre,
+  distances_of,
+  make_problem,
+  product,
+  residual,
+  stress_of,
+)
 
 Method = Literal["momentum", "guttman", "lbfgs"]
 
@@ -46,12 +55,6 @@ class SmacofResult:
   normalized_stress: jax.Array
   num_iterations: jax.Array
   converged: jax.Array
-
-
-class _Problem(NamedTuple):
-  delta: jax.Array  # [n, n], zero diagonal
-  weights: jax.Array  # [n, n], zero diagonal
-  degrees: jax.Array  # [n, 1], sums of weights
 
 
 class _State(NamedTuple):
@@ -158,7 +161,7 @@ def classical_scaling(
   delta = _floating(dissimilarities)
   chex.assert_rank(delta, 2)
   weights = None if weights is None else jnp.asarray(weights, delta.dtype)
-  return _classical_start(_problem(delta, weights), num_dimensions, seed)
+  return _classical_start(make_problem(delta, weights), num_dimensions, seed)
 
 
 def _floating(array: ArrayLike) -> jax.Array:
@@ -188,7 +191,7 @@ def _solve(delta, weights, init, rtol, *, num_dimensions, max_iterations, method
 
   def solve_one(arrays) -> SmacofResult:
     delta, weights, init = arrays
-    problem = _problem(delta, weights)
+    problem = make_problem(delta, weights)
     start = _classical_start(problem, num_dimensions, seed) if init is None else init
     if method == "lbfgs":
       state = _minimise_by_lbfgs(problem, start, max_iterations, rtol)
@@ -206,10 +209,10 @@ def _solve(delta, weights, init, rtol, *, num_dimensions, max_iterations, method
   )
 
 
-def _result(problem: _Problem, state: _State) -> SmacofResult:
-  embedding = _centre(problem, state.embedding)
-  distances = _distances(embedding)
-  stress = _stress(problem, distances)
+def _result(problem: Problem, state: _State) -> SmacofResult:
+  embedding = centre(problem, state.embedding)
+  distances = distances_of(embedding)
+  stress = stress_of(problem, distances)
   energy = 0.5 * jnp.sum(problem.weights * distances**2)
   return SmacofResult(
     embedding=embedding,
@@ -220,95 +223,49 @@ def _result(problem: _Problem, state: _State) -> SmacofResult:
   )
 
 
-def _problem(delta: jax.Array, weights: jax.Array | None) -> _Problem:
-  off_diagonal = ~jnp.eye(delta.shape[0], dtype=bool)
-  weights = (
-    off_diagonal.astype(delta.dtype)
-    if weights is None
-    else weights * off_diagonal.astype(delta.dtype)
-  )
-  return _Problem(
-    delta=jnp.where(off_diagonal, delta, 0.0),
-    weights=weights,
-    degrees=jnp.sum(weights, axis=1, keepdims=True),
-  )
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-  return jnp.matmul(a, b, precision="highest")
-
-
-def _distances(points: jax.Array) -> jax.Array:
-  """Returns the Euclidean distances `[n, n]` of `[n, m]`, with a diagonal of exact zeros."""
-  squares = jnp.sum(points**2, axis=1)
-  gram = jnp.matmul(points, points.T, precision="highest")
-  squared = squares[:, None] + squares[None, :] - 2.0 * gram
-  return jnp.sqrt(jnp.where(jnp.eye(len(points), dtype=bool), 0.0, jnp.maximum(squared, 0.0)))
-
-
-def _stress(problem: _Problem, distances: jax.Array) -> jax.Array:
-  return 0.5 * jnp.sum(problem.weights * (distances - problem.delta) ** 2)
-
-
-def _centre(problem: _Problem, points: jax.Array) -> jax.Array:
-  """Moves the mean of the points of positive weight to the origin, and all others there."""
-  valid = problem.degrees > 0.0
-  count = jnp.maximum(jnp.sum(valid, dtype=points.dtype), 1.0)
-  mean = jnp.sum(jnp.where(valid, points, 0.0), axis=0, keepdims=True) / count
-  return jnp.where(valid, points - mean, 0.0)
-
-
-def _classical_start(problem: _Problem, num_dimensions: int, seed: int) -> jax.Array:
+def _classical_start(problem: Problem, num_dimensions: int, seed: int) -> jax.Array:
   """Classical scaling in a subspace found by products with the centred matrix."""
   size = problem.delta.shape[0]
   total = jnp.sum(problem.weights)
   mean = jnp.sum(problem.weights * problem.delta) / jnp.where(total > 0.0, total, 1.0)
   squared = jnp.where(problem.weights > 0.0, problem.delta, mean) ** 2
   squared = jnp.where(jnp.eye(size, dtype=bool), 0.0, squared)
-  centred = -0.5 * _centre(problem, _centre(problem, squared).T)
+  centred = -0.5 * centre(problem, centre(problem, squared).T)
   rank = min(size, num_dimensions + _OVERSAMPLING)
   basis = jax.random.normal(jax.random.key(seed), (size, rank), squared.dtype)
   for _ in range(_SUBSPACE_PASSES):
-    basis = jnp.linalg.qr(_product(centred, basis))[0]
-  values, vectors = jnp.linalg.eigh(_product(basis.T, _product(centred, basis)))
+    basis = jnp.linalg.qr(product(centred, basis))[0]
+  values, vectors = jnp.linalg.eigh(product(basis.T, product(centred, basis)))
   values, vectors = values[::-1][:num_dimensions], vectors[:, ::-1][:, :num_dimensions]
-  start = _product(basis, vectors) * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
+  start = product(basis, vectors) * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
   start = jnp.pad(start, ((0, 0), (0, num_dimensions - start.shape[1])))
-  distances = _distances(start)
+  distances = distances_of(start)
   energy = jnp.sum(problem.weights * distances**2)
   scale = jnp.sum(problem.weights * problem.delta * distances) / jnp.where(energy > 0, energy, 1.0)
   return scale * start
 
 
-def _residual(problem: _Problem, points: jax.Array, distances: jax.Array) -> jax.Array:
-  """Returns (V - B(X)) X `[n, m]`, half the gradient of the stress."""
-  apart = distances > 0.0
-  ratios = jnp.where(apart, problem.delta / jnp.where(apart, distances, 1.0), 0.0)
-  factors = problem.weights * (1.0 - ratios)
-  return jnp.sum(factors, axis=1, keepdims=True) * points - _product(factors, points)
-
-
 _Update = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def _uniform_update(problem: _Problem) -> _Update:
+def _uniform_update(problem: Problem) -> _Update:
   """Returns the Guttman transform where all weights are 1, X - (V - B(X)) X / n for centred X."""
   size = len(problem.delta)
-  return lambda points, distances: points - _residual(problem, points, distances) / size
+  return lambda points, distances: points - residual(problem, points, distances) / size
 
 
-def _guttman_update(problem: _Problem) -> _Update:
+def _guttman_update(problem: Problem) -> _Update:
   """Returns the Guttman transform, X - V^+ (V - B(X)) X for centred X."""
   laplacian = jnp.diag(problem.degrees[:, 0]) - problem.weights
   inverse = jnp.linalg.pinv(laplacian, hermitian=True)
 
   def update(points: jax.Array, distances: jax.Array) -> jax.Array:
-    return points - _product(inverse, _residual(problem, points, distances))
+    return points - product(inverse, residual(problem, points, distances))
 
   return update
 
 
-def _diagonal_update(problem: _Problem) -> _Update:
+def _diagonal_update(problem: Problem) -> _Update:
   """Returns X - (mu deg)^-1 (V - B(X)) X, with mu the largest eigenvalue of deg^-1 V.
 
   mu is at most 2, and n / (n - 1) where all weights are equal: then this is the Guttman transform.
@@ -318,18 +275,18 @@ def _diagonal_update(problem: _Problem) -> _Update:
   diagonal = (problem.degrees > 0.0).astype(scaled.dtype)
 
   def pass_once(_, vector):
-    image = diagonal * vector - _product(scaled, vector)
+    image = diagonal * vector - product(scaled, vector)
     return image / jnp.maximum(jnp.linalg.norm(image), jnp.finfo(image.dtype).tiny)
 
   # A fixed irregular start: every eigenvector has a part in it.
   vector = jnp.sin(1.0 + jnp.arange(len(degrees), dtype=scaled.dtype))[:, None]
   vector = jax.lax.fori_loop(0, _POWER_PASSES, pass_once, vector)
-  image = diagonal * vector - _product(scaled, vector)
+  image = diagonal * vector - product(scaled, vector)
   # The quotient is a lower bound of mu; the restart covers what the margin does not.
   bound = jnp.clip(1.02 * jnp.sum(vector * image), 1.0, 2.0)
 
   def update(points: jax.Array, distances: jax.Array) -> jax.Array:
-    return points - _residual(problem, points, distances) / (bound * degrees)
+    return points - residual(problem, points, distances) / (bound * degrees)
 
   return update
 
@@ -346,8 +303,8 @@ def _iterate(problem, start, update, max_iterations, rtol, *, ahead: bool) -> _S
   scale = 0.5 * jnp.sum(problem.weights * problem.delta**2)
 
   def body(state: _State) -> _State:
-    distances = _distances(state.point)
-    stress = _stress(problem, distances)
+    distances = distances_of(state.point)
+    stress = stress_of(problem, distances)
     embedding = update(state.point, distances)
     momentum = jnp.ones_like(state.momentum)
     point = embedding
@@ -374,8 +331,8 @@ def _iterate(problem, start, update, max_iterations, rtol, *, ahead: bool) -> _S
   )
 
 
-def _initial_state(problem: _Problem, start: jax.Array) -> _State:
-  start = _centre(problem, start)
+def _initial_state(problem: Problem, start: jax.Array) -> _State:
+  start = centre(problem, start)
   return _State(
     embedding=start,
     point=start,
@@ -393,14 +350,14 @@ def _minimise_by_lbfgs(problem, start, max_iterations, rtol) -> _State:
 
   @jax.custom_jvp
   def stress(points):
-    return _stress(problem, _distances(points))
+    return stress_of(problem, distances_of(points))
 
   def stress_jvp(primals, tangents):
     # The derivative of a distance has no limit at 0; majorization's convention is 0 there.
     (points,), (tangent,) = primals, tangents
-    distances = _distances(points)
-    gradient = 2.0 * _residual(problem, points, distances)
-    return _stress(problem, distances), jnp.sum(gradient * tangent)
+    distances = distances_of(points)
+    gradient = 2.0 * residual(problem, points, distances)
+    return stress_of(problem, distances), jnp.sum(gradient * tangent)
 
   stress.defjvp(stress_jvp)
   value_and_grad = optax.value_and_grad_from_state(stress)

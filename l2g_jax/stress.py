@@ -1,0 +1,69 @@
+"""The stress of an embedding, and its gradient."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Problem(NamedTuple):
+  """What an embedding is fitted to.
+
+  Attributes:
+    delta: `[n, n]` dissimilarities, zero on the diagonal.
+    weights: `[n, n]`, zero on the diagonal.
+    degrees: `[n, 1]`, sums of weights.
+  """
+
+  delta: jax.Array
+  weights: jax.Array
+  degrees: jax.Array
+
+
+def make_problem(delta: jax.Array, weights: jax.Array | None) -> Problem:
+  """Clears the diagonals; no weights are weights of 1."""
+  off_diagonal = ~jnp.eye(delta.shape[0], dtype=bool)
+  weights = (
+    off_diagonal.astype(delta.dtype)
+    if weights is None
+    else weights * off_diagonal.astype(delta.dtype)
+  )
+  return Problem(
+    delta=jnp.where(off_diagonal, delta, 0.0),
+    weights=weights,
+    degrees=jnp.sum(weights, axis=1, keepdims=True),
+  )
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Returns a matrix product at the precision that distances need."""
+  return jnp.matmul(a, b, precision="highest")
+
+
+def distances_of(points: jax.Array) -> jax.Array:
+  """Returns the Euclidean distances `[n, n]` of `[n, m]`, with a diagonal of exact zeros."""
+  squares = jnp.sum(points**2, axis=1)
+  gram = product(points, points.T)
+  squared = squares[:, None] + squares[None, :] - 2.0 * gram
+  return jnp.sqrt(jnp.where(jnp.eye(len(points), dtype=bool), 0.0, jnp.maximum(squared, 0.0)))
+
+
+def stress_of(problem: Problem, distances: jax.Array) -> jax.Array:
+  """Returns the raw stress, the sum over i < j of w (d - delta)^2."""
+  return 0.5 * jnp.sum(problem.weights * (distances - problem.delta) ** 2)
+
+
+def centre(problem: Problem, points: jax.Array) -> jax.Array:
+  """Moves the mean of the points of positive weight to the origin, and all others there."""
+  valid = problem.degrees > 0.0
+  count = jnp.maximum(jnp.sum(valid, dtype=points.dtype), 1.0)
+  mean = jnp.sum(jnp.where(valid, points, 0.0), axis=0, keepdims=True) / count
+  return jnp.where(valid, points - mean, 0.0)
+
+
+def residual(problem: Problem, points: jax.Array, distances: jax.Array) -> jax.Array:
+  """Returns (V - B(X)) X `[n, m]`, half the gradient of the stress."""
+  apart = distances > 0.0
+  ratios = jnp.where(apart, problem.delta / jnp.where(apart, distances, 1.0), 0.0)
+  factors = problem.weights * (1.0 - ratios)
+  return jnp.sum(factors, axis=1, keepdims=True) * points - product(factors, points)
