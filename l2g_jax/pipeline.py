@@ -59,7 +59,7 @@ class L2GConfig:
     completion: what stands for unknown pairs: `one`, `mean` or `masked`.
     num_dimensions: m, of the embedding.
     method: SMACOF's, see `mds.smacof`.
-    max_iterations: SMACOF's.
+    max_iterations: SMACOF's; the order settles long before the stress does.
     rtol: SMACOF's.
     fusion: `concat` or `sum`.
     num_reranked: M, the head of the shortlist that is re-ranked, at least 1; None = all of it.
@@ -77,7 +77,7 @@ class L2GConfig:
   completion: dissimilarity.Completion = "one"
   num_dimensions: int = 128
   method: mds.Method = "momentum"
-  max_iterations: int = 100
+  max_iterations: int = 40
   rtol: float = 1e-3
   fusion: Fusion = "concat"
   num_reranked: int | None = None

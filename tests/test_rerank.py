@@ -1,3 +1,4 @@
+import functools
 import pathlib
 
 import jax
@@ -131,3 +132,18 @@ def test_mean_expansion_does_not_depend_on_the_axes(seed):
   scores = JITTED(query, features, expansion="mean")
   turned = JITTED(query @ rotation, features @ rotation, expansion="mean")
   np.testing.assert_allclose(turned, scores, atol=1e-5)
+
+
+def test_a_feature_of_norm_zero_scores_zero():
+  features = unit_rows(np.random.default_rng(7), 20, 8)
+  features[4] = 0.0
+  scores = jax.jit(superglobal_rerank)(features[0], features)
+  assert scores[4] == 0.0
+  assert np.all(np.isfinite(scores))
+
+
+def test_opposite_neighbours_do_not_cancel_an_average():
+  features = np.array([[1.0, 0.0], [-1.0, 0.0]], np.float32)
+  scores = jax.jit(functools.partial(superglobal_rerank, beta=1.0))(features[0], features)
+  assert np.all(np.isfinite(scores))
+  assert scores[0] > scores[1]
