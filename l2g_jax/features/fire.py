@@ -1,0 +1,160 @@
+"""FIRe: super-features, the parts of an image that a fixed set of templates attends to.
+
+Source: Weinzaepfel et al., "Learning Super-Features for Image Retrieval", ICLR 2022. The published
+weights are licensed CC BY-NC-SA 4.0: not for commercial use.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import ArrayLike
+
+from l2g_jax.features import interpolation
+from l2g_jax.features.resnet import ResNet, Stage
+
+BLOCKS = (3, 4, 6)
+WIDTH = 1024
+HIDDEN_WIDTH = 512
+NUM_TEMPLATES = 256
+DIMENSION = 128
+SCALES = (2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25)
+
+_NUM_ITERATIONS = 6
+# Flax's own default is another.
+_EPSILON = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class FireConfig:
+  """How an image becomes features; the defaults are those of the published results.
+
+  Attributes:
+    scales: sizes of the image that are described, as factors.
+    num_features: how many are kept, by strength; all if there are fewer.
+    dtype: of the convolutions, `float32` or `bfloat16`.
+  """
+
+  scales: tuple[float, ...] = SCALES
+  num_features: int = 1000
+  dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@flax.struct.dataclass
+class FireFeatures:
+  """The strongest features of images of one size, strongest first.
+
+  Attributes:
+    descriptors: `[B, count, 128]` float32, not normalised.
+    strengths: `[B, count]` float32, descending; equal ones by scale, then template.
+    templates: `[B, count]` int32, which template a feature is of.
+    scales: `[B, count]` float32, the factor of the size it was found in.
+  """
+
+  descriptors: jax.Array
+  strengths: jax.Array
+  templates: jax.Array
+  scales: jax.Array
+
+
+class Fire(nn.Module):
+  """The network of one size; see `apply` for all of them."""
+
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns descriptors `[B, 256, 128]` and strengths `[B, 256]` of `[B, height, width, 3]`."""
+    stages = tuple(Stage(count) for count in BLOCKS)
+    values = ResNet(stages, self.dtype, name="trunk")(images)[-1].astype(jnp.float32)
+    tokens = values.reshape(values.shape[0], -1, values.shape[3])
+    features, _ = LocalTemplates(name="lit")(tokens)
+    strengths = jnp.sqrt(jnp.sum(features * features, axis=-1) + 1e-10)
+    return nn.Dense(DIMENSION, precision="highest", name="reduction")(features), strengths
+
+
+class LocalTemplates(nn.Module):
+  """The local feature integration transformer (LIT): templates that are refined by an image.
+
+  Attributes:
+    num_iterations: how often, at least once, with the same weights.
+  """
+
+  num_iterations: int = _NUM_ITERATIONS
+
+  @nn.compact
+  def __call__(self, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns refined templates `[B, 256, 1024]` and the last attention `[B, L, 256]`.
+
+    Args:
+      tokens: `[B, L, 1024]`, the places of a map.
+    """
+    tokens = nn.LayerNorm(_EPSILON, name="norm_inputs")(tokens)
+    keys, values = _linear("key")(tokens), _linear("value")(tokens)
+    shape = (NUM_TEMPLATES, WIDTH)
+    templates = self.param("templates", nn.initializers.normal(1.0), shape)
+    templates = jnp.broadcast_to(templates, (len(tokens), *shape))
+    attention = jnp.empty(0)
+    refine = _Refinement(name="refinement")
+    for _ in range(self.num_iterations):
+      templates, attention = refine(templates, keys, values)
+    return templates, attention
+
+
+class _Refinement(nn.Module):
+  """One iteration of LIT."""
+
+  @nn.compact
+  def __call__(
+    self, templates: jax.Array, keys: jax.Array, values: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    queries = _linear("query")(nn.LayerNorm(_EPSILON, name="norm_templates")(templates))
+    queries = queries * WIDTH**-0.5
+    logits = jnp.einsum("blc,bnc->bln", keys, queries, precision="highest")
+    # Templates compete for a place; then each spreads over the places it won.
+    attention = nn.softmax(logits, axis=2) + 1e-8
+    attention = attention / jnp.sum(attention, axis=1, keepdims=True)
+    templates += jnp.einsum("bln,blc->bnc", attention, values, precision="highest")
+    hidden = nn.LayerNorm(_EPSILON, name="norm_mlp")(templates)
+    hidden = nn.relu(nn.Dense(HIDDEN_WIDTH, precision="highest", name="hidden")(hidden))
+    templates += nn.Dense(WIDTH, precision="highest", name="output")(hidden)
+    return templates, attention
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def apply(params: Mapping[str, Any], images: ArrayLike, config: FireConfig) -> FireFeatures:
+  """Extracts the strongest features over all scales, from images of one size.
+
+  Args:
+    params: of `Fire`, as `weights.load_weights` reads them.
+    images: `[B, height, width, 3]`, as `preprocess.fire_input` makes them.
+    config: compiled for; so is the shape.
+
+  Returns:
+    The features, `count` = min(num_features, 256 x scales).
+  """
+  images = jnp.asarray(images)
+  chex.assert_shape(images, (None, None, None, 3))
+  module = Fire(jnp.dtype(config.dtype))
+  parts = [
+    module.apply({"params": params}, interpolation.rescale(images, scale))
+    for scale in config.scales
+  ]
+  descriptors, strengths = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+  strengths, best = jax.lax.top_k(strengths, min(config.num_features, strengths.shape[1]))
+  return FireFeatures(
+    descriptors=jnp.take_along_axis(descriptors, best[:, :, None], axis=1),
+    strengths=strengths,
+    templates=best % NUM_TEMPLATES,
+    scales=jnp.asarray(config.scales, jnp.float32)[best // NUM_TEMPLATES],
+  )
+
+
+def _linear(name: str) -> nn.Dense:
+  return nn.Dense(WIDTH, use_bias=False, precision="highest", name=name)

@@ -1,0 +1,90 @@
+"""Weights of networks as safetensors that say which model they are of and where they came from."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+
+from l2g_jax import files
+from l2g_jax.errors import InputError
+
+_FORMAT = "l2g_jax.weights"
+_VERSION = "1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """A network's weights.
+
+  Attributes:
+    params: nested as Flax nests them, float32 arrays.
+    metadata: texts; `checksum` identifies the numbers.
+  """
+
+  params: Mapping[str, Any]
+  metadata: Mapping[str, str]
+
+
+def save_weights(
+  path: os.PathLike | str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+  """Writes weights, atomically.
+
+  Args:
+    path: of the file.
+    arrays: by their path in the parameters, as `trunk/stem/kernel`.
+    metadata: texts that describe them; `model` is needed.
+  """
+  arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+  header = {
+    **metadata,
+    "format": _FORMAT,
+    "version": _VERSION,
+    "checksum": _checksum(arrays, metadata),
+  }
+  with files.atomic_path(path) as temporary:
+    temporary.write_bytes(safetensors.numpy.save(arrays, metadata=header))
+
+
+def load_weights(path: os.PathLike | str, *, model: str) -> Weights:
+  """Reads what `save_weights` wrote.
+
+  Raises:
+    InputError: the file is missing, truncated, altered, or of another model.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise InputError(f"There are no weights at {path}; experiments.convert makes them.")
+  try:
+    with safetensors.safe_open(path, framework="numpy") as file:
+      header = dict(file.metadata() or {})
+      if header.pop("format", None) != _FORMAT:
+        raise InputError(f"{path} holds no weights of ours; experiments.convert makes them.")
+      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+  except (safetensors.SafetensorError, TypeError) as error:
+    raise InputError(f"{path} is truncated or not a safetensors file.") from error
+  if header.pop("version", None) != _VERSION:
+    raise InputError(f"{path} was written by another version; convert the checkpoint again.")
+  checksum = header.pop("checksum", None)
+  if checksum != _checksum(arrays, header):
+    raise InputError(f"{path} was altered; convert the checkpoint again.")
+  if header.get("model") != model:
+    raise InputError(f"{path} holds weights of {header.get('model')}, not of {model}.")
+  params = traverse_util.unflatten_dict(arrays, sep="/")
+  return Weights(params, {**header, "checksum": checksum})
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+  digest = hashlib.blake2b(files.checksum_json(dict(metadata)).encode(), digest_size=16)
+  for name in sorted(arrays):
+    array = arrays[name]
+    digest.update(f"{name} {array.dtype} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+  return digest.hexdigest()

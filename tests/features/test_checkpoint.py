@@ -1,0 +1,265 @@
+import functools
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import traverse_util
+
+from l2g_jax import files
+from l2g_jax.errors import InputError
+from l2g_jax.features import checkpoints, fire, resnet, superglobal
+from l2g_jax.features.checkpoints.conversion import (
+  convert_tensors,
+  fire_architecture,
+  superglobal_architecture,
+)
+from l2g_jax.features.superglobal import SuperGlobalConfig
+from l2g_jax.features.weights import load_weights, save_weights
+from tests.experiments import toy
+from tests.features.golden import load_golden, load_image
+from tests.features.synthetic import synthetic_params, synthetic_state, synthetic_weight
+from tests.features.torch_writer import Called, Global, write_archive, write_stream
+from tests.shared import shared_path
+
+# Parts of CVNet that SuperGlobal has no use for.
+UNUSED = {"conv2ds.0.weight": np.zeros((2, 3, 3, 3), np.float32)}
+COUNTER = {"encoder_q.stem.bn.num_batches_tracked": np.array(7, np.int64)}
+
+
+@pytest.fixture
+def small(monkeypatch):
+  """Networks whose checkpoints are small: one block a stage, few channels."""
+  monkeypatch.setattr(superglobal, "BLOCKS", {50: (1, 1, 1, 1), 101: (1, 1, 23, 1)})
+  monkeypatch.setattr(superglobal, "DIMENSION", 16)
+  monkeypatch.setattr(fire, "BLOCKS", (1, 1, 1))
+  monkeypatch.setattr(fire, "WIDTH", 16)
+  monkeypatch.setattr(fire, "HIDDEN_WIDTH", 8)
+  monkeypatch.setattr(resnet, "WIDTHS", (2, 2, 3, 4))
+
+
+def architecture_of(model):
+  return superglobal_architecture(50) if model == "superglobal" else fire_architecture()
+
+
+def checkpoint_of(model, state):
+  """What the authors' training saves."""
+  if model == "superglobal":
+    return {"epoch": 25, "model_state": {**state, **UNUSED, **COUNTER}, "cfg": "TRAIN: {}"}
+  runtime = {"mean_std": [[0.485], [0.229]], "features_num": 1000}
+  return {
+    "_version": "fire/2021",
+    "state_dict": {**state, "features.1.num_batches_tracked": np.array(7, np.int64)},
+    "net_params": {"architecture": "resnet50", "pretrained": None, "runtime": runtime},
+    "best_score": np.float64(0.9),
+    "meta": {},
+  }
+
+
+def flat(params):
+  return traverse_util.flatten_dict(params, sep="/")
+
+
+@pytest.mark.parametrize("write", [write_archive, write_stream])
+@pytest.mark.parametrize("model", ["superglobal", "fire"])
+def test_every_tensor_is_converted(small, tmp_path, model, write):
+  architecture = architecture_of(model)
+  state = synthetic_state(architecture, 3)
+  checkpoint = write(tmp_path / "published.pth", checkpoint_of(model, state))
+  notice = checkpoints.convert(model, checkpoint, tmp_path / "weights.safetensors")
+  weights = load_weights(tmp_path / "weights.safetensors", model=model)
+  expected = flat(synthetic_params(architecture, 3))
+  assert flat(weights.params).keys() == expected.keys()
+  for name, array in flat(weights.params).items():
+    np.testing.assert_array_equal(array, expected[name], strict=True)
+  assert weights.metadata["source"] == "published.pth"
+  assert weights.metadata["source_checksum"] == files.checksum_file(checkpoint)
+  assert weights.metadata["notice"] == notice
+  assert ("CC BY-NC-SA" if model == "fire" else "no licence") in notice
+
+
+def test_the_state_may_be_all_there_is(small, tmp_path):
+  state = synthetic_state(superglobal_architecture(101), 4)
+  checkpoint = write_archive(tmp_path / "x.pth", state)
+  checkpoints.convert("superglobal", checkpoint, tmp_path / "x.safetensors")
+  assert load_weights(tmp_path / "x.safetensors", model="superglobal").metadata["depth"] == "101"
+
+
+def remove(state, key):
+  del state[key]
+
+
+def transpose(state, key):
+  state[key] = np.zeros(state[key].shape[::-1], np.float32)
+
+
+def spoil(state, key):
+  state[key] = np.full_like(state[key], np.nan)
+
+
+def negate(state, key):
+  state[key] = -state[key] - 1
+
+
+def add(state, key):
+  state[key] = np.zeros(3, np.float32)
+
+
+@pytest.mark.parametrize(
+  ("model", "change", "key", "message"),
+  [
+    ("superglobal", remove, "encoder_q.head.pool.p", r"superglobal: it lacks encoder_q\.head\.p"),
+    ("superglobal", remove, "encoder_q.s3.b1.f.b_bn.running_var", r"lacks .*b_bn\.running_var\."),
+    ("superglobal", transpose, "encoder_q.s1.b1.f.b.weight", r"\(3, 3, 2, 2\) instead of \(2, 2"),
+    ("superglobal", add, "encoder_q.s1.b2.proj.weight", r"the unknown encoder_q\.s1\.b2\.proj"),
+    ("superglobal", spoil, "encoder_q.head.fc.bias", r"not finite, of encoder_q\.head\.fc"),
+    ("superglobal", negate, "encoder_q.stem.bn.running_var", r"not finite, of encoder_q\.stem"),
+    ("fire", remove, "lit.templates_init", r"fire: it lacks lit\.templates_init\."),
+    ("fire", remove, "dim_reduction.weight", r"fire: it lacks dim_reduction\.weight\."),
+    ("fire", add, "fc.weight", r"fire: it has the unknown fc\.weight\."),
+    ("fire", transpose, "lit.mlp.0.weight", r"\(16, 8\) instead of \(8, 16\)"),
+  ],
+)
+def test_checkpoints_that_do_not_fit_are_refused(small, tmp_path, model, change, key, message):
+  state = synthetic_state(architecture_of(model), 5)
+  change(state, key)
+  checkpoint = write_archive(tmp_path / "x.pth", checkpoint_of(model, state))
+  with pytest.raises(InputError, match=message):
+    checkpoints.convert(model, checkpoint, tmp_path / "x.safetensors")
+  assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize(("model", "other"), [("superglobal", "fire"), ("fire", "superglobal")])
+def test_the_other_model_is_refused(small, tmp_path, model, other):
+  state = synthetic_state(architecture_of(other), 6)
+  checkpoint = write_archive(tmp_path / "x.pth", checkpoint_of(other, state))
+  with pytest.raises(InputError, match=f"no checkpoint of {model}: it holds no tensors under"):
+    checkpoints.convert(model, checkpoint, tmp_path / "x.safetensors")
+  checkpoint = write_archive(tmp_path / "x.pth", state)
+  with pytest.raises(InputError, match=r"it lacks .* and \d+ more; it has the unknown .* more\."):
+    checkpoints.convert(model, checkpoint, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ([1, 2], "no tensors by name"),
+    (None, "no tensors by name"),
+    ({}, "no tensors under state_dict, but nothing"),
+    ({"state_dict": 3}, "no tensors under state_dict, but state_dict"),
+    ({"state_dict": {4: np.zeros(2, np.float32)}}, "no tensors under state_dict, but state_dict"),
+    ({"model_state": {}, 5: 6}, "no tensors under state_dict, but model_state, 5"),
+  ],
+)
+def test_content_without_names_is_refused(tmp_path, content, message):
+  checkpoint = write_archive(tmp_path / "x.pth", content)
+  with pytest.raises(InputError, match=message):
+    checkpoints.convert("fire", checkpoint, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+  ("name", "keys", "model"),
+  [("superglobal", 321, "superglobal"), ("fire", 274, "fire")],
+)
+def test_the_published_keys_are_those_that_are_wanted(name, keys, model):
+  lines = shared_path("reference", f"{name}.txt").read_text().splitlines()
+  listed = dict(line.split("\t")[:2] for line in lines if "\t" in line)
+  architecture = architecture_of(model)
+  wanted = {
+    architecture.prefix + key: str(shape)
+    for layer in architecture.layers
+    for key, shape in layer.shapes.items()
+  }
+  rest = {key for key in listed if not key.startswith(architecture.unused)} - wanted.keys()
+  assert {key.rpartition(".")[2] for key in rest} == {"num_batches_tracked"}
+  assert len(wanted) + len(rest) == keys
+  assert wanted == {key: listed[key] for key in wanted}
+
+
+@functools.cache
+def arrays():
+  return {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(1, np.float32)}
+
+
+def test_weights_are_checked_when_they_are_read(tmp_path):
+  path = tmp_path / "x.safetensors"
+  save_weights(path, arrays(), {"model": "fire"})
+  assert path.stat().st_mode & 0o777 == 0o644
+  weights = load_weights(path, model="fire")
+  np.testing.assert_array_equal(weights.params["a"]["kernel"], arrays()["a/kernel"], strict=True)
+  with pytest.raises(InputError, match="holds weights of fire, not of superglobal"):
+    load_weights(path, model="superglobal")
+  content = path.read_bytes()
+  for length in (0, 4, len(content) // 2, len(content) - 1):
+    path.write_bytes(content[:length])
+    with pytest.raises(InputError, match="truncated or not a safetensors file"):
+      load_weights(path, model="fire")
+  path.write_bytes(content[:-1] + b"\x01")
+  with pytest.raises(InputError, match="was altered"):
+    load_weights(path, model="fire")
+  path.write_bytes(content.replace(b'"fire"', b'"fine"'))
+  with pytest.raises(InputError, match="was altered"):
+    load_weights(path, model="fine")
+
+
+@pytest.mark.parametrize(
+  ("metadata", "message"),
+  [
+    (None, "no weights of ours"),
+    ({"format": "other"}, "no weights of ours"),
+    ({"format": "l2g_jax.weights", "version": "2"}, "another version"),
+    ({"format": "l2g_jax.weights", "version": "1"}, "was altered"),
+  ],
+)
+def test_other_safetensors_are_refused(tmp_path, metadata, message):
+  path = tmp_path / "x.safetensors"
+  safetensors.numpy.save_file(arrays(), path, metadata=metadata)
+  with pytest.raises(InputError, match=message):
+    load_weights(path, model="fire")
+
+
+def test_missing_weights_are_named(tmp_path):
+  with pytest.raises(InputError, match=r"no weights at .*x\.safetensors; experiments\.convert"):
+    load_weights(tmp_path / "x.safetensors", model="fire")
+
+
+def test_the_command_converts_a_whole_checkpoint_to_parity(tmp_path):
+  architecture = superglobal_architecture(50)
+  content = checkpoint_of("superglobal", synthetic_state(architecture, 150))
+  write_archive(tmp_path / "cvnet.pyth", content)
+  flags = ["--model=superglobal", "--checkpoint=cvnet.pyth", "--output=x.safetensors"]
+  result = toy.run("convert", *flags, cwd=tmp_path)
+  assert result.returncode == 0, result.stderr
+  assert "x.safetensors: weights of superglobal" in result.stdout
+  assert "no licence" in result.stdout
+  params = load_weights(tmp_path / "x.safetensors", model="superglobal").params
+  config = SuperGlobalConfig(depth=50, num_scales=1)
+  features = superglobal.apply(params, load_image("superglobal"), config)
+  np.testing.assert_allclose(features, load_golden("superglobal")["r50.desc.s1.aa0"], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--checkpoint=nothing.pth", "--output=x.safetensors"], "no checkpoint at nothing.pth"),
+    (["--checkpoint=hostile.pth", "--output=x.safetensors"], "asks for os.mkdir"),
+    (["--checkpoint=hostile.pth"], "--output must name the file to write"),
+    (["--checkpoint=hostile.pth", "--output=x.json"], "--output must name the file to write"),
+  ],
+)
+def test_the_command_says_what_is_wrong(tmp_path, flags, message):
+  hostile = {"state_dict": Called(Global("os", "mkdir"), ("made",))}
+  write_archive(tmp_path / "hostile.pth", hostile)
+  toy.check_refused(toy.run("convert", "--model=fire", *flags, cwd=tmp_path), message)
+  assert [path.name for path in tmp_path.iterdir()] == ["hostile.pth"]
+
+
+def test_layers_convert_as_documented(small):
+  architecture = fire_architecture()
+  state = synthetic_state(architecture, 8)
+  arrays = convert_tensors(architecture, state.__getitem__)
+  np.testing.assert_array_equal(arrays["lit/key/kernel"], state["lit.project_k.weight"].T)
+  np.testing.assert_array_equal(
+    arrays["reduction/kernel"], state["dim_reduction.weight"][:, :, 0, 0].T
+  )
+  np.testing.assert_array_equal(arrays["lit/templates"], state["lit.templates_init"][0])
+  assert synthetic_weight(8, "lit.project_k.weight", (16, 16)).dtype == np.float32
