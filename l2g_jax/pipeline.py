@@ -81,8 +81,8 @@ class L2GConfig:
   rtol: float = 1e-3
   fusion: Fusion = "concat"
   num_reranked: int | None = None
-  num_neighbors: int = 9
-  beta: float = 1.0
+  num_neighbors: int = 5
+  beta: float = 0.5
   certainty_ratio: float = 10.0
   seed: int = 0
 
