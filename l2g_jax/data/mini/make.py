@@ -1,11 +1,9 @@
 """Making of the benchmark: scene by scene, in parallel, resumable."""
 
-import concurrent.futures
 import dataclasses
-import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -29,6 +27,7 @@ from l2g_jax.data.mini.plan import MiniConfig, ScenePlan, make_plan
 from l2g_jax.data.mini.scene import Photograph, Scene, build_scene, shoot, shoot_query
 from l2g_jax.data.mini.textures import make_rng
 from l2g_jax.errors import InputError
+from l2g_jax.workers import run_tasks
 
 NAME = "mini"
 _KIND = "l2g_jax.mini"
@@ -83,7 +82,9 @@ def make_mini(
   with tqdm.tqdm(
     total=total, initial=done, desc=f"benchmark {NAME}", unit="image", disable=not show_progress
   ) as bar:
-    for count in _run(tasks, num_workers):
+    # Large scenes first, so that the workers end together.
+    tasks.sort(key=lambda task: -len(task[0].images))
+    for count in run_tasks(_make_scene, tasks, num_workers):
       bar.update(count)
   records = [files.read_manifest(_record_path(folder, scene)) for scene in plan]
   save_ground_truth(truth, _judge(records))
@@ -113,24 +114,6 @@ def _state(path: pathlib.Path) -> dict[str, Any]:
 
 def _record_path(folder: pathlib.Path, scene: ScenePlan) -> pathlib.Path:
   return folder / "scenes" / f"{scene.index:04d}.json"
-
-
-def _run(tasks: Sequence[tuple], num_workers: int | None) -> Iterator[int]:
-  """Makes scenes in worker processes, large ones first; yields how many images each has."""
-  workers = min(num_workers or len(os.sched_getaffinity(0)), len(tasks))
-  tasks = sorted(tasks, key=lambda task: -len(task[0].images))
-  if workers <= 1:
-    yield from map(_make_scene, tasks)
-    return
-  # Forked processes would inherit the locks of JAX's threads.
-  context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-    futures = [pool.submit(_make_scene, task) for task in tasks]
-    try:
-      for future in concurrent.futures.as_completed(futures):
-        yield future.result()
-    finally:
-      pool.shutdown(cancel_futures=True)
 
 
 def _make_scene(task: tuple[ScenePlan, MiniConfig, int, str, pathlib.Path]) -> int:

@@ -1,0 +1,50 @@
+"""Worker processes that share a list of tasks, and end with the process that started them."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run_tasks(
+  function: Callable[[Task], Result], tasks: Sequence[Task], num_workers: int | None
+) -> Iterator[Result]:
+  """Yields the results of tasks as they are done.
+
+  Args:
+    function: what to do with a task; a function of a module, so that processes can find it.
+    tasks: picklable; they are started in order.
+    num_workers: processes, no more than tasks; None = one a core. One works in this process.
+  """
+  workers = min(num_workers or len(os.sched_getaffinity(0)), len(tasks))
+  if workers <= 1:
+    yield from map(function, tasks)
+    return
+  # Forked processes would inherit the locks of JAX's threads.
+  context = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(
+    workers, mp_context=context, initializer=_follow_parent
+  ) as pool:
+    futures = [pool.submit(function, task) for task in tasks]
+    try:
+      for future in concurrent.futures.as_completed(futures):
+        yield future.result()
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+def _follow_parent() -> None:
+  """Ends this worker with its parent; one whose parent is killed would wait for work for ever."""
+  parent = multiprocessing.parent_process()
+  assert parent is not None
+
+  def follow() -> None:
+    parent.join()
+    os._exit(1)
+
+  threading.Thread(target=follow, daemon=True).start()
