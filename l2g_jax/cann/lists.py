@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,8 @@ _IMAGES_PER_SEARCH = 16
 class NeighborLists:
   """The k nearest other images of each of N images, by similarity of its descriptors to theirs.
 
+  Unpacks as `ids, similarities`.
+
   Attributes:
     ids: `[N, k]` int32, best first, ties by the smaller; -1 pads.
     similarities: `[N, k]` float32 in [0, 1]; 0 pads.
@@ -33,6 +35,9 @@ class NeighborLists:
   ids: np.ndarray
   similarities: np.ndarray
   state: str
+
+  def __iter__(self) -> Iterator[np.ndarray]:
+    return iter((self.ids, self.similarities))
 
 
 def make_lists(

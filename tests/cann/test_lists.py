@@ -38,9 +38,10 @@ def test_lists_equal_brute_force_without_the_image_itself(index, images):
 
 
 def test_lists_longer_than_the_collection_are_padded(index):
-  result = make(index, NUM_IMAGES + 5)
-  assert np.all(result.ids[:, NUM_IMAGES - 1 :] == -1)
-  assert not np.any(result.ids == np.arange(NUM_IMAGES)[:, None])
+  ids, similarities = make(index, NUM_IMAGES + 5)
+  assert np.all(ids[:, NUM_IMAGES - 1 :] == -1)
+  assert np.all(similarities[:, NUM_IMAGES - 1 :] == 0.0)
+  assert not np.any(ids == np.arange(NUM_IMAGES)[:, None])
 
 
 def test_parts_equal_one_run_and_are_used_again(index, monkeypatch):
