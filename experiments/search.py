@@ -80,6 +80,8 @@ def main() -> None:
     for place, image in enumerate(result.rankings[0, : FLAGS.num_results].tolist())
   ]
   _print_results(results, len(names), weight)
+  if not len(queries.descriptors[0]):
+    print("The query has no local features: nothing was found, and the order is that of the names.")
   sheet = FLAGS.contact_sheet or directory / "search.png"
   save_contact_sheet(
     sheet,
