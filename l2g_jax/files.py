@@ -6,6 +6,7 @@ and the size and checksum of every file. It appears under its name only once all
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 from l2g_jax.errors import InputError
 
 _MANIFEST = "manifest.json"
+_LOCK = "lock"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -58,6 +60,19 @@ def sync_directory(path: os.PathLike | str) -> None:
     os.fsync(descriptor)
   finally:
     os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(directory: os.PathLike | str, *, refusal: str) -> Iterator[None]:
+  """Holds the lock of a directory, which is made; InputError `refusal` where it is held already."""
+  root = pathlib.Path(directory)
+  root.mkdir(parents=True, exist_ok=True)
+  with (root / _LOCK).open("w") as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      raise InputError(refusal) from error
+    yield
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ after a change; what no manifest refers to is swept away by the next change.
 """
 
 import contextlib
-import fcntl
 import itertools
 import os
 import pathlib
@@ -26,7 +25,6 @@ _KIND = "l2g_jax.cann"
 _CENTROIDS_KIND = "l2g_jax.cann.centroids"
 _VERSION = 1
 _MANIFEST = "index.json"
-_LOCK = "lock"
 _SEGMENT_DESCRIPTORS = 1 << 21
 _SAMPLES_PER_CELL = 64
 _TRAINING_ITERATIONS = 10
@@ -34,16 +32,9 @@ _TRAINING_ITERATIONS = 10
 Manifest = dict[str, Any]
 
 
-@contextlib.contextmanager
-def locked(root: pathlib.Path) -> Iterator[None]:
+def locked(root: pathlib.Path) -> contextlib.AbstractContextManager[None]:
   """Holds the writer's lock; InputError where another process or object holds it."""
-  root.mkdir(parents=True, exist_ok=True)
-  with (root / _LOCK).open("w") as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      raise InputError(f"The index in {root} is being written by another process.") from error
-    yield
+  return files.locked(root, refusal=f"The index in {root} is being written by another process.")
 
 
 def exists(directory: os.PathLike | str) -> bool:

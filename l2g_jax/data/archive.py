@@ -1,0 +1,133 @@
+"""Unpacking of archives that could hold anything."""
+
+import gzip
+import os
+import pathlib
+import shutil
+import tarfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import tqdm
+
+from l2g_jax import files
+from l2g_jax.errors import InputError
+
+_CHUNK_BYTES = 1 << 20
+
+# Size and checksum of a file.
+State = Mapping[str, Any]
+
+
+def state_of(path: pathlib.Path) -> State:
+  """Returns the size and the checksum of a file."""
+  return {"bytes": path.stat().st_size, "checksum": files.checksum_file(path)}
+
+
+def unpack(
+  archive: os.PathLike | str,
+  folder: os.PathLike | str,
+  *,
+  flat: bool = True,
+  show_progress: bool = False,
+) -> dict[str, State]:
+  """Unpacks the files of a `.tar.gz`, all of them or none.
+
+  Args:
+    archive: the file.
+    folder: where its files go; one that is there already must be the same.
+    flat: whether files leave the folders that they have in the archive.
+    show_progress: whether to show a bar.
+
+  Returns:
+    Size and checksum of every file, by its path below `folder`.
+
+  Raises:
+    InputError: the archive is truncated or damaged, holds a link, a device, a path that leads
+      outside or a name twice, or a file that is in `folder` with other content.
+    OSError: the disk is full or can't be written.
+  """
+  archive, folder = pathlib.Path(archive), pathlib.Path(folder)
+  staging = archive.with_name(f"{archive.name}.unpacked")
+  shutil.rmtree(staging, ignore_errors=True)
+  try:
+    members = _extract(archive, staging, flat, show_progress)
+    for name, state in members.items():
+      place(staging / name, folder / name, state)
+    # One for all: thousands of small files would wait for the disk one by one.
+    os.sync()
+  except OSError as error:
+    raise OSError(f"{archive} can't be unpacked; is the disk full? {error}") from error
+  finally:
+    shutil.rmtree(staging, ignore_errors=True)
+  return members
+
+
+def place(source: pathlib.Path, target: pathlib.Path, state: State) -> None:
+  """Moves a file to where it belongs; one that is there already must be the same."""
+  if target.exists():
+    if state_of(target) != state:
+      raise InputError(f"{target} differs from what is published; move it away to have that.")
+    source.unlink()
+  else:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+
+
+def _extract(
+  archive: pathlib.Path, staging: pathlib.Path, flat: bool, show_progress: bool
+) -> dict[str, State]:
+  members: dict[str, State] = {}
+  try:
+    with (
+      archive.open("rb") as file,
+      gzip.open(file) as content,
+      tarfile.open(fileobj=content, mode="r|") as tar,
+      tqdm.tqdm(
+        desc=f"unpacking {archive.name}",
+        total=archive.stat().st_size,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=not show_progress,
+      ) as bar,
+    ):
+      for member in tar:
+        if member.isdir():
+          continue
+        name = _member_name(member, flat)
+        if name in members:
+          raise InputError(f"it holds {name!r} twice")
+        path = staging / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = tar.extractfile(member)
+        assert stream is not None
+        with path.open("xb") as output:
+          shutil.copyfileobj(stream, output, _CHUNK_BYTES)
+        members[name] = state_of(path)
+        bar.update(file.tell() - bar.n)
+      # The checksum of all this stands at the end of the stream.
+      while content.read(_CHUNK_BYTES):
+        pass
+  except InputError as error:
+    raise InputError(f"{archive} is refused: {error}.") from None
+  except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    raise InputError(
+      f"{archive} is truncated or damaged ({error}); remove it to have it fetched again."
+    ) from error
+  if not members:
+    raise InputError(f"{archive} holds no files.")
+  return members
+
+
+def _member_name(member: tarfile.TarInfo, flat: bool) -> str:
+  """Returns where a member goes; InputError where it could reach beyond its folder."""
+  path = pathlib.PurePosixPath(member.name)
+  if member.issym() or member.islnk():
+    raise InputError(f"it holds {member.name!r}, a link")
+  if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+    raise InputError(f"it holds {member.name!r}, which is no plain file")
+  if path.is_absolute() or ".." in path.parts or "\0" in member.name or not path.name:
+    raise InputError(f"it holds {member.name!r}, which leads outside its folder")
+  return path.name if flat else str(path)

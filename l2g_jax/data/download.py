@@ -1,0 +1,207 @@
+"""Published files, fetched so that they are whole: resumed, checked, and remembered by checksum.
+
+What comes is kept in `<data root>/<name>/downloads/` until it is in its place. A record there says
+how large each file was and what its checksum is, an archive's also of every image in it; whatever
+differs from its record later is refused by name.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tqdm
+
+from l2g_jax import files
+from l2g_jax.data import archive, transfer
+from l2g_jax.data.archive import State, state_of
+from l2g_jax.data.dataset import load_dataset
+from l2g_jax.errors import InputError
+
+_KIND = "l2g_jax.download"
+_VERSION = 1
+_DOWNLOADS = "downloads"
+_MOST_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Something that is published, and where.
+
+  Attributes:
+    name: its folder below the data root.
+    files: addresses of files that are used as they are.
+    archives: addresses of `.tar.gz` files with images, which go into `jpg/`.
+    check: given the data root, raises InputError where anything is missing.
+    flat: whether images leave the folders that they have in the archives.
+  """
+
+  name: str
+  files: Sequence[str]
+  archives: Sequence[str] = ()
+  check: Callable[[pathlib.Path], object] = lambda data_root: None
+  flat: bool = True
+
+
+def check_list(data_root: os.PathLike | str, name: str, *, count: int) -> None:
+  """Checks that every image of a published list is there.
+
+  Args:
+    data_root: the folder that holds the set's folder.
+    name: of that folder, in which `<name>.txt` lists paths below `jpg/`.
+    count: how many the list must have.
+
+  Raises:
+    InputError: the list has another length, or images are missing; the message names them.
+  """
+  folder = pathlib.Path(data_root) / name
+  names = (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+  if len(names) != count:
+    raise InputError(f"{folder / name}.txt lists {len(names)} images; {name} has {count}.")
+  missing = [image for image in names if not (folder / "jpg" / image).is_file()]
+  if missing:
+    shown = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
+    raise InputError(f"{folder / 'jpg'} lacks {len(missing)} of {count} images: {shown}.")
+
+
+_OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
+_PRAGUE = "http://cmp.felk.cvut.cz/revisitop/data/datasets"
+_DISTRACTORS = "http://ptak.felk.cvut.cz/revisitop/revisitop1m"
+
+SOURCES: Mapping[str, Source] = {
+  source.name: source
+  for source in (
+    Source(
+      "roxford5k",
+      files=[f"{_PRAGUE}/roxford5k/gnd_roxford5k.pkl"],
+      archives=[f"{_OXFORD}/oxbuildings/oxbuild_images-v1.tgz"],
+      check=functools.partial(load_dataset, name="roxford5k"),
+    ),
+    Source(
+      "rparis6k",
+      files=[f"{_PRAGUE}/rparis6k/gnd_rparis6k.pkl"],
+      archives=[f"{_OXFORD}/parisbuildings/paris_{part}-v1.tgz" for part in (1, 2)],
+      check=functools.partial(load_dataset, name="rparis6k"),
+    ),
+    Source(
+      "revisitop1m",
+      files=[f"{_DISTRACTORS}/revisitop1m.txt"],
+      archives=[f"{_DISTRACTORS}/jpg/revisitop1m.{part}.tar.gz" for part in range(1, 101)],
+      check=functools.partial(check_list, name="revisitop1m", count=1_001_001),
+      flat=False,
+    ),
+    Source(
+      "weights",
+      files=["http://download.europe.naverlabs.com/ComputerVision/FIRe/official/fire.pth"],
+    ),
+  )
+}
+
+
+def obtain(
+  source: Source,
+  data_root: os.PathLike | str,
+  *,
+  mirror: str | None = None,
+  keep_archives: bool = False,
+  verify: bool = True,
+  show_progress: bool = False,
+) -> pathlib.Path:
+  """Brings a source onto this machine, or what is missing of it, and checks that it is whole.
+
+  Args:
+    source: what to bring.
+    data_root: the folder below which it gets its own.
+    mirror: address of a folder that has the same files; None = where they were published.
+    keep_archives: whether archives stay once their images are unpacked.
+    verify: whether to compare checksums of what was there before; sizes are always compared.
+    show_progress: whether to show bars.
+
+  Returns:
+    The source's folder.
+
+  Raises:
+    InputError: something was altered, here or there, is damaged or hostile, or is missing in what
+      was published; the message names it.
+    OSError: the server or the disk fails; what has come is kept.
+  """
+  if mirror is not None and not re.match("https?://", mirror):
+    raise InputError(f"A mirror's address begins with http:// or https://, not {mirror!r}.")
+  folder = pathlib.Path(data_root) / source.name
+  with files.locked(folder / _DOWNLOADS, refusal=f"Another process is downloading to {folder}."):
+    for address in (*source.files, *source.archives):
+      name = address.rpartition("/")[2]
+      url = address if mirror is None else f"{mirror.rstrip('/')}/{name}"
+      path = folder / _DOWNLOADS / name
+      record = _read_record(path)
+      place = folder / "jpg" if address in source.archives else folder
+      if record and _is_intact(place, record["members"], verify, show_progress):
+        continue
+      state = _receive(url, path, record, show_progress)
+      if address in source.archives:
+        members = archive.unpack(path, place, flat=source.flat, show_progress=show_progress)
+        _write_record(path, url, state, members)
+        if not keep_archives:
+          path.unlink()
+      else:
+        # Recorded first: a file in its place without a record is never one of ours.
+        _write_record(path, url, state, {name: state})
+        archive.place(path, place / name, state)
+  source.check(pathlib.Path(data_root))
+  return folder
+
+
+def _record_path(path: pathlib.Path) -> pathlib.Path:
+  return path.with_name(f"{path.name}.json")
+
+
+def _read_record(path: pathlib.Path) -> dict[str, Any] | None:
+  """Reads what is recorded of a download; None where it never succeeded."""
+  record_path = _record_path(path)
+  if not record_path.exists():
+    return None
+  record = files.read_manifest(record_path)
+  if (record.get("kind"), record.get("version")) != (_KIND, _VERSION):
+    raise InputError(f"{record_path} is no record of a download of version {_VERSION}.")
+  return record
+
+
+def _write_record(path: pathlib.Path, url: str, state: State, members: Mapping[str, State]) -> None:
+  body = {"kind": _KIND, "version": _VERSION, "url": url, "content": state, "members": members}
+  files.write_manifest(_record_path(path), body)
+
+
+def _is_intact(
+  folder: pathlib.Path, members: Mapping[str, State], verify: bool, show_progress: bool
+) -> bool:
+  """Whether all files are there; InputError where one is, and is not what it was."""
+  for name, state in tqdm.tqdm(
+    members.items(), desc=f"verifying {folder}", unit="file", disable=not show_progress
+  ):
+    path = folder / name
+    if not path.is_file():
+      return False
+    same = path.stat().st_size == state["bytes"]
+    if not same or (verify and files.checksum_file(path) != state["checksum"]):
+      raise InputError(f"{path} was altered; remove it to have it fetched again.")
+  return True
+
+
+def _receive(
+  url: str, path: pathlib.Path, record: Mapping[str, Any] | None, show_progress: bool
+) -> State:
+  """Fetches a file unless it has come already, and compares it with what came the first time."""
+  if not path.is_file():
+    transfer.fetch(url, path, show_progress=show_progress)
+  state = state_of(path)
+  if record and state != record["content"]:
+    path.unlink()
+    raise InputError(
+      f"{url} has {state['bytes']} bytes with checksum {state['checksum']}, not"
+      f" {record['content']['bytes']} with {record['content']['checksum']} as the first time;"
+      f" remove {_record_path(path)} to accept the new one."
+    )
+  return state
