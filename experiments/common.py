@@ -6,12 +6,14 @@ from typing import get_args
 import jax
 from absl import flags
 
+from experiments import extractors
+from experiments.sources import LocalFiles
 from experiments.stages import StageOptions
 from l2g_jax import dissimilarity, fusion, kernels, mds
 from l2g_jax.cann import CannConfig
-from l2g_jax.data.images import CropPolicy
+from l2g_jax.data.formats import cann as cann_files
 from l2g_jax.errors import InputError
-from l2g_jax.features.sift import sift
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.pipeline import L2GConfig
 
 FLAGS = flags.FLAGS
@@ -24,12 +26,20 @@ _INDEX = CannConfig()
 flags.DEFINE_string("work_dir", "work", "Folder for features, index and lists, to be used again.")
 flags.DEFINE_integer("k", 700, "Candidates that the search hands to the re-ranking.")
 flags.DEFINE_float("w", None, "Weight of the embedding, 0 to 1; omitted: that of the features.")
-flags.DEFINE_string("local", "sift", "sift, or a folder with stores `database` and `queries`.")
-flags.DEFINE_string("global_features", "vlad", "vlad, or a .npz with `queries` and `database`.")
-flags.DEFINE_integer("max_descriptors", 500, "Local descriptors of an image.")
-flags.DEFINE_integer("max_side", 1024, "Longer side to which images are reduced, in pixels.")
-flags.DEFINE_bool("whiten", True, "Whether local descriptors are whitened.")
-flags.DEFINE_enum("crop_policy", "truncate", get_args(CropPolicy), "How boxes become crops.")
+flags.DEFINE_string(
+  "local",
+  "sift",
+  "sift; fire:WEIGHTS; a folder with stores `database` and `queries`; or ames:, cann: or npy:FOLDER"
+  " with files that others made.",
+)
+flags.DEFINE_string(
+  "global_features",
+  "vlad",
+  "vlad; superglobal:WEIGHTS; a .npz or .mat; or a folder with `queries` and `database`, each a"
+  " store, .npy or .pth.",
+)
+flags.DEFINE_integer("descriptor_dimension", cann_files.DIMENSION, "Of what --local=cann: reads.")
+flags.DEFINE_bool("whiten", None, "Whether local descriptors are whitened; omitted: those of sift.")
 flags.DEFINE_string("kernel", str(_INDEX.kernel), "chamfer, power(alpha=.) or cann(radius=.,p=.).")
 flags.DEFINE_integer("num_probes", _INDEX.num_probes, "Cells searched for each descriptor.")
 flags.DEFINE_integer("rescoring_depth", _INDEX.rescoring_depth, "Images scored exactly.")
@@ -64,7 +74,8 @@ flags.DEFINE_integer("seed", 0, "Seed of every sample and start.")
 
 def configure() -> None:
   """Refuses values that no part of the method can use, and keeps compiled functions."""
-  for name in ("k", "max_descriptors", "max_side", "num_probes", "num_known", "dimensions"):
+  extractors.check_flags()
+  for name in ("k", "num_probes", "num_known", "dimensions", "descriptor_dimension"):
     _check(name, getattr(FLAGS, name) >= 1, "at least 1")
   for name in ("rescoring_depth", "K", "beta", "max_iterations"):
     _check(name, getattr(FLAGS, name) >= 0, "at least 0")
@@ -88,15 +99,10 @@ def default_weight() -> float:
 
 def stage_options() -> StageOptions:
   """Reads the flags about what is made of a collection."""
-  local = FLAGS.local
-  if local != "sift" and not pathlib.Path(local).is_dir():
-    raise InputError(f"--local must be sift or a folder of feature stores, not {local!r}.")
   return StageOptions(
-    local=sift(max_descriptors=FLAGS.max_descriptors, max_side=FLAGS.max_side)
-    if local == "sift"
-    else pathlib.Path(local),
-    global_features=FLAGS.global_features,
-    whiten=FLAGS.whiten,
+    local=_local(),
+    global_features=_global_features(),
+    whiten=FLAGS.local == "sift" if FLAGS.whiten is None else FLAGS.whiten,
     crop_policy=FLAGS.crop_policy,
     index=CannConfig(
       kernel=kernels.parse(FLAGS.kernel),
@@ -107,6 +113,29 @@ def stage_options() -> StageOptions:
     list_length=FLAGS.k,
     seed=FLAGS.seed,
   )
+
+
+def _local() -> LocalExtractor | LocalFiles:
+  name, _, place = FLAGS.local.partition(":")
+  if name in ("sift", "fire"):
+    return extractors.make_local(name, place)
+  if not place and pathlib.Path(name).is_dir():
+    return LocalFiles("stores", pathlib.Path(name))
+  if name not in ("ames", "cann", "npy") or not pathlib.Path(place).is_dir():
+    raise InputError(
+      "--local must be sift, fire:WEIGHTS, a folder of feature stores, or ames:, cann: or"
+      f" npy:FOLDER, not {FLAGS.local!r}."
+    )
+  return LocalFiles(name, pathlib.Path(place), FLAGS.descriptor_dimension, FLAGS.max_descriptors)
+
+
+def _global_features() -> GlobalExtractor | pathlib.Path | None:
+  name, _, weights = FLAGS.global_features.partition(":")
+  if name == "vlad":
+    return None
+  if name == "superglobal":
+    return extractors.make_global(name, weights)
+  return pathlib.Path(FLAGS.global_features)
 
 
 def method_config() -> L2GConfig:

@@ -10,12 +10,16 @@ from absl import flags
 
 from experiments import command, common
 from experiments.report import Method, make_report, print_report, write_report
-from experiments.stages import Collection, Queries, describe_queries, prepare
+from experiments.stages import Collection, Queries, StageOptions, describe_queries, prepare
 from experiments.stopwatch import Stopwatch
 from l2g_jax.cann import SearchResult
 from l2g_jax.data import mini
 from l2g_jax.data.dataset import Dataset, load_dataset
-from l2g_jax.features.extraction import ImageJob
+from l2g_jax.data.formats import ames
+from l2g_jax.data.formats import cann as cann_files
+from l2g_jax.data.ground_truth import GroundTruth
+from l2g_jax.features.extraction import ImageJob, default_crop_policy
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.global_search import rank_by_global, rerank_by_global
 from l2g_jax.pipeline import GlobalFeatures, complete_rankings, rank_by_weights
 
@@ -28,6 +32,12 @@ _NOTICE = (
 _A_QUERY = ("global search", "global re-ranking", "local search", "embedding and re-ranking")
 
 flags.DEFINE_string("dataset", None, "Folder below --data_root; omitted: the experiment's own.")
+flags.DEFINE_string(
+  "candidates",
+  None,
+  "In place of the local search: results of the released CANN (.txt, .csv), or neighbours of AMES"
+  " (.pkl, .pth, .npy).",
+)
 flags.DEFINE_string("data_root", None, f"Folder that holds data sets; omitted: {_DATA_ROOT}.")
 
 
@@ -49,7 +59,7 @@ def main(default_dataset: str) -> None:
   boxes = [query.bbx for query in truth.queries]
   jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, boxes, strict=True)]
   queries = describe_queries(collection, jobs, watch)
-  methods = _rank(collection, queries, config, watch)
+  methods = _rank(collection, queries, truth, config, watch)
   report = make_report(
     methods,
     truth,
@@ -77,7 +87,11 @@ def open_dataset(default_dataset: str) -> Dataset:
 
 
 def _rank(
-  collection: Collection, queries: Queries, config: common.L2GConfig, watch: Stopwatch
+  collection: Collection,
+  queries: Queries,
+  truth: GroundTruth,
+  config: common.L2GConfig,
+  watch: Stopwatch,
 ) -> list[Method]:
   """Returns the rows of the report."""
   num_images = len(collection.index.names)
@@ -87,13 +101,7 @@ def _rank(
   with watch.measure("global re-ranking"):
     reranked = rerank_by_global(features, by_global)
   with watch.measure("local search"):
-    found = [
-      collection.index.search(descriptors, min(FLAGS.k, num_images))
-      for descriptors in tqdm.tqdm(queries.descriptors, desc="local search", unit="query")
-    ]
-  candidates = SearchResult(
-    np.stack([result.ids for result in found]), np.stack([result.similarities for result in found])
-  )
+    candidates = _search(collection, queries) if FLAGS.candidates is None else _given(truth)
   default = common.default_weight()
   weights = {"l2g": default if FLAGS.w is None else FLAGS.w}
   if weights["l2g"] != default:
@@ -110,7 +118,10 @@ def _rank(
   return [
     Method("global", by_global),
     Method("global+rerank", reranked),
-    Method("chamfer", complete_rankings(candidates.ids, None, num_images)),
+    Method(
+      "chamfer" if FLAGS.candidates is None else "candidates",
+      complete_rankings(candidates.ids, None, num_images),
+    ),
     *(
       Method(name, result.rankings, weight)
       for (name, weight), result in zip(weights.items(), results, strict=True)
@@ -118,20 +129,62 @@ def _rank(
   ]
 
 
-def _describe_config(options: Any, config: common.L2GConfig) -> dict[str, Any]:
+def _search(collection: Collection, queries: Queries) -> SearchResult:
+  k = min(FLAGS.k, len(collection.index.names))
+  found = [
+    collection.index.search(descriptors, k)
+    for descriptors in tqdm.tqdm(queries.descriptors, desc="local search", unit="query")
+  ]
+  return SearchResult(
+    np.stack([result.ids for result in found]), np.stack([result.similarities for result in found])
+  )
+
+
+def _given(truth: GroundTruth) -> SearchResult:
+  """Reads the candidates that a flag names, and keeps the first k."""
+  path = pathlib.Path(FLAGS.candidates)
+  if path.suffix in (".txt", ".csv"):
+    found = cann_files.read_results(path, truth.qimlist, truth.imlist)
+  else:
+    found = ames.read_neighbors(path, len(truth.qimlist), len(truth.imlist))
+  return SearchResult(
+    found.ids[:, : FLAGS.k].astype(np.int32),
+    # Cosines of global features may be negative.
+    np.clip(found.similarities[:, : FLAGS.k], 0.0, 1.0),
+  )
+
+
+def _describe_config(options: StageOptions, config: common.L2GConfig) -> dict[str, Any]:
   """Returns every setting as JSON."""
-  local = options.local
   return {
     "k": FLAGS.k,
     "w": FLAGS.w,
-    "local": str(local) if isinstance(local, pathlib.Path) else local.name,
-    "local_settings": {} if isinstance(local, pathlib.Path) else dict(local.settings),
-    "global_features": options.global_features,
+    **_describe_source("local", options.local, FLAGS.local),
+    **_describe_source("global_features", options.global_features, FLAGS.global_features),
+    "candidates": FLAGS.candidates,
     "whiten": options.whiten,
-    "crop_policy": options.crop_policy,
+    "crop_policy": _describe_crops(options),
     "index": options.index.to_json(),
     "method": {
       name: str(value) if value == float("inf") else value
       for name, value in dataclasses.asdict(config).items()
     },
   }
+
+
+def _describe_source(key: str, source: Any, flag: str) -> dict[str, Any]:
+  if isinstance(source, LocalExtractor | GlobalExtractor):
+    return {key: source.name, f"{key}_settings": dict(source.settings)}
+  return {key: flag, f"{key}_settings": {}}
+
+
+def _describe_crops(options: StageOptions) -> str:
+  """Returns the policy of the crops, or which extractor has which."""
+  policies = {
+    source.name: options.crop_policy or default_crop_policy(source)
+    for source in (options.local, options.global_features)
+    if isinstance(source, LocalExtractor | GlobalExtractor)
+  }
+  if len(set(policies.values())) == 1:
+    return next(iter(policies.values()))
+  return ", ".join(f"{policy} ({name})" for name, policy in policies.items()) or "before"

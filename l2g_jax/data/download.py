@@ -35,14 +35,14 @@ class Source:
     name: its folder below the data root.
     files: addresses of files that are used as they are.
     archives: addresses of `.tar.gz` files with images, which go into `jpg/`.
-    check: given the data root, raises InputError where anything is missing.
+    check: given the data root, raises InputError where anything is missing; None = no list says.
     flat: whether images leave the folders that they have in the archives.
   """
 
   name: str
   files: Sequence[str]
   archives: Sequence[str] = ()
-  check: Callable[[pathlib.Path], object] = lambda data_root: None
+  check: Callable[[pathlib.Path], object] | None = None
   flat: bool = True
 
 
@@ -150,7 +150,8 @@ def obtain(
         # Recorded first: a file in its place without a record is never one of ours.
         _write_record(path, url, state, {name: state})
         archive.place(path, place / name, state)
-  source.check(pathlib.Path(data_root))
+  if source.check is not None:
+    source.check(pathlib.Path(data_root))
   return folder
 
 

@@ -17,11 +17,11 @@ from l2g_jax import files
 from l2g_jax.errors import InputError
 from l2g_jax.features.protocol import LocalFeatures
 
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "int8"]
 
 _KIND = "l2g_jax.local_features"
 _INDEX_KIND = "l2g_jax.feature_store"
-_VERSION = 1
+_VERSION = 2
 _INDEX = "store.json"
 
 
@@ -33,11 +33,13 @@ class FeatureStore:
     names: N image names.
     key: what identifies the images and how the features were made.
     dimension: the length of a descriptor.
+    failures: why an image has no features, by name, of those that could not be used.
   """
 
   names: tuple[str, ...]
   key: str
   dimension: int
+  failures: Mapping[str, str]
   _parts: tuple[Mapping[str, np.ndarray], ...] = dataclasses.field(repr=False)
   _places: np.ndarray = dataclasses.field(repr=False)  # [N, 2], part and row of every image
 
@@ -50,7 +52,7 @@ class FeatureStore:
     arrays = self._parts[part]
     start, stop = arrays["offsets"][row : row + 2]
     return LocalFeatures(
-      descriptors=np.asarray(arrays["descriptors"][start:stop], np.float32),
+      descriptors=_descriptors(arrays, slice(start, stop)),
       locations=arrays["locations"][start:stop],
       scales=arrays["scales"][start:stop],
       strengths=arrays["strengths"][start:stop],
@@ -83,7 +85,7 @@ class FeatureStore:
     for arrays in self._parts:
       stop = start + len(arrays["descriptors"])
       rows = chosen[(chosen >= start) & (chosen < stop)] - start
-      samples.append(np.asarray(arrays["descriptors"][rows], np.float32))
+      samples.append(_descriptors(arrays, rows))
       start = stop
     return np.concatenate(samples)
 
@@ -102,36 +104,64 @@ def save_part(
   features: Sequence[LocalFeatures],
   dimension: int,
   precision: Precision = "float16",
+  failures: Mapping[str, str] | None = None,
 ) -> None:
-  """Writes the features of some images as one part, which appears whole or not at all."""
+  """Writes the features of some images as one part, which appears whole or not at all.
+
+  Args:
+    directory: the store's folder.
+    part: its number.
+    key: what identifies the images and how the features were made.
+    names: of the images.
+    features: of the images.
+    dimension: the length of a descriptor.
+    precision: of the descriptors; int8 keeps 127 steps of each one's largest value.
+    failures: why an image has no features, by name, of those that could not be used.
+  """
   counts = [len(item.descriptors) for item in features]
 
   def stack(field: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     blank = np.zeros((0, *shape), dtype)
     return np.concatenate([blank, *(getattr(item, field) for item in features)]).astype(dtype)
 
+  descriptors = stack("descriptors", (dimension,), "float32")
+  steps = {}
+  if precision == "int8":
+    steps["steps"] = np.max(np.abs(descriptors), axis=1, initial=0.0) / np.float32(127)
+    descriptors = np.rint(descriptors / np.where(steps["steps"] > 0, steps["steps"], 1)[:, None])
   files.save_bundle(
     part_path(directory, part),
     kind=_KIND,
     version=_VERSION,
     arrays={
       "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-      "descriptors": stack("descriptors", (dimension,), precision),
+      "descriptors": descriptors.astype(precision),
       "locations": stack("locations", (2,), "float32"),
       "scales": stack("scales", (), "float32"),
       "strengths": stack("strengths", (), "float32"),
+      **steps,
     },
-    metadata={"key": key, "names": list(names), "dimension": dimension},
+    metadata={
+      "key": key,
+      "names": list(names),
+      "dimension": dimension,
+      "failures": dict(failures or {}),
+    },
   )
 
 
 def has_part(directory: os.PathLike | str, part: int, *, key: str) -> bool:
   """Whether a part is there, intact, and made as `key` says."""
+  return part_failures(directory, part, key=key) is not None
+
+
+def part_failures(directory: os.PathLike | str, part: int, *, key: str) -> Mapping[str, str] | None:
+  """Returns why images of a part have no features; None where `has_part` says no."""
   try:
     bundle = files.load_bundle(part_path(directory, part), kind=_KIND, version=_VERSION)
   except InputError:
-    return False
-  return bundle.metadata["key"] == key
+    return None
+  return bundle.metadata["failures"] if bundle.metadata["key"] == key else None
 
 
 def finish(directory: os.PathLike | str, *, keys: Sequence[str]) -> None:
@@ -160,6 +190,7 @@ def open_store(directory: os.PathLike | str) -> FeatureStore:
     raise InputError(f"{root / _INDEX} is no index of a feature store of version {_VERSION}.")
   keys = index["keys"]
   names: list[str] = []
+  failures: dict[str, str] = {}
   places, parts, dimension = [], [], 0
   for part, key in enumerate(keys):
     bundle = files.load_bundle(part_path(root, part), kind=_KIND, version=_VERSION)
@@ -168,11 +199,21 @@ def open_store(directory: os.PathLike | str) -> FeatureStore:
     parts.append(bundle.arrays)
     places += [(part, row) for row in range(len(bundle.metadata["names"]))]
     names += bundle.metadata["names"]
+    failures |= bundle.metadata["failures"]
     dimension = bundle.metadata["dimension"]
   return FeatureStore(
     names=tuple(names),
     key=files.checksum_json(keys),
     dimension=dimension,
+    failures=failures,
     _parts=tuple(parts),
     _places=np.array(places, np.int64).reshape(-1, 2),
   )
+
+
+def _descriptors(arrays: Mapping[str, np.ndarray], rows: slice | np.ndarray) -> np.ndarray:
+  """Returns some of a part's descriptors as float32."""
+  descriptors = np.asarray(arrays["descriptors"][rows], np.float32)
+  if "steps" in arrays:
+    descriptors *= arrays["steps"][rows][:, None]
+  return descriptors

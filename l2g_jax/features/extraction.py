@@ -1,12 +1,9 @@
 """Extraction of local features from many images: parallel, and resumable by parts of a store."""
 
-import concurrent.futures
 import dataclasses
-import multiprocessing
 import os
 import pathlib
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import cv2
@@ -17,11 +14,15 @@ from l2g_jax import files
 from l2g_jax.data import store
 from l2g_jax.data.images import Box, CropPolicy, crop_to_box, read_image
 from l2g_jax.errors import InputError
-from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
+from l2g_jax.features import batches
+from l2g_jax.features.preprocess import Reading
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, LocalFeatures
+from l2g_jax.workers import run_tasks
 
 OnError = Literal["raise", "empty"]
 
 _IMAGES_PER_PART = 64
+_DEFAULT_READING = Reading("truncate", apply_exif=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +41,47 @@ class ImageJob:
 
 
 @dataclasses.dataclass(frozen=True)
+class ShardResult:
+  """What `extract_shard` returns.
+
+  Attributes:
+    num_images: of the shard.
+    failures: why an image of the shard has no features, by name.
+    missing_parts: how many parts of the store are still to be made, by this shard or by others.
+  """
+
+  num_images: int
+  failures: Mapping[str, str]
+  missing_parts: int
+
+
+@dataclasses.dataclass(frozen=True)
 class _Recipe:
   """How images become features; with the images' own state it identifies a part."""
 
   extractor: LocalExtractor
-  crop_policy: CropPolicy
-  apply_exif: bool
+  reading: Reading
   precision: store.Precision
   on_error: OnError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+  """A part of a store that is to be made."""
+
+  recipe: _Recipe
+  jobs: Sequence[ImageJob]
+  root: pathlib.Path
+  part: int
+  key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Progress:
+  """Images that are done with, and why some of them have no features."""
+
+  num_images: int
+  failures: Mapping[str, str]
 
 
 def extract_local(
@@ -55,8 +89,8 @@ def extract_local(
   extractor: LocalExtractor,
   directory: os.PathLike | str,
   *,
-  crop_policy: CropPolicy = "truncate",
-  apply_exif: bool = True,
+  crop_policy: CropPolicy | None = None,
+  apply_exif: bool | None = None,
   precision: store.Precision = "float16",
   on_error: OnError = "raise",
   num_workers: int | None = None,
@@ -69,14 +103,14 @@ def extract_local(
 
   Args:
     jobs: the images, in the order of the store.
-    extractor: what to extract.
+    extractor: what to extract; a global one as `protocol.as_local` gives it.
     directory: the store's folder.
-    crop_policy: how boxes become crops, see `images.crop_to_box`.
-    apply_exif: see `images.read_image`.
+    crop_policy: how boxes become crops, see `images.crop_to_box`; None = the extractor's own.
+    apply_exif: see `images.read_image`; None = the extractor's own.
     precision: in which descriptors are kept.
     on_error: what an image that can't be read does: `raise` ends with an error that names every
       such image once all others are done; `empty` leaves it without descriptors, and warns.
-    num_workers: processes; None = one a core.
+    num_workers: processes, or threads that read ahead for a network; None = one a core.
     show_progress: whether to show a bar.
 
   Returns:
@@ -85,32 +119,106 @@ def extract_local(
   Raises:
     InputError: images can't be read.
   """
-  root = pathlib.Path(directory)
-  recipe = _Recipe(extractor, crop_policy, apply_exif, precision, on_error)
-  chunks = [tuple(jobs[i : i + _IMAGES_PER_PART]) for i in range(0, len(jobs), _IMAGES_PER_PART)]
-  keys = [_key(recipe, chunk) for chunk in chunks]
-  tasks = [
-    (recipe, chunk, root, part, key)
-    for part, (chunk, key) in enumerate(zip(chunks, keys, strict=True))
-    if not store.has_part(root, part, key=key)
-  ]
-  failures: list[str] = []
-  if tasks:
-    done = len(jobs) - sum(len(task[1]) for task in tasks)
-    with tqdm.tqdm(
-      total=len(jobs), initial=done, desc="local features", unit="image", disable=not show_progress
-    ) as bar:
-      for chunk, errors in _run(tasks, num_workers):
-        failures += errors
-        bar.update(len(chunk))
+  result = extract_shard(
+    jobs,
+    extractor,
+    directory,
+    crop_policy=crop_policy,
+    apply_exif=apply_exif,
+    precision=precision,
+    on_error=on_error,
+    num_workers=num_workers,
+    show_progress=show_progress,
+  )
+  failures = [f"{name}: {reason}" for name, reason in result.failures.items()]
   if failures and on_error == "raise":
     raise InputError(
       f"{len(failures)} of {len(jobs)} images can't be used: {' '.join(failures[:5])}"
     )
   for failure in failures:
     tqdm.tqdm.write(f"Left without features. {failure}")
-  store.finish(root, keys=keys)
-  return store.open_store(root)
+  return store.open_store(directory)
+
+
+def extract_shard(
+  jobs: Sequence[ImageJob],
+  extractor: LocalExtractor,
+  directory: os.PathLike | str,
+  *,
+  shard_index: int = 0,
+  num_shards: int = 1,
+  crop_policy: CropPolicy | None = None,
+  apply_exif: bool | None = None,
+  precision: store.Precision = "float16",
+  on_error: OnError = "empty",
+  num_workers: int | None = None,
+  show_progress: bool = True,
+) -> ShardResult:
+  """Makes every `num_shards`-th part of a store; who finds that all are there completes it.
+
+  Args:
+    jobs: the images of the whole store, in its order.
+    extractor: see `extract_local`.
+    directory: the store's folder, the same for all shards.
+    shard_index: which parts, 0 .. num_shards - 1.
+    num_shards: how many share the work.
+    crop_policy: see `extract_local`.
+    apply_exif: see `extract_local`.
+    precision: see `extract_local`.
+    on_error: `raise` leaves out a part with an image that can't be read, `empty` only the image.
+    num_workers: see `extract_local`.
+    show_progress: see `extract_local`.
+
+  Returns:
+    What was done; the store is complete if no part is missing.
+
+  Raises:
+    InputError: there is no such shard.
+  """
+  if not 0 <= shard_index < num_shards:
+    raise InputError(f"Shard {shard_index} of {num_shards} does not exist; they count from 0.")
+  root = pathlib.Path(directory)
+  reading = extractor.reading or _DEFAULT_READING
+  if crop_policy is not None:
+    reading = dataclasses.replace(reading, crop_policy=crop_policy)
+  if apply_exif is not None:
+    reading = dataclasses.replace(reading, apply_exif=apply_exif)
+  recipe = _Recipe(extractor, reading, precision, on_error)
+  chunks = [tuple(jobs[i : i + _IMAGES_PER_PART]) for i in range(0, len(jobs), _IMAGES_PER_PART)]
+  keys = [_key(recipe, chunk) for chunk in chunks]
+  failures: dict[str, str] = {}
+  tasks: list[_Task] = []
+  num_images = 0
+  for part in range(shard_index, len(chunks), num_shards):
+    num_images += len(chunks[part])
+    found = store.part_failures(root, part, key=keys[part])
+    if found is None:
+      tasks.append(_Task(recipe, chunks[part], root, part, keys[part]))
+    else:
+      failures |= found
+  if tasks:
+    done = num_images - sum(len(task.jobs) for task in tasks)
+    with tqdm.tqdm(
+      total=num_images,
+      initial=done,
+      desc=f"{extractor.name} features",
+      unit="image",
+      disable=not show_progress,
+    ) as bar:
+      for progress in _run(tasks, num_workers or len(os.sched_getaffinity(0))):
+        failures |= progress.failures
+        bar.update(progress.num_images)
+        if failures:
+          bar.set_postfix(failed=len(failures))
+  missing = sum(not store.has_part(root, part, key=key) for part, key in enumerate(keys))
+  if not missing:
+    store.finish(root, keys=keys)
+  return ShardResult(num_images, failures, missing)
+
+
+def default_crop_policy(extractor: LocalExtractor | GlobalExtractor) -> CropPolicy:
+  """Returns how boxes become crops for an extractor where nothing else is asked for."""
+  return (extractor.reading or _DEFAULT_READING).crop_policy
 
 
 def _key(recipe: _Recipe, jobs: Sequence[ImageJob]) -> str:
@@ -122,73 +230,93 @@ def _key(recipe: _Recipe, jobs: Sequence[ImageJob]) -> str:
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 
+  reading = [*dataclasses.astuple(recipe.reading), recipe.precision, recipe.on_error]
   return files.checksum_json(
     {
       "extractor": [recipe.extractor.name, dict(recipe.extractor.settings)],
-      "reading": [recipe.crop_policy, recipe.apply_exif, recipe.precision, recipe.on_error],
+      "reading": reading,
       "images": [[job.name, job.box, state(job.path)] for job in jobs],
     }
   )
 
 
-def _run(tasks: Sequence[tuple], num_workers: int | None) -> Iterator[tuple[Sequence, list[str]]]:
-  """Makes parts in worker processes; yields each part's jobs and what went wrong."""
-  workers = min(num_workers or len(os.sched_getaffinity(0)), len(tasks))
-  if workers == 1:
-    for task in tasks:
-      yield _make_part(task)
+def _run(tasks: Sequence[_Task], num_workers: int) -> Iterator[_Progress]:
+  """Makes parts, and tells of each part or, where a network describes them, of a few images."""
+  if tasks[0].recipe.extractor.network is not None:
+    yield from _run_network(tasks, num_workers)
     return
-  # Forked processes would inherit the locks of JAX's threads.
-  context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(
-    workers, mp_context=context, initializer=_follow_parent
-  ) as pool:
-    futures = [pool.submit(_make_part, task) for task in tasks]
-    try:
-      for future in concurrent.futures.as_completed(futures):
-        yield future.result()
-    finally:
-      pool.shutdown(cancel_futures=True)
+  yield from run_tasks(_make_part, tasks, num_workers)
 
 
-def _follow_parent() -> None:
-  """Ends this worker with its parent; one whose parent is killed would wait for work for ever."""
-  parent = multiprocessing.parent_process()
-  assert parent is not None
-
-  def follow() -> None:
-    parent.join()
-    os._exit(1)
-
-  threading.Thread(target=follow, daemon=True).start()
-
-
-def _make_part(task: tuple) -> tuple[Sequence[ImageJob], list[str]]:
-  """Extracts one part and saves it, unless an image failed and that is to raise."""
-  recipe, jobs, root, part, key = task
+def _make_part(task: _Task) -> _Progress:
+  """Extracts one part and saves it."""
   # The processes share the cores; threads within them would only contend.
   cv2.setNumThreads(1)
-  features, failures = [], []
-  for job in jobs:
+  results: list[LocalFeatures | InputError] = []
+  for job in task.jobs:
     try:
-      image = read_image(job.path, apply_exif=recipe.apply_exif)
-      if job.box is not None:
-        image = crop_to_box(image, job.box, policy=recipe.crop_policy)
-      features.append(recipe.extractor.extract(image))
+      image, _ = _read(job, task.recipe.reading)
+      results.append(task.recipe.extractor.extract(image))
     except InputError as error:
-      failures.append(f"{job.name}: {error}")
-      features.append(_no_features(recipe.extractor.dimension))
+      results.append(error)
+  return _Progress(len(task.jobs), _save(task, results))
+
+
+def _run_network(tasks: Sequence[_Task], num_threads: int) -> Iterator[_Progress]:
+  """Makes parts in this process, by a network; images are read ahead across parts."""
+  recipe = tasks[0].recipe
+  network = recipe.extractor.network
+  assert network is not None
+
+  def prepare(job: ImageJob) -> np.ndarray:
+    return network.prepare(*_read(job, recipe.reading))
+
+  jobs = [job for task in tasks for job in task.jobs]
+  inputs = batches.read_ahead(jobs, prepare, num_threads=num_threads)
+  try:
+    for task in tasks:
+      results: dict[int, LocalFeatures | InputError] = {}
+      part = (next(inputs) for _ in task.jobs)
+      for described in batches.describe_part(network, part):
+        results.update(described)
+        yield _Progress(len(described), {})
+      ordered = [results[number] for number in range(len(task.jobs))]
+      yield _Progress(0, _save(task, ordered))
+  finally:
+    inputs.close()
+
+
+def _read(job: ImageJob, reading: Reading) -> tuple[np.ndarray, tuple[int, int]]:
+  """Returns an image, cropped, and the height and width of its whole photograph."""
+  image = read_image(job.path, apply_exif=reading.apply_exif)
+  whole = (image.shape[0], image.shape[1])
+  if job.box is not None:
+    image = crop_to_box(image, job.box, policy=reading.crop_policy)
+  return image, whole
+
+
+def _save(task: _Task, results: Sequence[LocalFeatures | InputError]) -> Mapping[str, str]:
+  """Saves a part, unless an image failed and that is to raise; returns why images failed."""
+  recipe = task.recipe
+  dimension = recipe.extractor.dimension
+  failures, features = {}, []
+  for job, result in zip(task.jobs, results, strict=True):
+    if isinstance(result, InputError):
+      failures[job.name] = str(result)
+      result = _no_features(dimension)
+    features.append(result)
   if not failures or recipe.on_error == "empty":
     store.save_part(
-      root,
-      part,
-      key=key,
-      names=[job.name for job in jobs],
+      task.root,
+      task.part,
+      key=task.key,
+      names=[job.name for job in task.jobs],
       features=features,
-      dimension=recipe.extractor.dimension,
+      dimension=dimension,
       precision=recipe.precision,
+      failures=failures,
     )
-  return jobs, failures
+  return failures
 
 
 def _no_features(dimension: int) -> LocalFeatures:

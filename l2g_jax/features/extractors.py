@@ -2,17 +2,28 @@
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from l2g_jax.features import fire, preprocess, superglobal
-from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, LocalFeatures
+from l2g_jax.features.protocol import (
+  GlobalExtractor,
+  LocalExtractor,
+  LocalFeatures,
+  Network,
+  extract_with,
+)
 from l2g_jax.features.weights import load_weights
 
 Dtype = Literal["float32", "bfloat16"]
+
+# Enough to fill an accelerator; a CPU gains nothing, and one image is all its memory asks for.
+_ACCELERATOR_BATCH = 8
+# What is compiled for a size takes about 15 MB; photographs may have hundreds of sizes.
+_MOST_SHAPES = 32
 
 
 def superglobal_extractor(
@@ -20,7 +31,9 @@ def superglobal_extractor(
   *,
   num_scales: superglobal.NumScales = 3,
   antialias: bool = False,
+  max_side: int | None = None,
   dtype: Dtype = "float32",
+  batch_size: int | None = None,
 ) -> GlobalExtractor:
   """Returns an extractor of SuperGlobal's features; see `superglobal.SuperGlobalConfig`.
 
@@ -30,7 +43,10 @@ def superglobal_extractor(
     weights: a file that `experiments.convert` made; it says which depth the network has.
     num_scales: 1, 3 or 5.
     antialias: of the smaller sizes.
+    max_side: the image's longer side is reduced to this many pixels, a crop as much as the image
+      that it is cut from; None = the reference, which reduces nothing and whose images have 1024.
     dtype: of the convolutions.
+    batch_size: images of one size that are described together; None = 1 on a CPU, else 8.
 
   Raises:
     InputError: the weights can't be used.
@@ -40,6 +56,11 @@ def superglobal_extractor(
   config = superglobal.SuperGlobalConfig(
     depth=depth, num_scales=num_scales, antialias=antialias, dtype=dtype
   )
+  network = Network(
+    prepare=functools.partial(_prepare_superglobal, max_side=max_side),
+    describe=functools.partial(_describe_superglobal, path=os.fspath(weights), config=config),
+    batch_size=batch_size or _default_batch(),
+  )
   return GlobalExtractor(
     name="superglobal",
     dimension=superglobal.DIMENSION,
@@ -48,9 +69,12 @@ def superglobal_extractor(
       "depth": depth,
       "num_scales": num_scales,
       "antialias": antialias,
+      "max_side": max_side,
       "dtype": dtype,
     },
-    extract=functools.partial(_extract_superglobal, path=os.fspath(weights), config=config),
+    extract=functools.partial(extract_with, network),
+    reading=preprocess.SUPERGLOBAL_READING,
+    network=network,
   )
 
 
@@ -60,6 +84,7 @@ def fire_extractor(
   max_descriptors: int = 1000,
   max_side: int = 1024,
   dtype: Dtype = "float32",
+  batch_size: int | None = None,
 ) -> LocalExtractor:
   """Returns an extractor of FIRe's features; see `fire.FireConfig`.
 
@@ -69,14 +94,21 @@ def fire_extractor(
   Args:
     weights: a file that `experiments.convert` made. FIRe's licence forbids commercial use.
     max_descriptors: how many are kept, by strength.
-    max_side: the image's longer side is reduced to this many pixels; it is never enlarged.
+    max_side: the image's longer side is reduced to this many pixels, a crop as much as the image
+      that it is cut from; it is never enlarged.
     dtype: of the convolutions.
+    batch_size: images of one size that are described together; None = 1 on a CPU, else 8.
 
   Raises:
     InputError: the weights can't be used.
   """
   metadata = load_weights(weights, model="fire").metadata
   config = fire.FireConfig(num_features=max_descriptors, dtype=dtype)
+  network = Network(
+    prepare=functools.partial(_prepare_fire, max_side=max_side),
+    describe=functools.partial(_describe_fire, path=os.fspath(weights), config=config),
+    batch_size=batch_size or _default_batch(),
+  )
   return LocalExtractor(
     name="fire",
     dimension=fire.DIMENSION,
@@ -87,31 +119,65 @@ def fire_extractor(
       "scales": list(config.scales),
       "dtype": dtype,
     },
-    extract=functools.partial(
-      _extract_fire, path=os.fspath(weights), max_side=max_side, config=config
-    ),
+    extract=functools.partial(extract_with, network),
+    reading=preprocess.FIRE_READING,
+    network=network,
   )
 
 
-def _extract_superglobal(
-  image: np.ndarray, *, path: str, config: superglobal.SuperGlobalConfig
+def _prepare_superglobal(
+  image: np.ndarray, whole: tuple[int, int], *, max_side: int | None
 ) -> np.ndarray:
-  images = preprocess.superglobal_input(image)[None]
-  return np.asarray(superglobal.apply(_params(path, "superglobal"), images, config)[0])
+  if max_side is not None:
+    image = preprocess.fire_thumbnail(image, max_side=_side(image, whole, max_side))
+  return preprocess.superglobal_input(image)
 
 
-def _extract_fire(
-  image: np.ndarray, *, path: str, max_side: int, config: fire.FireConfig
-) -> LocalFeatures:
-  images = preprocess.fire_input(image, max_side=max_side)[None]
-  features = jax.device_get(fire.apply(_params(path, "fire"), images, config))
-  templates = features.templates[0].astype(np.float32)
-  return LocalFeatures(
-    descriptors=features.descriptors[0],
-    locations=np.stack([np.zeros_like(templates), templates], axis=1),
-    scales=features.scales[0],
-    strengths=features.strengths[0],
-  )
+def _describe_superglobal(
+  inputs: np.ndarray, *, path: str, config: superglobal.SuperGlobalConfig
+) -> Sequence[np.ndarray]:
+  _limit_shapes(superglobal.apply, inputs.shape)
+  return list(np.asarray(superglobal.apply(_params(path, "superglobal"), inputs, config)))
+
+
+def _prepare_fire(image: np.ndarray, whole: tuple[int, int], *, max_side: int) -> np.ndarray:
+  return preprocess.fire_input(image, max_side=_side(image, whole, max_side))
+
+
+def _side(image: np.ndarray, whole: tuple[int, int], max_side: int) -> float:
+  crop = (image.shape[0], image.shape[1])
+  return preprocess.fire_query_side(crop, whole, max_side=max_side)
+
+
+def _describe_fire(
+  inputs: np.ndarray, *, path: str, config: fire.FireConfig
+) -> Sequence[LocalFeatures]:
+  _limit_shapes(fire.apply, inputs.shape)
+  features = jax.device_get(fire.apply(_params(path, "fire"), inputs, config))
+  templates = features.templates.astype(np.float32)
+  locations = np.stack([np.zeros_like(templates), templates], axis=2)
+  fields = (features.descriptors, locations, features.scales, features.strengths)
+  return [LocalFeatures(*values) for values in zip(*fields, strict=True)]
+
+
+def _default_batch() -> int:
+  return 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
+
+
+def _limit_shapes(apply: Any, shape: tuple[int, ...]) -> None:
+  """Forgets what was compiled of a function before it is compiled for too many shapes."""
+  shapes = _shapes_of(apply)
+  if shape not in shapes and len(shapes) >= _MOST_SHAPES:
+    apply.clear_cache()
+    shapes.clear()
+  shapes.add(shape)
+
+
+@functools.cache
+def _shapes_of(apply: Any) -> set[tuple[int, ...]]:
+  """Returns the shapes that a function is compiled for, a set to be changed."""
+  del apply
+  return set()
 
 
 @functools.lru_cache(maxsize=2)

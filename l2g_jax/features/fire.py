@@ -142,10 +142,13 @@ def apply(params: Mapping[str, Any], images: ArrayLike, config: FireConfig) -> F
   images = jnp.asarray(images)
   chex.assert_shape(images, (None, None, None, 3))
   module = Fire(jnp.dtype(config.dtype))
-  parts = [
-    module.apply({"params": params}, interpolation.rescale(images, scale))
-    for scale in config.scales
-  ]
+  parts = []
+  for scale in config.scales:
+    resized = interpolation.rescale(images, scale)
+    if parts:
+      # One size after another: on a CPU XLA would do all at once, in 2.8 instead of 1.9 GiB.
+      resized += 0.0 * parts[-1][1][:, :1, None, None]
+    parts.append(module.apply({"params": params}, resized))
   descriptors, strengths = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
   strengths, best = jax.lax.top_k(strengths, min(config.num_features, strengths.shape[1]))
   return FireFeatures(

@@ -72,6 +72,47 @@ def test_half_precision_rounds_descriptors_alone(tmp_path):
   assert np.load(path).dtype == np.float16
 
 
+def test_int8_keeps_127_steps_of_each_descriptor(tmp_path):
+  opened = store.open_store(write(tmp_path, precision="int8"))
+  for index, expected in enumerate(images()):
+    found = opened[index].descriptors
+    assert found.dtype == np.float32
+    steps = np.max(np.abs(expected.descriptors), axis=1, initial=0.0)[:, None] / 127
+    assert np.all(np.abs(found - expected.descriptors) <= steps * 0.5001)
+    np.testing.assert_array_equal(opened[index].locations, expected.locations)
+  sample = opened.sample_descriptors(99, seed=0)
+  np.testing.assert_array_equal(sample, np.concatenate([values for _, values in opened]))
+  assert np.load(store.part_path(tmp_path, 0) / "descriptors.npy").dtype == np.int8
+
+
+def test_int8_keeps_descriptors_of_zero(tmp_path):
+  blank = LocalFeatures(*(np.zeros((2, *rest), np.float32) for rest in ((4,), (2,), (), ())))
+  store.save_part(
+    tmp_path, 0, key="x", names=["a"], features=[blank], dimension=4, precision="int8"
+  )
+  store.finish(tmp_path, keys=["x"])
+  np.testing.assert_array_equal(store.open_store(tmp_path)[0].descriptors, np.zeros((2, 4)))
+
+
+def test_failures_are_kept_by_name(tmp_path):
+  parts = [("a", {"a": "It is damaged."}), ("b", {}), ("c", {"c": "It is missing."})]
+  for part, (name, failures) in enumerate(parts):
+    store.save_part(
+      tmp_path,
+      part,
+      key=name,
+      names=[name],
+      features=[features(0, 0)],
+      dimension=4,
+      failures=failures,
+    )
+  store.finish(tmp_path, keys=["a", "b", "c"])
+  opened = store.open_store(tmp_path)
+  assert opened.failures == {"a": "It is damaged.", "c": "It is missing."}
+  assert store.part_failures(tmp_path, 1, key="b") == {}
+  assert store.part_failures(tmp_path, 1, key="c") is None
+
+
 def test_a_store_of_nothing(tmp_path):
   store.finish(tmp_path, keys=[])
   opened = store.open_store(tmp_path)

@@ -40,7 +40,11 @@ def run(tmp_path):
     ({"p": 0.0}, "--p must be above 0"),
     ({"beta": -1.0}, "--beta must be at least 0"),
     ({"kernel": "cosine"}, "Kernel 'cosine' is not one of"),
-    ({"local": "surf"}, "--local must be sift or a folder"),
+    ({"local": "surf"}, "--local must be sift, fire:WEIGHTS, a folder"),
+    ({"local": "ames:nowhere"}, "--local must be sift, fire:WEIGHTS, a folder"),
+    ({"local": "fire"}, "fire needs weights, a file that experiments.convert makes"),
+    ({"global_features": "superglobal:x"}, "There are no weights at x"),
+    ({"max_side": 0}, "--max_side must be at least 1, not 0"),
     ({"global_features": "none.npz"}, r"no file none\.npz"),
   ],
 )

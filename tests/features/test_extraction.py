@@ -13,7 +13,7 @@ from PIL import Image
 from l2g_jax.data import open_store
 from l2g_jax.errors import InputError
 from l2g_jax.features import LocalExtractor, LocalFeatures, extraction
-from l2g_jax.features.extraction import ImageJob, extract_local
+from l2g_jax.features.extraction import ImageJob, extract_local, extract_shard
 from l2g_jax.features.sift import sift
 
 NUM_IMAGES = 11
@@ -223,6 +223,48 @@ def test_bad_images_are_left_empty_where_that_is_asked_for(jobs, extract, capsys
   lines = capsys.readouterr().out.splitlines()
   assert len(lines) == 3
   assert lines[0].startswith("Left without features. image 1: ")
+
+
+def test_why_an_image_is_empty_is_kept(jobs, extract, capsys):
+  damage_some(jobs)
+  first = extract(on_error="empty").failures
+  assert list(first) == ["image 1", "image 8", "image 9"]
+  told = capsys.readouterr().out
+  assert extract(on_error="empty").failures == first
+  assert capsys.readouterr().out == told
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_shards_make_the_same_store(tmp_path, jobs, order):
+  damage_some(jobs)
+  failures = {}
+  for done, shard in enumerate(order, start=1):
+    assert not (tmp_path / "shards" / "store.json").exists()
+    result = extract_shard(
+      jobs,
+      rows(),
+      tmp_path / "shards",
+      shard_index=shard,
+      num_shards=3,
+      num_workers=1,
+      show_progress=False,
+    )
+    failures |= result.failures
+    assert result.num_images == (5, 3, 3)[shard]
+    # The first shard makes two of the four parts.
+    left = sum((2, 1, 1)[other] for other in order[done:])
+    assert result.missing_parts == left
+  whole = extract_local(
+    jobs, rows(), tmp_path / "whole", on_error="empty", num_workers=1, show_progress=False
+  )
+  assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
+  assert failures == whole.failures
+
+
+@pytest.mark.parametrize(("shard_index", "num_shards"), [(2, 2), (-1, 2), (0, 0)])
+def test_shards_that_do_not_exist_are_refused(tmp_path, jobs, shard_index, num_shards):
+  with pytest.raises(InputError, match=f"Shard {shard_index} of {num_shards} does not exist"):
+    extract_shard(jobs, rows(), tmp_path, shard_index=shard_index, num_shards=num_shards)
 
 
 def test_no_images_give_an_empty_store(extract):

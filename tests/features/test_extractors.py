@@ -1,5 +1,6 @@
 import pickle
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from flax import traverse_util
 from PIL import Image
 
 from l2g_jax.errors import InputError
-from l2g_jax.features import fire, preprocess, superglobal
+from l2g_jax.features import extractors, fire, preprocess, superglobal
 from l2g_jax.features.checkpoints.conversion import fire_architecture, superglobal_architecture
 from l2g_jax.features.extraction import ImageJob, extract_local
 from l2g_jax.features.extractors import fire_extractor, superglobal_extractor
@@ -79,6 +80,7 @@ def test_settings_tell_recipes_apart(superglobal_weights, fire_weights, tmp_path
     superglobal_extractor(superglobal_weights),
     superglobal_extractor(superglobal_weights, num_scales=5),
     superglobal_extractor(superglobal_weights, antialias=True),
+    superglobal_extractor(superglobal_weights, max_side=512),
     superglobal_extractor(superglobal_weights, dtype="bfloat16"),
     fire_extractor(fire_weights),
     fire_extractor(fire_weights, max_descriptors=600),
@@ -104,8 +106,25 @@ def test_extractors_fill_a_store_and_travel_to_workers(fire_weights, tmp_path):
   )
   (name, descriptors) = next(iter(store))
   assert name == "a"
-  expected = extractor.extract(IMAGE).descriptors
+  side = preprocess.fire_query_side((41, 60), (44, 68), max_side=40)
+  inputs = preprocess.fire_input(IMAGE, max_side=side)[None]
+  assert inputs.shape[1:3] == (24, 35)
+  assert recipe.network is not None
+  expected = recipe.network.describe(inputs)[0].descriptors
   np.testing.assert_allclose(descriptors, expected, atol=1e-5)
+
+
+def test_many_sizes_do_not_pile_up(superglobal_weights, monkeypatch):
+  cleared = []
+  monkeypatch.setattr(extractors, "_MOST_SHAPES", 2)
+  apply = mock.Mock(wraps=superglobal.apply)
+  apply.clear_cache = lambda: cleared.append(apply.call_count)
+  monkeypatch.setattr(superglobal, "apply", apply)
+  extractor = superglobal_extractor(superglobal_weights, num_scales=1)
+  for width in (30, 40, 30, 40, 50, 50, 40):
+    assert extractor.extract(IMAGE[:, :width]).shape == (2048,)
+  # Before the first of 50, the third size.
+  assert cleared == [4]
 
 
 def test_weights_of_another_model_are_refused(superglobal_weights, fire_weights, tmp_path):

@@ -124,3 +124,17 @@ def write_stream(path: os.PathLike | str, content: Any) -> pathlib.Path:
     file.write(values.size.to_bytes(8, "little") + values.tobytes())
   path.write_bytes(file.getvalue())
   return path
+
+
+def write_pickle(path: os.PathLike | str, values: np.ndarray) -> pathlib.Path:
+  """Writes a tensor as `pickle.dump` does: with a stream of its numbers within."""
+  path = write_stream(path, _Storage(values.ravel()))
+  load = Called(Global("torch.storage", "_load_from_bytes"), (path.read_bytes(),))
+  strides = tuple(int(stride) // values.itemsize for stride in values.strides)
+  rebuild = Global("torch._utils", "_rebuild_tensor_v2")
+  file = io.BytesIO()
+  pickler = _Pickler(file, stream=True)
+  pickler.proto = pickle.DEFAULT_PROTOCOL
+  pickler.dump(Called(rebuild, (load, 0, values.shape, strides, False, {})))
+  path.write_bytes(file.getvalue())
+  return path

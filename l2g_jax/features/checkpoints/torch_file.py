@@ -1,8 +1,9 @@
 """Files of `torch.save`, read without PyTorch and without calling anything that they name.
 
-Such a file is a pickle beside raw numbers: a zip archive since PyTorch 1.6, one stream before. The
-pickle is read for its structure alone: what belongs to a few libraries becomes an inert
-placeholder, any other name is refused.
+Such a file is a pickle beside raw numbers: a zip archive since PyTorch 1.6, one stream before. A
+tensor that `pickle.dump` wrote holds such a stream within itself. The pickle is read for its
+structure alone: what belongs to a few libraries becomes an inert placeholder, any other name is
+refused.
 """
 
 import collections
@@ -14,6 +15,7 @@ import os
 import pathlib
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -22,10 +24,12 @@ import numpy as np
 from l2g_jax.errors import InputError
 
 _ZIP_MAGIC = b"PK\x03\x04"
+_ZIP_HEADER_BYTES = 30
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_PROTOCOL = 1001
 # Far above the structure of any network; numbers lie beside it.
 _MOST_PICKLE_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 24
 
 _DTYPES = {
   "DoubleStorage": np.dtype("<f8"),
@@ -51,6 +55,9 @@ class Storage:
   key: str
   dtype: np.dtype | None
   size: int
+
+
+_ReadStorage = Callable[[Storage], bytes | np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +105,7 @@ def open_torch_file(path: os.PathLike | str) -> Iterator[TorchFile]:
     try:
       is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
       file.seek(0)
-      content, read_bytes = _open_archive(file) if is_zip else _open_stream(file)
+      content, read_storage = _open_archive(file) if is_zip else _open_stream(file)
     except InputError as error:
       raise InputError(f"{path} is refused: {error}.") from None
     except Exception as error:  # a damaged pickle can raise anything
@@ -106,7 +113,7 @@ def open_torch_file(path: os.PathLike | str) -> Iterator[TorchFile]:
 
     def read(tensor: Tensor) -> np.ndarray:
       try:
-        return _build(tensor, read_bytes)
+        return _build(tensor, read_storage)
       except InputError as error:
         raise InputError(f"{path} is refused: {error}.") from None
       except Exception as error:
@@ -140,9 +147,11 @@ class _Inert:
 class _StructureUnpickler(pickle.Unpickler):
   """Builds containers and tensors, placeholders for the inert, and refuses the rest by name."""
 
-  def __init__(self, file: BinaryIO | io.BytesIO):
+  def __init__(self, file: BinaryIO | io.BytesIO, *, embeds: bool = False):
     super().__init__(file)
     self.storages: dict[str, Storage] = {}
+    self.embedded: dict[str, bytes | np.ndarray] = {}
+    self._embeds = embeds
 
   def find_class(self, module: str, name: str) -> Any:
     if (module, name) == ("collections", "OrderedDict"):
@@ -151,6 +160,8 @@ class _StructureUnpickler(pickle.Unpickler):
       return _rebuild_tensor
     if (module, name) == ("torch._utils", "_rebuild_parameter"):
       return _rebuild_parameter
+    if (module, name) == ("torch.storage", "_load_from_bytes") and self._embeds:
+      return self._embed
     if module == "torch" and name in _DTYPES:
       return _DTYPES[name]
     if module.partition(".")[0] in _INERT_LIBRARIES or (module, name) == ("_codecs", "encode"):
@@ -166,6 +177,17 @@ class _StructureUnpickler(pickle.Unpickler):
     if self.storages.setdefault(key, storage) != storage:
       raise InputError(f"it describes its storage {key!r} in two ways")
     return storage
+
+  def _embed(self, content: Any) -> Storage:
+    """Takes numbers out of the stream that a pickled tensor keeps them in."""
+    if not isinstance(content, bytes):
+      raise InputError("it describes its tensors in a way that is not known")
+    storage, read = _open_stream(io.BytesIO(content))
+    if not isinstance(storage, Storage):
+      raise InputError("it describes its tensors in a way that is not known")
+    key = f"embedded {len(self.embedded)}"
+    self.embedded[key] = read(storage)
+    return dataclasses.replace(storage, key=key)
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
@@ -187,7 +209,7 @@ def _is_count(value: Any) -> bool:
   return isinstance(value, int) and value >= 0
 
 
-def _build(tensor: Tensor, read_bytes: Callable[[Storage], bytes]) -> np.ndarray:
+def _build(tensor: Tensor, read_storage: _ReadStorage) -> np.ndarray:
   storage = tensor.storage
   if storage.dtype is None:
     raise InputError("it holds a tensor of a type that weights do not have")
@@ -196,7 +218,7 @@ def _build(tensor: Tensor, read_bytes: Callable[[Storage], bytes]) -> np.ndarray
   )
   if math.prod(tensor.shape) and last >= storage.size:
     raise InputError("it holds a tensor that leaves its storage")
-  values = np.frombuffer(read_bytes(storage), storage.dtype)
+  values = np.frombuffer(read_storage(storage), storage.dtype)
   if len(values) != storage.size:
     raise InputError("it is truncated")
   strides = [stride * storage.dtype.itemsize for stride in tensor.strides]
@@ -205,33 +227,59 @@ def _build(tensor: Tensor, read_bytes: Callable[[Storage], bytes]) -> np.ndarray
   )
 
 
-def _open_archive(file: BinaryIO) -> tuple[Any, Callable[[Storage], bytes]]:
+def _open_archive(file: BinaryIO) -> tuple[Any, _ReadStorage]:
   archive = zipfile.ZipFile(file)
   pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
   if len(pickles) != 1:
     raise InputError("it is a zip archive, but not one of PyTorch")
   folder = pickles[0].removesuffix("data.pkl")
 
-  def read(name: str, most: int) -> bytes:
+  def find(name: str, most: int) -> zipfile.ZipInfo:
     # PyTorch stores without compression; what inflates is no checkpoint.
     entry = archive.getinfo(folder + name)
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > most:
       raise InputError(f"its entry {name} is compressed or too large")
-    return archive.read(entry)
+    return entry
+
+  def read(name: str, most: int) -> bytes:
+    return archive.read(find(name, most))
 
   if folder + "byteorder" in archive.namelist() and read("byteorder", 16) != b"little":
     raise InputError("it was written by a big-endian machine")
   content = _StructureUnpickler(io.BytesIO(read("data.pkl", _MOST_PICKLE_BYTES))).load()
 
-  def read_storage(storage: Storage) -> bytes:
+  def read_storage(storage: Storage) -> np.ndarray | bytes:
     assert storage.dtype is not None
-    return read(f"data/{storage.key}", storage.size * storage.dtype.itemsize)
+    num_bytes = storage.size * storage.dtype.itemsize
+    if not num_bytes:
+      return b""
+    entry = find(f"data/{storage.key}", num_bytes)
+    # Numbers may be more than fits in memory.
+    values = np.memmap(file, np.uint8, "r", _content_start(file, entry), entry.file_size)
+    view, checksum = memoryview(values.data), 0
+    for start in range(0, len(values), _CHUNK_BYTES):
+      checksum = zlib.crc32(view[start : start + _CHUNK_BYTES], checksum)
+    if checksum != entry.CRC:
+      raise zipfile.BadZipFile
+    return values
 
   return content, read_storage
 
 
-def _open_stream(file: BinaryIO) -> tuple[Any, Callable[[Storage], bytes]]:
-  if _StructureUnpickler(file).load() != _STREAM_MAGIC:
+def _content_start(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
+  """Returns where an entry's bytes begin, behind a header whose two last fields vary in length."""
+  file.seek(entry.header_offset)
+  header = file.read(_ZIP_HEADER_BYTES)
+  lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+  return entry.header_offset + _ZIP_HEADER_BYTES + lengths
+
+
+def _open_stream(file: BinaryIO) -> tuple[Any, _ReadStorage]:
+  first = _StructureUnpickler(file, embeds=True)
+  content = first.load()
+  if first.embedded:
+    return content, lambda storage: first.embedded[storage.key]
+  if content != _STREAM_MAGIC:
     raise InputError("it is a pickle, but not one of PyTorch")
   if _StructureUnpickler(file).load() != _STREAM_PROTOCOL:
     raise InputError("its format is not known")

@@ -1,0 +1,32 @@
+"""Files that hold one tensor: of `torch.save`, of `pickle.dump`, or `.npy`."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from l2g_jax.errors import InputError
+from l2g_jax.features.checkpoints.torch_file import Tensor, open_torch_file
+
+
+def read_tensor(path: os.PathLike | str) -> np.ndarray:
+  """Reads the one tensor of a file; PyTorch is not needed, and nothing that it names is called.
+
+  Returns:
+    A read-only array, memory-mapped where the file has its numbers in one piece.
+
+  Raises:
+    InputError: the file is missing, truncated, damaged, hostile, or holds something else.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise InputError(f"There is no file {path}.")
+  if path.suffix == ".npy":
+    try:
+      return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+      raise InputError(f"{path} is truncated or not a .npy file.") from error
+  with open_torch_file(path) as file:
+    if not isinstance(file.content, Tensor):
+      raise InputError(f"{path} holds something else than one tensor.")
+    return file.read(file.content)
