@@ -129,8 +129,8 @@ def smacof(
     weights,
     init,
     jnp.asarray(rtol, delta.dtype),
+    jnp.asarray(max_iterations, jnp.int32),
     num_dimensions=num_dimensions,
-    max_iterations=max_iterations,
     method=method,
     seed=seed,
   )
@@ -185,8 +185,8 @@ def _check_values(array: ArrayLike | None, name: str) -> None:
     raise InputError(f"SMACOF needs symmetric {name}; average both directions first.")
 
 
-@functools.partial(jax.jit, static_argnames=("num_dimensions", "max_iterations", "method", "seed"))
-def _solve(delta, weights, init, rtol, *, num_dimensions, max_iterations, method, seed):
+@functools.partial(jax.jit, static_argnames=("num_dimensions", "method", "seed"))
+def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method, seed):
   """Solves one problem or a batch."""
 
   def solve_one(arrays) -> SmacofResult:

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
+from jax.sharding import Mesh
 
-from l2g_jax import dissimilarity, mds, rerank
+from l2g_jax import dissimilarity, mds, rerank, sharding
 from l2g_jax.certainty import match_certainty
 from l2g_jax.errors import InputError
 from l2g_jax.fusion import Fusion, fuse
@@ -133,12 +134,14 @@ class L2G:
   Attributes:
     weight: w in [0, 1] of the embedding against the global feature; the paper's is 0.19.
     config: everything else.
-    block_bytes: device memory that a block of queries may take.
+    block_bytes: memory of a device that its share of a block may take; None = by what is free.
+    mesh: the devices over which queries are spread; None = all.
   """
 
   weight: float = 0.19
   config: L2GConfig = L2GConfig()
-  block_bytes: int = 1 << 29
+  block_bytes: int | None = None
+  mesh: Mesh | None = None
 
   def __call__(
     self, candidates: Neighbors, neighbor_lists: Neighbors, features: GlobalFeatures
@@ -151,6 +154,7 @@ class L2G:
       weights=[self.weight],
       config=self.config,
       block_bytes=self.block_bytes,
+      mesh=self.mesh,
     )
     return results[0]
 
@@ -162,10 +166,14 @@ def rank_by_weights(
   *,
   weights: Sequence[float],
   config: L2GConfig = L2GConfig(),
-  block_bytes: int = 1 << 29,
+  block_bytes: int | None = None,
+  mesh: Mesh | None = None,
   show_progress: bool = False,
 ) -> list[L2GResult]:
   """Ranks the collection for every query and weight; a query is embedded once for all weights.
+
+  Queries are spread over devices, which changes nothing but the time. Where devices of several
+  hosts are among them, every host calls with the same arguments and gets the whole result.
 
   Args:
     candidates: of Q queries, k each.
@@ -173,7 +181,9 @@ def rank_by_weights(
     features: global features of the Q queries and the N images.
     weights: the weights w in [0, 1].
     config: settings of the method.
-    block_bytes: device memory that a block of queries may take.
+    block_bytes: memory of a device that its share of a block may take; None = by what is free.
+    mesh: the devices over which queries are spread, of `sharding.make_mesh`; None = all, those of
+      other hosts included.
     show_progress: whether to show a bar.
 
   Returns:
@@ -187,16 +197,21 @@ def rank_by_weights(
   _check(candidates, neighbor_lists, features, weights)
   num_queries, size = candidates.ids.shape
   num_images, dimension = features.database.shape
-  block_size = _block_size(num_queries, size, neighbor_lists.ids.shape[1], dimension, block_bytes)
-  rerank_block = functools.partial(_rerank_block, num_images=num_images, config=config)
+  mesh = sharding.make_mesh() if mesh is None else mesh
+  block_bytes = sharding.bytes_at_hand(mesh) if block_bytes is None else block_bytes
+  query_bytes = _query_bytes(size, neighbor_lists.ids.shape[1], dimension)
+  block_size = _block_size(num_queries, mesh.size, max(1, block_bytes // query_bytes))
+  rerank_block = functools.partial(_rerank_block, mesh=mesh, num_images=num_images, config=config)
+  spread_weights = sharding.replicate(np.asarray(weights, np.float32), mesh)
   scores = np.empty((len(weights), num_queries, size), np.float32)
   parts = []
   bar = tqdm.tqdm(total=num_queries, desc="re-ranking", unit="query", disable=not show_progress)
   for rows in _blocks(num_queries, block_size):
     arrays = _gather(rows, block_size, candidates, neighbor_lists, features)
-    block_scores, *diagnostics = rerank_block(jnp.asarray(weights, jnp.float32), *arrays)
-    scores[:, rows] = np.asarray(block_scores)[:, : len(rows)]
-    parts.append([np.asarray(column)[: len(rows)] for column in diagnostics])
+    results = rerank_block(spread_weights, tuple(sharding.split(array, mesh) for array in arrays))
+    block_scores, *diagnostics = (sharding.fetch(column)[: len(rows)] for column in results)
+    scores[:, rows] = np.swapaxes(block_scores, 0, 1)
+    parts.append(diagnostics)
     bar.update(len(rows))
   bar.close()
   diagnostics = Diagnostics(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -279,12 +294,16 @@ def _check(candidates, neighbor_lists, features, weights) -> None:
     raise InputError("The queries' global features hold a value that is not finite.")
 
 
-def _block_size(num_queries, size, list_length, dimension, block_bytes) -> int:
-  """How many queries fit; spread evenly, since the last block is padded to the same shape."""
+def _query_bytes(size: int, list_length: int, dimension: int) -> int:
+  """How much memory a device needs for a query, at most."""
   points = size + 1
-  floats = 12 * points**2 + 2 * size * list_length + 6 * points * (dimension + 256)
-  most = max(1, block_bytes // (4 * floats))
-  return math.ceil(num_queries / max(1, math.ceil(num_queries / most)))
+  return 4 * (12 * points**2 + 2 * size * list_length + 6 * points * (dimension + 256))
+
+
+def _block_size(num_queries: int, num_devices: int, most: int) -> int:
+  """How many queries a block has: as many on every device, and no more than needed in the last."""
+  share = math.ceil(num_queries / num_devices)
+  return num_devices * math.ceil(share / math.ceil(share / most))
 
 
 def _blocks(num_queries: int, block_size: int) -> Iterator[np.ndarray]:
@@ -311,17 +330,23 @@ def _gather(rows, block_size, candidates, neighbor_lists, features) -> tuple[np.
   )
 
 
-@functools.partial(jax.jit, static_argnames=("num_images", "config"))
-def _rerank_block(weights, *arrays, num_images: int, config: L2GConfig):
-  """Scores a block of queries: in lock step on an accelerator, one after another on a CPU."""
+@functools.partial(jax.jit, static_argnames=("mesh", "num_images", "config"))
+def _rerank_block(weights, arrays, *, mesh: Mesh, num_images: int, config: L2GConfig):
+  """Scores a block of queries: each device its share, a CPU one after another.
 
-  def rerank_one(query_arrays):
-    return _rerank_query(weights, *query_arrays, num_images=num_images, config=config)
+  Returns:
+    Scores `[block, W, k]`, and the diagnostics `[block]`.
+  """
 
-  scores, *diagnostics = jax.lax.platform_dependent(
-    arrays, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
-  )
-  return jnp.swapaxes(scores, 0, 1), *diagnostics
+  def rerank_share(weights, arrays):
+    def rerank_one(query_arrays):
+      return _rerank_query(weights, *query_arrays, num_images=num_images, config=config)
+
+    return jax.lax.platform_dependent(
+      arrays, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
+    )
+
+  return sharding.map_shares(rerank_share, mesh)(weights, arrays)
 
 
 def _rerank_query(

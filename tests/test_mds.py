@@ -196,6 +196,47 @@ def test_a_batch_equals_single_problems(method):
       )
 
 
+# The first step of a line search has a length of its own; the majorizer's has the problem's.
+@pytest.mark.parametrize("method", ["momentum", "guttman"])
+@pytest.mark.parametrize("factor", [0.01, 40.0])
+def test_scaling_the_problem_scales_the_embedding(method, factor):
+  delta, start = clustered(21), some_start(21)
+  solve = functools.partial(mds.smacof, weights=some_weights(21), max_iterations=6, method=method)
+  embedding = np.asarray(solve(delta, init=start).embedding)
+  other = solve(np.float32(factor) * delta, init=np.float32(factor) * start)
+  np.testing.assert_allclose(other.embedding / factor, embedding, atol=1e-4)
+  relative = mds.smacof(np.float32(factor) * delta, num_dimensions=4).normalized_stress
+  np.testing.assert_allclose(
+    relative, mds.smacof(delta, num_dimensions=4).normalized_stress, rtol=1e-2
+  )
+
+
+@given(st.integers(0, 10_000), st.integers(0, 2))
+def test_a_lane_does_not_depend_on_its_neighbours(seed, lane):
+  rng = np.random.default_rng(seed)
+  deltas = np.stack([clustered(seed + row) for row in range(3)])
+  weights = np.stack([some_weights(seed + row) for row in range(3)])
+  others, other_weights = deltas.copy(), weights.copy()
+  for row in set(range(3)) - {lane}:
+    # A neighbour that is solved at once, and one that takes every iteration.
+    others[row], other_weights[row] = 9.0 * clustered(rng.integers(9)), float(row % 2)
+  solve = functools.partial(mds.smacof, num_dimensions=4, max_iterations=30, rtol=1e-4)
+  first = solve(deltas, weights=weights)
+  second = solve(others, weights=other_weights)
+  for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+    np.testing.assert_array_equal(one[lane], other[lane])
+
+
+def test_lanes_in_lock_step_do_not_depend_on_their_neighbours():
+  deltas = np.stack([clustered(seed) for seed in (22, 23, 24)])
+  others = np.stack([deltas[0], np.zeros_like(deltas[0]), 5.0 * clustered(25)])
+  together = jax.jit(jax.vmap(functools.partial(mds.smacof, num_dimensions=4, rtol=1e-4)))
+  first, second = together(deltas), together(others)
+  assert second.num_iterations[1] < first.num_iterations[0]
+  for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+    np.testing.assert_array_equal(one[0], other[0])
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_stress_is_that_of_the_embedding(method):
   delta, weights = clustered(11), some_weights(11)

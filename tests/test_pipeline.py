@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2g_jax import dissimilarity, kernels, mds, pipeline
+from l2g_jax import dissimilarity, kernels, mds, pipeline, sharding
 from l2g_jax.certainty import match_certainty
 from l2g_jax.chamfer import chamfer_similarity
 from l2g_jax.errors import InputError
@@ -243,8 +244,9 @@ def test_a_batch_equals_single_queries():
 
 def test_blocks_change_nothing():
   arguments = collection(12)
+  solve = functools.partial(rank_by_weights, mesh=sharding.make_mesh(1))
   results = [
-    rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG, block_bytes=block_bytes)
+    solve(*arguments, weights=WEIGHTS, config=CONFIG, block_bytes=block_bytes)
     for block_bytes in BLOCK_BYTES
   ]
   for other in results[:2]:

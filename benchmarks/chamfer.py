@@ -1,0 +1,176 @@
+"""Exact Chamfer search of a collection on the device beside NumPy and PyTorch.
+
+  python -m benchmarks.chamfer [--num_images=N] [--output=chamfer.json]
+
+Seconds a query of 600 descriptors against images of 600, by precision, with the collection on the
+device and streamed to it. Random descriptors: only time is measured, and that all agree.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from benchmarks import common
+from benchmarks.common import Ceilings, Row
+from l2g_jax import kernels, sharding
+from l2g_jax.chamfer import chamfer_similarity
+from l2g_jax.chamfer_scan import (
+  DeviceImages,
+  PackedImages,
+  Precision,
+  pack_images,
+  place_images,
+  search_images,
+)
+
+FLAGS = common.FLAGS
+
+flags.DEFINE_integer("num_images", None, "Images on the device; omitted: by the device.", 1)
+
+_PRECISIONS: tuple[Precision, ...] = ("int8", "bfloat16", "float32")
+_K = 100
+
+
+def unit_sets(seed: int, *shape: int) -> np.ndarray:
+  """Returns random descriptors of unit norm, of any leading shape."""
+  values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+  return values / np.linalg.norm(values, axis=-1, keepdims=True)
+
+
+def repeat_on_device(packed: PackedImages, num_images: int) -> DeviceImages:
+  """Fills the devices with copies of a few images, without their passing through the host."""
+  few = place_images(packed, sharding.make_mesh())
+  times = math.ceil(num_images / len(packed.counts))
+
+  def repeat_share(_, arrays):
+    return tuple(jnp.tile(array, (times, *[1] * (array.ndim - 1))) for array in arrays)
+
+  repeat = jax.jit(sharding.map_shares(repeat_share, few.mesh))
+  values, scales, counts = repeat(
+    sharding.replicate(np.zeros(1), few.mesh), (few.values, few.scales, few.counts)
+  )
+  return DeviceImages(values, scales, counts, 0, few.mesh)
+
+
+def matmul_ceiling(precision: Precision, ceilings: Ceilings, *, quick: bool) -> float:
+  """Returns operations a second of the product that a scan of this precision is made of."""
+  if jax.default_backend() == "cpu":
+    return ceilings.flops
+  return common.matmul_flops(256 if quick else 8192, precision)
+
+
+def scan_rows(
+  images: np.ndarray, query: np.ndarray, num_images: int, repeats: int, ceilings: Ceilings
+) -> list[Row]:
+  """Times scans of copies of some images; a stream passes the copies through the host."""
+  rows: list[Row] = []
+  _, count, dimension = images.shape
+  for precision in _PRECISIONS:
+    packed = pack_images(list(images), precision=precision)
+    held = repeat_on_device(packed, num_images)
+    total = len(held.counts)
+    blocks = [
+      PackedImages(packed.values, packed.scales, packed.counts, start)
+      for start in range(0, total, len(images))
+    ]
+    ceiling = matmul_ceiling(precision, ceilings, quick=len(images) < 16)
+    flops = 2.0 * len(query) * count * dimension * total
+    num_bytes = float(held.values.nbytes + held.scales.nbytes)
+    calls: dict[str, Callable[[], object]] = {
+      "resident": functools.partial(search_images, held, [query], _K),
+      "streamed": lambda blocks=blocks: search_images(iter(blocks), [query], _K),
+    }
+    for where, call in calls.items():
+      seconds = common.median_seconds(lambda call=call: call() and None, repeats)
+      rows.append(
+        {
+          "descriptors": f"{precision}, {where}",
+          "images": total,
+          "seconds a query": seconds,
+          "us an image": 1e6 * seconds / total,
+          "gflop": flops / 1e9,
+          "of matmul": flops / seconds / ceiling,
+          "gbyte": num_bytes / 1e9,
+          "of copy": num_bytes / seconds / ceilings.bytes,
+        }
+      )
+    del held
+  return rows
+
+
+def peers_rows(images: np.ndarray, query: np.ndarray, repeats: int) -> list[Row]:
+  """Times exact scans of the same images in float32; ratios are to NumPy."""
+  held = place_images(pack_images(list(images), precision="float32"))
+  similarity = jax.jit(chamfer_similarity, static_argnames=("kernel", "block_size"))
+  on_device = jnp.asarray(images)
+  chamfer = kernels.Chamfer()
+
+  def by_search() -> np.ndarray:
+    result = search_images(held, [query], len(images))
+    scores = np.zeros(len(images), np.float32)
+    found = result.ids[0] >= 0
+    scores[result.ids[0, found]] = result.similarities[0, found]
+    return scores
+
+  calls: dict[str, Callable[[], np.ndarray | jax.Array]] = {
+    "numpy": lambda: np.array([chamfer((query @ x.T).max(axis=1)).mean() for x in images]),
+    "l2g_jax search_images": by_search,
+    "l2g_jax chamfer_similarity": lambda: similarity(query, on_device, block_size=8),
+  }
+  if common.has_torch():
+    from benchmarks import torch_peers
+
+    maxsim = torch_peers.make_maxsim(images)
+    calls["torch"] = lambda: maxsim(query)
+  expected = np.asarray(calls["numpy"]())
+  seconds = {name: common.median_seconds(call, repeats) for name, call in calls.items()}
+  return [
+    {
+      "MaxSim": name,
+      "seconds a query": seconds[name],
+      "us an image": 1e6 * seconds[name] / len(images),
+      "ratio": seconds[name] / seconds["numpy"],
+      "largest difference": float(np.max(np.abs(np.asarray(call()) - expected))),
+    }
+    for name, call in calls.items()
+  ]
+
+
+def compare(
+  num_images: int, count: int, *, repeats: int, ceilings: Ceilings, dimension: int = 128
+) -> dict[str, Sequence[Row]]:
+  """Runs every comparison.
+
+  Args:
+    num_images: of the collection on the device.
+    count: descriptors of an image and of the query.
+    repeats: of every clock.
+    ceilings: of this machine.
+    dimension: d.
+
+  Returns:
+    Rows by title.
+  """
+  images = unit_sets(0, min(num_images, 256), count, dimension)
+  query = unit_sets(1, count, dimension)
+  what = f"{count} descriptors, d = {dimension}"
+  return {
+    f"Scan of a collection, {what}": scan_rows(images, query, num_images, repeats, ceilings),
+    f"{len(images)} images, float32, {what}": peers_rows(images, query, repeats),
+  }
+
+
+def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+  """Reads the flags and compares."""
+  most = 512 if jax.default_backend() == "cpu" else 200_000
+  num_images = FLAGS.num_images or (6 if FLAGS.quick else most)
+  return compare(num_images, 16 if FLAGS.quick else 600, repeats=FLAGS.repeats, ceilings=ceilings)
+
+
+if __name__ == "__main__":
+  common.run(main)

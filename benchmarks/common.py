@@ -1,0 +1,189 @@
+"""What the benchmarks share: clocks, the machine's ceilings, problems, tables and reports."""
+
+import dataclasses
+import functools
+import importlib.util
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import command
+from l2g_jax import files
+from l2g_jax.version import __version__
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_integer("repeats", 3, "How often everything is timed; the median counts.", 1)
+flags.DEFINE_bool("from_dataset", False, "Whether a data set's queries are measured too.")
+flags.DEFINE_bool("quick", False, "Small sizes, that show no more than that everything runs.")
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceilings:
+  """What this machine reached in this run.
+
+  Attributes:
+    flops: operations a second of a float32 matrix product at precision "highest".
+    bytes: bytes a second, read and written, of a copy.
+  """
+
+  flops: float
+  bytes: float
+
+
+def median_seconds(function: Callable[[], Any], repeats: int) -> float:
+  """Returns the median time of some calls, after one that compiles; waits for the device."""
+  jax.block_until_ready(function())
+  seconds = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    seconds.append(time.perf_counter() - start)
+  return statistics.median(seconds)
+
+
+def timed(function: Callable[[], Any]) -> tuple[Any, float]:
+  """Calls a function that compiles nothing once: its result, and seconds."""
+  start = time.perf_counter()
+  result = jax.block_until_ready(function())
+  return result, time.perf_counter() - start
+
+
+@functools.partial(jax.jit, static_argnames="precision")
+def _multiply(a: jax.Array, precision: str) -> jax.Array:
+  kind = jnp.int32 if a.dtype == jnp.int8 else jnp.float32
+  return jnp.matmul(a, a, precision=precision, preferred_element_type=kind)
+
+
+def matmul_flops(size: int, dtype: str = "float32", repeats: int = 5) -> float:
+  """Returns the operations a second of a square matrix product of random values."""
+  values = jax.random.uniform(jax.random.key(0), (size, size), jnp.float32, -99.0, 99.0)
+  values = values.astype(dtype)
+  return 2.0 * size**3 / median_seconds(lambda: _multiply(values, precision="highest"), repeats)
+
+
+def copy_bytes(num_bytes: int, repeats: int = 5) -> float:
+  """Returns the bytes a second, read and written, of a copy."""
+  values = jnp.zeros(num_bytes // 4, jnp.float32)
+  copy = jax.jit(lambda values: values + 1.0)
+  return 2.0 * num_bytes / median_seconds(lambda: copy(values), repeats)
+
+
+def measure_ceilings(*, quick: bool) -> Ceilings:
+  """Measures what a large product and a large copy reach here."""
+  large = jax.default_backend() != "cpu"
+  size = 256 if quick else 8192 if large else 2048
+  num_bytes = 1 << (20 if quick else 32 if large else 28)
+  return Ceilings(flops=matmul_flops(size), bytes=copy_bytes(num_bytes))
+
+
+def fractions(ceilings: Ceilings, seconds: float, flops: float, num_bytes: float) -> Row:
+  """Returns what was counted, and how near it comes to the ceilings."""
+  return {
+    "gflop": flops / 1e9,
+    "of matmul": flops / seconds / ceilings.flops,
+    "gbyte": num_bytes / 1e9,
+    "of copy": num_bytes / seconds / ceilings.bytes,
+  }
+
+
+def clustered_dissimilarities(seed: int, size: int, num_clusters: int = 60) -> np.ndarray:
+  """Returns dissimilarities `[size, size]` of noisy clusters, half of their pairs unknown (= 1)."""
+  rng = np.random.default_rng(seed)
+  labels = rng.integers(0, num_clusters, size)
+  known = (labels[:, None] == labels[None]) & (rng.random((size, size)) < 0.5)
+  values = np.triu(np.where(known, rng.uniform(0.2, 0.8, (size, size)), 1.0), 1)
+  return (values + values.T).astype(np.float32)
+
+
+@functools.cache
+def has_torch() -> bool:
+  """Whether the peers in PyTorch can run; says so where not."""
+  found = importlib.util.find_spec("torch") is not None
+  if not found:
+    print("PyTorch is not installed: its rows are left out.")
+  return found
+
+
+def peak_gigabytes() -> float:
+  """Returns the most memory that this process had resident."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def peak_device_gigabytes() -> float | None:
+  """Returns the most memory that the first device had in use; None where it does not tell."""
+  peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+  return None if peak is None else peak / 1e9
+
+
+def print_table(title: str, rows: Sequence[Row]) -> None:
+  """Prints rows under the names of their figures; `-` where a row has none."""
+  columns = list(dict.fromkeys(name for row in rows for name in row))
+  cells = [columns, *([_text(row.get(column)) for column in columns] for row in rows)]
+  widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+  print(f"\n{title}")
+  for line in cells:
+    first, *others = (text for text in line)
+    padded = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
+    print("  ".join([first.ljust(widths[0]), *padded]))
+
+
+def _text(value: Any) -> str:
+  if value is None:
+    return "-"
+  if isinstance(value, float):
+    return f"{value:.4g}"
+  return str(value)
+
+
+def make_report(tables: Mapping[str, Sequence[Row]], ceilings: Ceilings) -> dict[str, Any]:
+  """Gathers tables and what their figures depend on, as JSON."""
+  return {
+    "tables": {title: list(rows) for title, rows in tables.items()},
+    "ceilings": dataclasses.asdict(ceilings),
+    "environment": {
+      "device": jax.devices()[0].device_kind,
+      "devices": jax.device_count(),
+      "platform": jax.default_backend(),
+      "cores": len(os.sched_getaffinity(0)),
+      "python": platform.python_version(),
+      "jax": jax.__version__,
+      "numpy": np.__version__,
+      "l2g_jax": __version__,
+    },
+  }
+
+
+def print_head(ceilings: Ceilings) -> None:
+  """Prints the machine and its ceilings."""
+  print(
+    f"{jax.devices()[0].device_kind} ({jax.default_backend()}, {jax.device_count()} devices),"
+    f" {len(os.sched_getaffinity(0))} cores: float32 product {ceilings.flops / 1e9:.0f} GFLOP/s,"
+    f" copy {ceilings.bytes / 1e9:.1f} GB/s"
+  )
+
+
+def run(compare: Callable[[Ceilings], Mapping[str, Sequence[Row]]]) -> None:
+  """Runs a benchmark as a command: prints its tables, and writes them where --output says."""
+
+  def main() -> None:
+    ceilings = measure_ceilings(quick=FLAGS.quick)
+    print_head(ceilings)
+    tables = compare(ceilings)
+    for title, rows in tables.items():
+      print_table(title, rows)
+    if command.OUTPUT.value:
+      files.write_json(command.OUTPUT.value, make_report(tables, ceilings))
+
+  command.run(main)

@@ -1,0 +1,215 @@
+"""The whole re-ranking of shortlists, from known similarities to rankings, and its last step alone.
+
+  python -m benchmarks.rerank [--from_dataset --data_root=... --dataset=...] [--output=rerank.json]
+
+Seconds a query at the settings of the method, over k and over the number of queries; SuperGlobal's
+re-ranking beside NumPy and PyTorch. With --from_dataset also mAP and time against the tolerance at
+which the embedding stops, on a data set's queries, by the flags of `experiments.roxf`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import common, mds, shortlists
+from benchmarks.common import Ceilings, Row
+from benchmarks.shortlists import Shortlists
+from experiments import common as settings
+from l2g_jax.cann import SearchResult
+from l2g_jax.evaluation import evaluate
+from l2g_jax.pipeline import GlobalFeatures, L2GConfig, rank_by_weights
+from l2g_jax.rerank import superglobal_rerank
+
+FLAGS = common.FLAGS
+
+_WEIGHT = 0.19
+_TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4)
+
+
+def superglobal_in_numpy(
+  query: np.ndarray, features: np.ndarray, num_neighbors: int, beta: float
+) -> np.ndarray:
+  """Scores a shortlist as the public SuperGlobal does, with the [M, K, D] array."""
+  similarities = features @ features.T
+  neighbors = np.argsort(-similarities, axis=1, kind="stable")[:, : num_neighbors + 1]
+  weights = beta * np.take_along_axis(similarities, neighbors, axis=1)
+  weights[:, 0] = 1.0
+  refined = np.einsum("mk,mkd->md", weights, features[neighbors])
+  refined /= weights.sum(axis=1, keepdims=True)
+  first = refined @ query
+  expanded = refined[np.argsort(-first, kind="stable")[: num_neighbors + 1]].max(axis=0)
+  return (first + refined @ expanded) / 2
+
+
+def count_work(size: int, dimension: int, config: L2GConfig, iterations: float):
+  """Returns operations and bytes a query: the embedding's, and the re-ranking's two products."""
+  flops, num_bytes = mds.count_work(size + 1, config.num_dimensions, round(iterations))
+  width = dimension + config.num_dimensions
+  return flops + 4.0 * size**2 * width, num_bytes + 4.0 * (6 * size * width + 20 * size**2)
+
+
+def cut(given: Shortlists, num_queries: int, size: int) -> Shortlists:
+  """Returns the first queries, with shortlists and stored lists of a length."""
+  candidates, lists, features = given.candidates, given.lists, given.features
+  return Shortlists(
+    SearchResult(candidates.ids[:num_queries, :size], candidates.similarities[:num_queries, :size]),
+    SearchResult(lists.ids[:, :size], lists.similarities[:, :size]),
+    GlobalFeatures(features.queries[:num_queries], features.database),
+  )
+
+
+def stage_row(given: Shortlists, config: L2GConfig, repeats: int, ceilings: Ceilings) -> Row:
+  """Times the whole stage, host and device, from shortlists to rankings."""
+  num_queries, size = given.candidates.ids.shape
+  dimension = given.features.database.shape[1]
+  rank = functools.partial(
+    rank_by_weights,
+    given.candidates,
+    given.lists,
+    given.features,
+    weights=[_WEIGHT],
+    config=config,
+  )
+  seconds = common.median_seconds(rank, repeats) / num_queries
+  iterations = float(rank()[0].diagnostics.num_iterations.mean())
+  return {
+    "k": size,
+    "queries": num_queries,
+    "seconds a query": seconds,
+    "iterations": iterations,
+    **common.fractions(ceilings, seconds, *count_work(size, dimension, config, iterations)),
+    "peak GB": common.peak_gigabytes(),
+    "device GB": common.peak_device_gigabytes(),
+  }
+
+
+def peers_rows(size: int, dimension: int, repeats: int) -> list[Row]:
+  """SuperGlobal's re-ranking of one shortlist; ratios are to NumPy."""
+  rng = np.random.default_rng(0)
+  # Similarities above 0: below, the public weights cancel, and ours do not.
+  features = rng.standard_normal((size + 1, dimension), dtype=np.float32) + np.float32(1.0)
+  features /= np.linalg.norm(features, axis=1, keepdims=True)
+  query, shortlist = features[0], features[1:]
+  compiled = jax.jit(superglobal_rerank, static_argnames=("num_neighbors", "beta"))
+  arrays = jnp.asarray(query), jnp.asarray(shortlist)
+  calls = {
+    "numpy": lambda: superglobal_in_numpy(query, shortlist, 9, 0.15),
+    "l2g_jax": lambda: compiled(*arrays, num_neighbors=9, beta=0.15),
+  }
+  if common.has_torch():
+    from benchmarks import torch_peers
+
+    calls["torch"] = lambda: torch_peers.superglobal_rerank(query, shortlist, 9, 0.15)
+  expected = calls["numpy"]()
+  seconds = {name: common.median_seconds(call, repeats) for name, call in calls.items()}
+  return [
+    {
+      "SuperGlobal": name,
+      "seconds": seconds[name],
+      "ratio": seconds[name] / seconds["numpy"],
+      "largest difference": float(np.max(np.abs(np.asarray(call()) - expected))),
+    }
+    for name, call in calls.items()
+  ]
+
+
+def tolerance_rows(given: Shortlists, config: L2GConfig, weight: float) -> list[Row]:
+  """Shows mAP and time against tolerance; the last row is the plain method at convergence."""
+  assert given.ground_truth is not None
+  plain = dataclasses.replace(config, method="guttman", max_iterations=3000, rtol=1e-5)
+  variants = {
+    f"{config.method}, rtol {rtol:g}": dataclasses.replace(config, max_iterations=1000, rtol=rtol)
+    for rtol in _TOLERANCES
+  }
+  rows: list[Row] = []
+  for name, variant in {"as configured": config, **variants, "guttman, rtol 1e-05": plain}.items():
+    rank = functools.partial(
+      rank_by_weights,
+      given.candidates,
+      given.lists,
+      given.features,
+      weights=[weight],
+      config=variant,
+    )
+    rank()
+    (result,), seconds = common.timed(rank)
+    report = evaluate(result.rankings, given.ground_truth)
+    rows.append(
+      {
+        "embedding": name,
+        "seconds a query": seconds / len(result.rankings),
+        "iterations": float(result.diagnostics.num_iterations.mean()),
+        "normalized stress": float(result.diagnostics.normalized_stress.mean()),
+        **{protocol: 100.0 * report[protocol].map for protocol in ("easy", "medium", "hard")},
+      }
+    )
+  return rows
+
+
+def compare(
+  sizes: Sequence[int],
+  counts: Sequence[int],
+  *,
+  size: int,
+  dimension: int,
+  repeats: int,
+  ceilings: Ceilings,
+) -> dict[str, Sequence[Row]]:
+  """Runs the comparisons on synthetic shortlists.
+
+  Args:
+    sizes: the k of a sweep, ascending.
+    counts: the numbers of queries of a sweep, ascending.
+    size: k of the sweep over queries.
+    dimension: D.
+    repeats: of every clock.
+    ceilings: of this machine.
+
+  Returns:
+    Rows by title.
+  """
+  config = L2GConfig()
+  largest = max(*sizes, size)
+  num_images = max(2 * largest, 4 * size)
+  given = shortlists.synthetic_shortlists(counts[-1], largest, dimension, num_images=num_images)
+  measure = functools.partial(stage_row, config=config, repeats=repeats, ceilings=ceilings)
+  # Small problems first: the peak of memory only grows.
+  by_count = [measure(cut(given, count, size)) for count in counts]
+  by_size = [measure(cut(given, min(8, counts[-1]), k)) for k in sizes]
+  for row, before in zip(by_size[1:], by_size, strict=False):
+    growth = np.log(row["seconds a query"] / before["seconds a query"])
+    row["exponent of k"] = float(growth / np.log(row["k"] / before["k"]))
+  return {
+    f"The stage over the number of queries, D = {dimension}": by_count,
+    f"The stage over k, D = {dimension}": by_size,
+    f"SuperGlobal's re-ranking, M = {size}, K = 9, D = {dimension}": peers_rows(
+      size, dimension, repeats
+    ),
+  }
+
+
+def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+  """Reads the flags and compares."""
+  on_cpu = jax.default_backend() == "cpu"
+  tables = compare(
+    (20, 40) if FLAGS.quick else (100, 200, 400, 700, 1000, 1400, 2000),
+    (1, 3) if FLAGS.quick else (1, 2, 8) if on_cpu else (1, 2, 4, 8, 16, 35, 70),
+    size=30 if FLAGS.quick else 700,
+    dimension=32 if FLAGS.quick else 2048,
+    repeats=FLAGS.repeats,
+    ceilings=ceilings,
+  )
+  if FLAGS.from_dataset:
+    given = shortlists.shortlists_of_queries()
+    tables["mAP and time against tolerance"] = tolerance_rows(
+      given, settings.method_config(), settings.default_weight()
+    )
+  return tables
+
+
+if __name__ == "__main__":
+  common.run(main)

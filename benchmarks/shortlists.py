@@ -1,0 +1,113 @@
+"""Shortlists to re-rank: synthetic ones of any size, and those of a data set's queries."""
+
+import dataclasses
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import common, revisited
+from experiments.stages import describe_queries, prepare
+from experiments.stopwatch import Stopwatch
+from l2g_jax import dissimilarity
+from l2g_jax.cann import SearchResult
+from l2g_jax.data.ground_truth import GroundTruth
+from l2g_jax.features.extraction import ImageJob
+from l2g_jax.pipeline import GlobalFeatures, Neighbors
+
+FLAGS = common.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortlists:
+  """What `rank_by_weights` takes; ground truth where there is one."""
+
+  candidates: Neighbors
+  lists: Neighbors
+  features: GlobalFeatures
+  ground_truth: GroundTruth | None = None
+
+
+def synthetic_shortlists(
+  num_queries: int, size: int, dimension: int, *, num_images: int, seed: int = 0
+) -> Shortlists:
+  """Makes a collection of places in clusters, each with its nearest by noisy similarity.
+
+  Args:
+    num_queries: Q.
+    size: k, and the length of the stored lists.
+    dimension: D, of the global features.
+    num_images: N, at least k + 1.
+    seed: of everything.
+  """
+  rng = np.random.default_rng(seed)
+  total = num_queries + num_images
+  places = rng.standard_normal((max(2, num_images // 25), 16))[
+    rng.integers(0, max(2, num_images // 25), total)
+  ].astype(np.float32)
+  places += 0.3 * rng.standard_normal(places.shape, dtype=np.float32)
+  features = places @ rng.standard_normal((16, dimension), dtype=np.float32)
+  features += rng.standard_normal(features.shape, dtype=np.float32)
+  database, queries = places[num_queries:], places[:num_queries]
+  return Shortlists(
+    candidates=_nearest(queries, database, size, skip_self=False),
+    lists=_nearest(database, database, size, skip_self=True),
+    features=GlobalFeatures(features[:num_queries], features[num_queries:]),
+  )
+
+
+def _nearest(points, database, size: int, *, skip_self: bool) -> SearchResult:
+  squares = np.sum(database**2, axis=1)
+  squared = np.sum(points**2, axis=1)[:, None] + squares[None] - 2.0 * points @ database.T
+  if skip_self:
+    np.fill_diagonal(squared, np.inf)
+  ids = np.argpartition(squared, size - 1, axis=1)[:, :size]
+  near = np.take_along_axis(squared, ids, axis=1)
+  order = np.argsort(near, axis=1, kind="stable")
+  similarities = np.exp(-np.maximum(np.take_along_axis(near, order, axis=1), 0.0) / 16.0)
+  ids = np.take_along_axis(ids, order, axis=1).astype(np.int32)
+  return SearchResult(ids, similarities.astype(np.float32))
+
+
+def shortlists_of_queries() -> Shortlists:
+  """Searches for the queries of the data set that the flags of the experiments name."""
+  common.configure()
+  watch = Stopwatch()
+  dataset = revisited.open_dataset("roxford5k")
+  truth = dataset.ground_truth
+  jobs = [ImageJob(*job) for job in zip(truth.imlist, dataset.database_paths, strict=True)]
+  directory = pathlib.Path(FLAGS.work_dir) / dataset.name
+  collection = prepare(jobs, directory, common.stage_options(), watch)
+  boxes = [query.bbx for query in truth.queries]
+  jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, boxes, strict=True)]
+  queries = describe_queries(collection, jobs, watch)
+  size = min(FLAGS.k, len(truth.imlist))
+  return Shortlists(
+    candidates=collection.index.search_many(queries.descriptors, size),
+    lists=collection.lists,
+    features=GlobalFeatures(queries.global_features, collection.global_features),
+    ground_truth=truth,
+  )
+
+
+def dissimilarities_of_queries(count: int) -> np.ndarray:
+  """Returns the dissimilarities `[count, k + 1, k + 1]` of the data set's first queries."""
+  given = shortlists_of_queries()
+  config = common.method_config()
+  problems = []
+  for ids, similarities in zip(given.candidates.ids, given.candidates.similarities, strict=True):
+    near = np.where(ids[:, None] >= 0, given.lists.ids[ids], -1)
+    pairs = dissimilarity.known_pairs(
+      jnp.asarray(ids),
+      jnp.asarray(similarities),
+      jnp.asarray(near),
+      jnp.asarray(given.lists.similarities[ids]),
+      num_images=len(given.lists.ids),
+      num_known=config.num_known,
+      query_pairs=config.query_pairs,
+    )
+    values, _ = dissimilarity.dissimilarities(pairs, power=config.power)
+    problems.append(np.asarray(values))
+    if len(problems) == count:
+      break
+  return np.stack(problems)
