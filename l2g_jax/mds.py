@@ -5,37 +5,26 @@ that are unknown, and for points that only pad the problem; a padded point stays
 """
 
 import functools
-from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import get_args
 
 import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from l2g_jax.errors import InputError
-from l2g_jax.stress import (
-  Problem,
-  centre,
-  distances_of,
-  make_problem,
-  product,
-  residual,
-  stress_of,
-)
+from l2g_jax.minimizers import Method, Minimum, minimise
+from l2g_jax.stress import Problem, centre, distances_of, make_problem, product, stress_of
 
-Method = Literal["momentum", "guttman", "lbfgs"]
-
-# Columns beyond the embedding's, and passes, that make a randomised subspace hold the leading one.
+# Columns beyond the embedding's, and rounds of products, that turn a random subspace towards the
+# leading one. It need not get there: what is left of chance parts points that the leading
+# directions alone would put in one place, and the stress falls the sooner for it.
 _OVERSAMPLING = 16
-_SUBSPACE_PASSES = 3
-_POWER_PASSES = 8
-# The stress is compared with that of this many iterations before.
-_WINDOW = 5
+_SUBSPACE_ROUNDS = 2
+_PRODUCTS_A_ROUND = 3
 
 
 @flax.struct.dataclass
@@ -57,15 +46,6 @@ class SmacofResult:
   converged: jax.Array
 
 
-class _State(NamedTuple):
-  embedding: jax.Array  # [n, m], the last update's result
-  point: jax.Array  # [n, m], where the next update starts: the embedding, or ahead of it
-  momentum: jax.Array  # [], Nesterov's t
-  history: jax.Array  # [window], stress at the last points, newest last
-  num_iterations: jax.Array
-  converged: jax.Array
-
-
 def smacof(
   dissimilarities: ArrayLike,
   *,
@@ -74,16 +54,18 @@ def smacof(
   num_dimensions: int = 128,
   max_iterations: int = 100,
   rtol: float = 1e-3,
-  method: Method = "momentum",
+  method: Method = "quasi_newton",
   seed: int = 0,
 ) -> SmacofResult:
   """Minimises the stress of an embedding by majorization.
 
   `guttman` is the plain method: every update is the Guttman transform X <- V^+ B(X) X, and the
-  stress never rises; with weights it costs one n^3 pseudo-inverse. `momentum`, the default, takes
-  the same step with V bounded by a multiple of its diagonal, which needs no inverse and is the same
-  transform where all weights are equal, from a point ahead of the last one (Nesterov), and starts
-  anew when the stress rises. `lbfgs` minimises the same stress by `optax.lbfgs`.
+  stress never rises; with weights it costs one n^3 pseudo-inverse. The other methods take the same
+  step with V bounded by a multiple of its diagonal, which needs no inverse and is the same
+  transform where all weights are equal. `quasi_newton`, the default, corrects it by the curvature
+  that the last step met (memoryless BFGS); where the stress would rise, the plain step is taken.
+  `momentum` takes it from a point ahead of the last one (Nesterov), and starts anew when the stress
+  rises. `lbfgs` minimises the same stress by `optax.lbfgs`, without majorization.
 
   A batch runs in lock step on an accelerator and one after another on a CPU, where that is faster;
   a problem's result does not depend on the others.
@@ -96,7 +78,7 @@ def smacof(
     num_dimensions: m, ignored when `init` is given.
     max_iterations: updates at most; 0 returns the start.
     rtol: stop once the stress fell by less than this fraction of itself over 5 updates.
-    method: `momentum`, `guttman` or `lbfgs`.
+    method: `quasi_newton`, `momentum`, `guttman` or `lbfgs`.
     seed: of the random subspace in which the classical start is looked for.
 
   Returns:
@@ -106,8 +88,8 @@ def smacof(
     InputError: an array that is not traced holds a value that is not finite, or is below 0, or is
       not symmetric; or the method is unknown.
 
-  Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; the
-  restart is that of O'Donoghue and Candes (2015).
+  Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; memoryless
+  BFGS is Shanno's (1978), the restart that of O'Donoghue and Candes (2015).
   """
   chex.assert_rank(dissimilarities, {2, 3})
   if method not in get_args(Method):
@@ -145,8 +127,8 @@ def classical_scaling(
 ) -> jax.Array:
   """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
 
-  The leading eigenvectors of the doubly centred matrix are found in a random subspace, refined by
-  products with the matrix; exact where `num_dimensions` + 16 reaches n. Directions of negative
+  The leading eigenvectors of the doubly centred matrix are looked for in a random subspace, refined
+  by products with the matrix; exact where `num_dimensions` + 16 reaches n. Directions of negative
   eigenvalues are left out, and pairs of weight 0 stand at the mean of the others.
 
   Args:
@@ -193,13 +175,15 @@ def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method
     delta, weights, init = arrays
     problem = make_problem(delta, weights)
     start = _classical_start(problem, num_dimensions, seed) if init is None else init
-    if method == "lbfgs":
-      state = _minimise_by_lbfgs(problem, start, max_iterations, rtol)
-    else:
-      choose = _guttman_update if method == "guttman" else _diagonal_update
-      update = _uniform_update(problem) if weights is None else choose(problem)
-      state = _iterate(problem, start, update, max_iterations, rtol, ahead=method == "momentum")
-    return _result(problem, state)
+    minimum = minimise(
+      problem,
+      start,
+      method,
+      uniform=weights is None,
+      max_iterations=max_iterations,
+      rtol=rtol,
+    )
+    return _result(problem, minimum)
 
   arrays = (delta, weights, init)
   if delta.ndim == 2:
@@ -209,8 +193,8 @@ def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method
   )
 
 
-def _result(problem: Problem, state: _State) -> SmacofResult:
-  embedding = centre(problem, state.embedding)
+def _result(problem: Problem, minimum: Minimum) -> SmacofResult:
+  embedding = centre(problem, minimum.embedding)
   distances = distances_of(embedding)
   stress = stress_of(problem, distances)
   energy = 0.5 * jnp.sum(problem.weights * distances**2)
@@ -218,8 +202,8 @@ def _result(problem: Problem, state: _State) -> SmacofResult:
     embedding=embedding,
     stress=stress,
     normalized_stress=jnp.sqrt(stress / jnp.where(energy > 0.0, energy, 1.0)),
-    num_iterations=state.num_iterations,
-    converged=state.converged,
+    num_iterations=minimum.num_iterations,
+    converged=minimum.converged,
   )
 
 
@@ -233,8 +217,10 @@ def _classical_start(problem: Problem, num_dimensions: int, seed: int) -> jax.Ar
   centred = -0.5 * centre(problem, centre(problem, squared).T)
   rank = min(size, num_dimensions + _OVERSAMPLING)
   basis = jax.random.normal(jax.random.key(seed), (size, rank), squared.dtype)
-  for _ in range(_SUBSPACE_PASSES):
-    basis = jnp.linalg.qr(product(centred, basis))[0]
+  for _ in range(_SUBSPACE_ROUNDS):
+    for _ in range(_PRODUCTS_A_ROUND):
+      basis = product(centred, basis)
+    basis = jnp.linalg.qr(basis)[0]
   values, vectors = jnp.linalg.eigh(product(basis.T, product(centred, basis)))
   values, vectors = values[::-1][:num_dimensions], vectors[:, ::-1][:, :num_dimensions]
   start = product(basis, vectors) * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
@@ -243,146 +229,3 @@ def _classical_start(problem: Problem, num_dimensions: int, seed: int) -> jax.Ar
   energy = jnp.sum(problem.weights * distances**2)
   scale = jnp.sum(problem.weights * problem.delta * distances) / jnp.where(energy > 0, energy, 1.0)
   return scale * start
-
-
-_Update = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-def _uniform_update(problem: Problem) -> _Update:
-  """Returns the Guttman transform where all weights are 1, X - (V - B(X)) X / n for centred X."""
-  size = len(problem.delta)
-  return lambda points, distances: points - residual(problem, points, distances) / size
-
-
-def _guttman_update(problem: Problem) -> _Update:
-  """Returns the Guttman transform, X - V^+ (V - B(X)) X for centred X."""
-  laplacian = jnp.diag(problem.degrees[:, 0]) - problem.weights
-  inverse = jnp.linalg.pinv(laplacian, hermitian=True)
-
-  def update(points: jax.Array, distances: jax.Array) -> jax.Array:
-    return points - product(inverse, residual(problem, points, distances))
-
-  return update
-
-
-def _diagonal_update(problem: Problem) -> _Update:
-  """Returns X - (mu deg)^-1 (V - B(X)) X, with mu the largest eigenvalue of deg^-1 V.
-
-  mu is at most 2, and n / (n - 1) where all weights are equal: then this is the Guttman transform.
-  """
-  degrees = jnp.where(problem.degrees > 0.0, problem.degrees, 1.0)
-  scaled = problem.weights / jnp.sqrt(degrees * degrees.T)
-  diagonal = (problem.degrees > 0.0).astype(scaled.dtype)
-
-  def pass_once(_, vector):
-    image = diagonal * vector - product(scaled, vector)
-    return image / jnp.maximum(jnp.linalg.norm(image), jnp.finfo(image.dtype).tiny)
-
-  # A fixed irregular start: every eigenvector has a part in it.
-  vector = jnp.sin(1.0 + jnp.arange(len(degrees), dtype=scaled.dtype))[:, None]
-  vector = jax.lax.fori_loop(0, _POWER_PASSES, pass_once, vector)
-  image = diagonal * vector - product(scaled, vector)
-  # The quotient is a lower bound of mu; the restart covers what the margin does not.
-  bound = jnp.clip(1.02 * jnp.sum(vector * image), 1.0, 2.0)
-
-  def update(points: jax.Array, distances: jax.Array) -> jax.Array:
-    return points - residual(problem, points, distances) / (bound * degrees)
-
-  return update
-
-
-def _has_settled(history: jax.Array, rtol: jax.Array, scale: jax.Array) -> jax.Array:
-  """Whether the stress, newest last, fell by less than `rtol` of itself, or is rounding error."""
-  newest = history[-1]
-  negligible = newest <= jnp.finfo(newest.dtype).eps * scale
-  return negligible | (jnp.abs(history[0] - newest) <= rtol * newest)
-
-
-def _iterate(problem, start, update, max_iterations, rtol, *, ahead: bool) -> _State:
-  """Repeats the update until the stress has settled."""
-  scale = 0.5 * jnp.sum(problem.weights * problem.delta**2)
-
-  def body(state: _State) -> _State:
-    distances = distances_of(state.point)
-    stress = stress_of(problem, distances)
-    embedding = update(state.point, distances)
-    momentum = jnp.ones_like(state.momentum)
-    point = embedding
-    if ahead:
-      step = embedding - state.embedding
-      uphill = jnp.sum((state.point - embedding) * step) > 0.0
-      anew = uphill | (stress > state.history[-1])
-      momentum = jnp.where(anew, 1.0, 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * state.momentum**2)))
-      point = embedding + jnp.where(anew, 0.0, (state.momentum - 1.0) / momentum) * step
-    history = jnp.append(state.history[1:], stress)
-    return _State(
-      embedding=embedding,
-      point=point,
-      momentum=momentum,
-      history=history,
-      num_iterations=state.num_iterations + 1,
-      converged=_has_settled(history, rtol, scale),
-    )
-
-  return jax.lax.while_loop(
-    lambda state: (state.num_iterations < max_iterations) & ~state.converged,
-    body,
-    _initial_state(problem, start),
-  )
-
-
-def _initial_state(problem: Problem, start: jax.Array) -> _State:
-  start = centre(problem, start)
-  return _State(
-    embedding=start,
-    point=start,
-    momentum=jnp.ones((), start.dtype),
-    history=jnp.full((_WINDOW + 1,), jnp.inf, start.dtype),
-    num_iterations=jnp.zeros((), jnp.int32),
-    converged=jnp.zeros((), bool),
-  )
-
-
-def _minimise_by_lbfgs(problem, start, max_iterations, rtol) -> _State:
-  """Minimises the stress by limited-memory BFGS with optax's line search."""
-  solver = optax.lbfgs()
-  scale = 0.5 * jnp.sum(problem.weights * problem.delta**2)
-
-  @jax.custom_jvp
-  def stress(points):
-    return stress_of(problem, distances_of(points))
-
-  def stress_jvp(primals, tangents):
-    # The derivative of a distance has no limit at 0; majorization's convention is 0 there.
-    (points,), (tangent,) = primals, tangents
-    distances = distances_of(points)
-    gradient = 2.0 * residual(problem, points, distances)
-    return stress_of(problem, distances), jnp.sum(gradient * tangent)
-
-  stress.defjvp(stress_jvp)
-  value_and_grad = optax.value_and_grad_from_state(stress)
-
-  def body(carry):
-    state, solver_state = carry
-    value, gradient = value_and_grad(state.point, state=solver_state)
-    updates, solver_state = solver.update(
-      gradient, solver_state, state.point, value=value, grad=gradient, value_fn=stress
-    )
-    point = optax.apply_updates(state.point, updates)
-    history = jnp.append(state.history[1:], value)
-    state = state._replace(
-      embedding=point,
-      point=point,
-      history=history,
-      num_iterations=state.num_iterations + 1,
-      converged=_has_settled(history, rtol, scale),
-    )
-    return state, solver_state
-
-  initial = _initial_state(problem, start)
-  state, _ = jax.lax.while_loop(
-    lambda carry: (carry[0].num_iterations < max_iterations) & ~carry[0].converged,
-    body,
-    (initial, solver.init(initial.point)),
-  )
-  return state

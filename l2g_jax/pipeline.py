@@ -77,7 +77,7 @@ class L2GConfig:
   power: float = 0.3
   completion: dissimilarity.Completion = "one"
   num_dimensions: int = 128
-  method: mds.Method = "momentum"
+  method: mds.Method = "quasi_newton"
   max_iterations: int = 40
   rtol: float = 1e-3
   fusion: Fusion = "concat"
@@ -204,51 +204,43 @@ def rank_by_weights(
   rerank_block = functools.partial(_rerank_block, mesh=mesh, num_images=num_images, config=config)
   spread_weights = sharding.replicate(np.asarray(weights, np.float32), mesh)
   scores = np.empty((len(weights), num_queries, size), np.float32)
+  orders = np.empty((len(weights), num_queries, size), np.int32)
   parts = []
   bar = tqdm.tqdm(total=num_queries, desc="re-ranking", unit="query", disable=not show_progress)
   for rows in _blocks(num_queries, block_size):
     arrays = _gather(rows, block_size, candidates, neighbor_lists, features)
     results = rerank_block(spread_weights, tuple(sharding.split(array, mesh) for array in arrays))
-    block_scores, *diagnostics = (sharding.fetch(column)[: len(rows)] for column in results)
-    scores[:, rows] = np.swapaxes(block_scores, 0, 1)
+    block_scores, order, *diagnostics = (sharding.fetch(column)[: len(rows)] for column in results)
+    scores[:, rows], orders[:, rows] = np.swapaxes(block_scores, 0, 1), np.swapaxes(order, 0, 1)
     parts.append(diagnostics)
     bar.update(len(rows))
   bar.close()
   diagnostics = Diagnostics(*(np.concatenate(column) for column in zip(*parts, strict=True)))
   return [
     L2GResult(
-      rankings=complete_rankings(candidates.ids, values, num_images, config.num_reranked),
+      rankings=complete_rankings(candidates.ids, order, num_images),
       scores=values,
       diagnostics=diagnostics,
     )
-    for values in scores
+    for values, order in zip(scores, orders, strict=True)
   ]
 
 
-def complete_rankings(
-  ids: np.ndarray,
-  scores: np.ndarray | None,
-  num_images: int,
-  num_reranked: int | None = None,
-) -> np.ndarray:
+def complete_rankings(ids: np.ndarray, order: np.ndarray | None, num_images: int) -> np.ndarray:
   """Makes permutations of the collection from shortlists.
 
   Args:
     ids: `[Q, k]` integer, best first; -1 pads.
-    scores: `[Q, k]` by which the head is ordered anew, ties by place; None keeps the order.
+    order: `[Q, k]` places of the shortlist in another order; None keeps it.
     num_images: N.
-    num_reranked: how long that head is; None = k.
 
   Returns:
-    `[Q, N]` int32: the head by score, the rest in its order, then what is missing, by id.
+    `[Q, N]` int32: the shortlist in its order, then what is missing, by id.
   """
+  shortlists = ids if order is None else np.take_along_axis(ids, order, axis=1)
   rankings = np.empty((len(ids), num_images), np.int32)
-  for row, shortlist in enumerate(ids):
-    order = np.arange(len(shortlist))
-    if scores is not None:
-      order[:num_reranked] = np.argsort(-scores[row, :num_reranked], kind="stable")
-    ranked = shortlist[order]
-    ranked = ranked[ranked >= 0]
+  for row, shortlist in enumerate(shortlists):
+    ranked = shortlist[shortlist >= 0]
     missing = np.ones(num_images, bool)
     missing[ranked] = False
     rankings[row, : len(ranked)] = ranked
@@ -335,7 +327,8 @@ def _rerank_block(weights, arrays, *, mesh: Mesh, num_images: int, config: L2GCo
   """Scores a block of queries: each device its share, a CPU one after another.
 
   Returns:
-    Scores `[block, W, k]`, and the diagnostics `[block]`.
+    Scores `[block, W, k]`, the places of the candidates in their new order `[block, W, k]`, and the
+    diagnostics `[block]`.
   """
 
   def rerank_share(weights, arrays):
@@ -361,7 +354,7 @@ def _rerank_query(
   num_images: int,
   config: L2GConfig,
 ):
-  """Scores one query's candidates for every weight `[W]`: `[W, k]`, and diagnostics."""
+  """Scores and orders one query's candidates for every weight `[W]`: `[W, k]`; diagnostics."""
   pairs = dissimilarity.known_pairs(
     candidates,
     similarities,
@@ -406,12 +399,12 @@ def _rerank_query(
   scores = jax.lax.map(score, weights)
   # Without a known pair an embedding says nothing: the search's order stands.
   scores = jnp.where((num_known > 0) & pairs.valid[None, 1 : head + 1], scores, similarities[:head])
-  scores = jnp.concatenate(
-    [scores, jnp.broadcast_to(similarities[head:], (len(weights), len(similarities[head:])))],
-    axis=1,
-  )
+  tail = jnp.broadcast_to(similarities[head:], (len(weights), len(similarities[head:])))
+  # A stable sort breaks ties by place, and leaves the tail, whose keys are equal, as it is.
+  keys = jnp.concatenate([-scores, jnp.full_like(tail, jnp.inf)], axis=1)
   return (
-    scores,
+    jnp.concatenate([scores, tail], axis=1),
+    jnp.argsort(keys, axis=1, stable=True).astype(jnp.int32),
     num_known,
     embedded.normalized_stress,
     embedded.num_iterations,

@@ -50,17 +50,20 @@ def superglobal_rerank(
   values, neighbors = jax.lax.top_k(jnp.where(valid[None, :], similarities, -jnp.inf), count)
   # A neighbour on the far side has no say: weights that cancel would make an average of nothing.
   weights = (beta * jnp.maximum(values, 0.0)).at[:, 0].set(1.0)
-  rows = jnp.arange(len(features))[:, None]
-  mixing = jnp.zeros_like(similarities).at[rows, neighbors].set(weights)
-  refined = jnp.matmul(mixing, features, precision="highest")
-  refined = refined / jnp.sum(weights, axis=1, keepdims=True)
   # A feature of norm zero is like no other; its nearest is not itself.
-  refined = jnp.where(jnp.any(features != 0.0, axis=1, keepdims=True), refined, 0.0)
+  weights = jnp.where(jnp.any(features != 0.0, axis=1, keepdims=True), weights, 0.0)
+  total = jnp.sum(weights, axis=1, keepdims=True)
+  weights = weights / jnp.where(total > 0.0, total, 1.0)
 
-  first = jnp.matmul(refined, query, precision="highest")
+  def refined_products(vector: jax.Array) -> jax.Array:
+    """Multiplies the refined features, which are averages, with a vector: averages of products."""
+    return jnp.sum(weights * jnp.matmul(features, vector, precision="highest")[neighbors], axis=1)
+
+  first = refined_products(query)
   best_scores, best = jax.lax.top_k(jnp.where(valid, first, -jnp.inf), count)
-  expanded = _expand(refined[best], jnp.isfinite(best_scores), blocks)
-  second = jnp.matmul(refined, expanded, precision="highest")
+  refined = jnp.einsum("bk,bkd->bd", weights[best], features[neighbors[best]], precision="highest")
+  expanded = _expand(refined, jnp.isfinite(best_scores), blocks)
+  second = refined_products(expanded)
   return jnp.where(valid, 0.5 * (first + second), -jnp.inf)
 
 

@@ -1,5 +1,6 @@
 """The stress of an embedding, and its gradient."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -67,3 +68,23 @@ def residual(problem: Problem, points: jax.Array, distances: jax.Array) -> jax.A
   ratios = jnp.where(apart, problem.delta / jnp.where(apart, distances, 1.0), 0.0)
   factors = problem.weights * (1.0 - ratios)
   return jnp.sum(factors, axis=1, keepdims=True) * points - product(factors, points)
+
+
+def stress_function(problem: Problem) -> Callable[[jax.Array], jax.Array]:
+  """Returns the raw stress as a function of points `[n, m]`, with a gradient finite everywhere.
+
+  The derivative of a distance has no limit at 0; by majorization's convention it is 0 there.
+  """
+
+  @jax.custom_jvp
+  def stress(points: jax.Array) -> jax.Array:
+    return stress_of(problem, distances_of(points))
+
+  @stress.defjvp
+  def _(primals, tangents):
+    (points,), (tangent,) = primals, tangents
+    distances = distances_of(points)
+    gradient = 2.0 * residual(problem, points, distances)
+    return stress_of(problem, distances), jnp.sum(gradient * tangent)
+
+  return stress

@@ -401,7 +401,7 @@ def bad(place, value):
     ({"dissimilarities": bad(..., 1.0), "weights": bad((0, 1), np.nan)}, "finite weights"),
     ({"dissimilarities": bad(..., 1.0), "weights": bad((2, 1), 0.0)}, "symmetric weights"),
     ({"dissimilarities": bad(..., 1.0), "init": bad((0, 1), np.nan)}, "finite init"),
-    ({"dissimilarities": bad(..., 1.0), "method": "newton"}, "methods momentum, guttman, lbfgs"),
+    ({"dissimilarities": bad(..., 1.0), "method": "newton"}, "methods quasi_newton, momentum, guttman, lbfgs"),
   ],
 )
 def test_bad_values_are_refused(arguments, message):

@@ -347,32 +347,33 @@ def test_a_head_of_nothing_is_refused():
 
 def test_complete_rankings_by_hand():
   ids = np.array([[4, 2, 0, -1], [1, -1, -1, -1]])
-  scores = np.array([[0.1, 0.9, 0.9, 5.0], [0.2, 7.0, 0.0, 0.0]])
+  order = np.array([[3, 1, 2, 0], [1, 0, 2, 3]])
   np.testing.assert_array_equal(
-    complete_rankings(ids, scores, 5), [[2, 0, 4, 1, 3], [1, 0, 2, 3, 4]]
+    complete_rankings(ids, order, 5), [[2, 0, 4, 1, 3], [1, 0, 2, 3, 4]]
   )
   np.testing.assert_array_equal(complete_rankings(ids, None, 5), [[4, 2, 0, 1, 3], [1, 0, 2, 3, 4]])
-  np.testing.assert_array_equal(
-    complete_rankings(ids, scores, 5, num_reranked=2), [[2, 4, 0, 1, 3], [1, 0, 2, 3, 4]]
-  )
 
 
-def test_ties_keep_the_order_of_the_search():
-  ids = np.random.default_rng(18).permutation(60)[None]
-  scores = np.repeat([1.0, 2.0, 1.0], 20)[None]
-  expected = np.concatenate([ids[0, 20:40], ids[0, :20], ids[0, 40:]])
-  np.testing.assert_array_equal(complete_rankings(ids, scores, 60)[0], expected)
-
-
-@given(st.integers(0, 10_000), st.integers(0, 12), st.sampled_from([None, 0, 3, 20]))
-def test_complete_rankings_are_permutations(seed, size, num_reranked):
+@given(st.integers(0, 10_000), st.integers(0, 12), st.booleans())
+def test_complete_rankings_are_permutations(seed, size, ordered):
   rng = np.random.default_rng(seed)
   ids = np.stack([np.pad(rng.permutation(9), (0, 3), constant_values=-1)[:size] for _ in range(3)])
-  scores = rng.standard_normal(ids.shape)
-  rankings = complete_rankings(ids, scores, 9, num_reranked)
+  order = np.stack([rng.permutation(size) for _ in range(3)]) if ordered else None
+  rankings = complete_rankings(ids, order, 9)
   np.testing.assert_array_equal(np.sort(rankings, axis=1), np.tile(np.arange(9), (3, 1)))
   count = min(size, 9)
   np.testing.assert_array_equal(np.sort(rankings[:, :count]), np.sort(ids[:, :count]))
+
+
+def test_ties_keep_the_order_of_the_search():
+  candidates, lists, features = collection(18)
+  # Images that the search has reached and nothing else tells apart: all scores are equal.
+  lists.similarities[:] = 0.0
+  candidates.similarities[:] = 0.5
+  features = GlobalFeatures(np.ones_like(features.queries), np.ones_like(features.database))
+  config = dataclasses.replace(CONFIG, query_pairs="all", certainty_ratio=np.inf)
+  result = L2G(weight=0.0, config=config)(candidates, lists, features)
+  np.testing.assert_array_equal(result.rankings, search_order(candidates))
 
 
 def mean_average_precision(similarities, labels):

@@ -99,7 +99,7 @@ jax.distributed.initialize(address, num_processes=2, process_id=int(process))
 from tests.test_sharding import CONFIG, WEIGHTS, many_queries, rank_by_weights
 
 assert jax.device_count() == 4 and jax.local_device_count() == 2
-results = rank_by_weights(*many_queries(1, 5), weights=WEIGHTS, config=CONFIG)
+results = rank_by_weights(*many_queries(0, 5), weights=WEIGHTS, config=CONFIG)
 np.save(output, np.stack([result.scores for result in results]))
 """
 
@@ -122,7 +122,7 @@ def test_two_hosts_each_get_the_whole_result(tmp_path):
   ]
   assert [process.wait(timeout=300) for process in processes] == [0, 0]
   single = rank_by_weights(
-    *many_queries(1, 5), weights=WEIGHTS, config=CONFIG, mesh=sharding.make_mesh(1)
+    *many_queries(0, 5), weights=WEIGHTS, config=CONFIG, mesh=sharding.make_mesh(1)
   )
   expected = np.stack([result.scores for result in single])
   for output in outputs:
