@@ -5,6 +5,7 @@ import pytest
 import safetensors.numpy
 from flax import traverse_util
 
+from benchmarks.synthetic import synthetic_state, synthetic_weight
 from l2g_jax import files
 from l2g_jax.errors import InputError
 from l2g_jax.features import checkpoints, fire, resnet, superglobal
@@ -17,7 +18,7 @@ from l2g_jax.features.superglobal import SuperGlobalConfig
 from l2g_jax.features.weights import load_weights, save_weights
 from tests.experiments import toy
 from tests.features.golden import load_golden, load_image
-from tests.features.synthetic import synthetic_params, synthetic_state, synthetic_weight
+from tests.features.synthetic import synthetic_params
 from tests.features.torch_writer import Called, Global, write_archive, write_stream
 from tests.shared import shared_path
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from benchmarks.synthetic import synthetic_state
 from l2g_jax.features.checkpoints.conversion import superglobal_architecture
 from l2g_jax.features.resnet import ResNet, Stage
 from l2g_jax.features.superglobal import BLOCKS
-from tests.features.synthetic import run, synthetic_params, synthetic_state
+from tests.features.synthetic import run, synthetic_params
 
 
 def convolve(values, weight, stride):

@@ -1,0 +1,411 @@
+"""SuperGlobal and FIRe beside the same networks in PyTorch, on the same image.
+
+  python -m benchmarks.features [--output=features.json]
+  python -m benchmarks.features --from_dataset --data_root=... --dataset=... \
+    --local=fire:WEIGHTS --global_features=superglobal:WEIGHTS
+
+Seconds an image of 1024 x 768 with random weights, in turns with the peer and without compilation,
+which stands beside; processor seconds, which other programs on the machine disturb less; what
+bfloat16 changes in the features. Then time and memory of `experiments.extract` in a process of its
+own, with and without compiled code in its cache. With --from_dataset also what bfloat16 changes in
+the mAP of a data set, by the flags of `experiments.roxf`.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
+
+import cv2
+import jax
+import numpy as np
+from absl.testing import flagsaver
+from flax import traverse_util
+
+from benchmarks import common, synthetic
+from benchmarks.common import Ceilings, Row
+from experiments import common as settings
+from experiments import revisited, sources
+from l2g_jax import chamfer_scan, kernels
+from l2g_jax.data.store import FeatureStore
+from l2g_jax.errors import InputError
+from l2g_jax.evaluation import evaluate
+from l2g_jax.features import fire, superglobal
+from l2g_jax.features.checkpoints.conversion import (
+  Architecture,
+  Model,
+  convert_tensors,
+  fire_architecture,
+  superglobal_architecture,
+)
+from l2g_jax.features.extraction import ImageJob
+from l2g_jax.features.extractors import Dtype
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.global_search import rank_by_global
+from l2g_jax.pipeline import GlobalFeatures, complete_rankings
+
+FLAGS = common.FLAGS
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+_ACCELERATOR_BATCH = 8
+# A process counts as its own what the one that starts it has resident, hence one between.
+_MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+if status:
+  sys.exit(status)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+# Features by what they are of: the templates at their scales, or the image.
+Found = Mapping[Any, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """A network to compare.
+
+  Attributes:
+    title: what it is.
+    model: its name.
+    architecture: what its checkpoint has.
+    apply: our function of parameters, inputs `[B, height, width, 3]` and precision.
+    by_name: from what that gives of the first input to its features.
+    peer: from tensors by key to PyTorch's function of an input `[height, width, 3]`.
+  """
+
+  title: str
+  model: Model
+  architecture: Architecture
+  apply: Callable[[Any, jax.Array, Dtype], Any]
+  by_name: Callable[[Any], Found]
+  peer: Callable[[Mapping[str, np.ndarray], bool], Callable[[np.ndarray], Found]]
+
+
+def superglobal_problem(depth: superglobal.Depth, num_scales: superglobal.NumScales) -> Problem:
+  """Returns SuperGlobal at its published settings."""
+
+  def apply(params: Any, images: jax.Array, dtype: Dtype) -> jax.Array:
+    config = superglobal.SuperGlobalConfig(depth=depth, num_scales=num_scales, dtype=dtype)
+    return superglobal.apply(params, images, config)
+
+  def peer(state: Mapping[str, np.ndarray], channels_last: bool) -> Callable[[np.ndarray], Found]:
+    from benchmarks import torch_networks
+
+    placed = torch_networks.place(state, channels_last=channels_last)
+    scales = superglobal.SCALES[num_scales]
+    return lambda image: {"image": torch_networks.superglobal(placed, image, scales)}
+
+  return Problem(
+    f"SuperGlobal R{depth}, {num_scales} scales",
+    "superglobal",
+    superglobal_architecture(depth),
+    apply,
+    lambda features: {"image": np.asarray(features[0])},
+    peer,
+  )
+
+
+def fire_problem(scales: tuple[float, ...] = fire.SCALES) -> Problem:
+  """Returns FIRe at some scales, else at its published settings."""
+
+  def apply(params: Any, images: jax.Array, dtype: Dtype) -> fire.FireFeatures:
+    return fire.apply(params, images, fire.FireConfig(scales=scales, dtype=dtype))
+
+  def by_name(features: fire.FireFeatures) -> Found:
+    found = jax.device_get(jax.tree.map(lambda values: values[0], features))
+    return dict(
+      zip(zip(found.scales, found.templates, strict=True), found.descriptors, strict=True)
+    )
+
+  def peer(state: Mapping[str, np.ndarray], channels_last: bool) -> Callable[[np.ndarray], Found]:
+    from benchmarks import torch_networks
+
+    placed = torch_networks.place(state, channels_last=channels_last)
+    factors = np.asarray(scales, np.float32)
+
+    def describe(image: np.ndarray) -> Found:
+      descriptors, numbers = torch_networks.fire(placed, image, scales)
+      places = zip(
+        factors[numbers // fire.NUM_TEMPLATES], numbers % fire.NUM_TEMPLATES, strict=True
+      )
+      return dict(zip(places, descriptors, strict=True))
+
+    return describe
+
+  return Problem(f"FIRe, {len(scales)} scales", "fire", fire_architecture(), apply, by_name, peer)
+
+
+def synthetic_image(seed: int, height: int, width: int) -> np.ndarray:
+  """Returns an image `[height, width, 3]` uint8 of blurred noise."""
+  noise = np.random.default_rng(seed).standard_normal((height, width, 3), dtype=np.float32)
+  return np.clip(127 + 500 * cv2.GaussianBlur(noise, (0, 0), 3), 0, 255).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+  """What a call took.
+
+  Attributes:
+    first: seconds of the first call.
+    seconds: median of the later ones.
+    processor: median of what all threads together took of the processors.
+  """
+
+  first: float
+  seconds: float
+  processor: float
+
+
+def take_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Clock]:
+  """Calls functions in turns, so that what else the machine does meets all of them alike."""
+  clocks: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+  for _ in range(repeats + 1):
+    for name, call in calls.items():
+      start = time.perf_counter(), time.process_time()
+      jax.block_until_ready(call())
+      clocks[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
+  return {
+    name: Clock(
+      times[0][0], *(statistics.median(column) for column in zip(*times[1:], strict=True))
+    )
+    for name, times in clocks.items()
+  }
+
+
+def make_params(state: Mapping[str, np.ndarray], problem: Problem) -> Any:
+  """Returns our parameters, on the device, of the tensors of a checkpoint."""
+  arrays: Any = convert_tensors(problem.architecture, state.__getitem__)
+  return jax.device_put(traverse_util.unflatten_dict(arrays, sep="/"))
+
+
+def compare_features(found: Found, wanted: Found) -> Row:
+  """Returns how far features are from others, of the same names."""
+  common_names = [name for name in wanted if name in found]
+  ours, theirs = (np.stack([x[name] for name in common_names]) for x in (found, wanted))
+  norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+  row: Row = {
+    "largest difference": float(np.abs(ours - theirs).max()),
+    "least cosine": float(np.min(np.sum(ours * theirs, axis=1) / norms)),
+  }
+  return row if len(wanted) == 1 else {**row, "in common": len(common_names) / len(wanted)}
+
+
+def network_rows(
+  problem: Problem, image: np.ndarray, repeats: int, ceilings: Ceilings
+) -> list[Row]:
+  """Compares one network with PyTorch's; ratios are to its plain form."""
+  state = synthetic.synthetic_state(problem.architecture, seed=0)
+  params = make_params(state, problem)
+  values = (image.astype(np.float32) - 115) / 58
+  batches = {1} | ({_ACCELERATOR_BATCH} if jax.default_backend() != "cpu" else set())
+  calls: dict[str, Callable[[], Any]] = {}
+  peers: dict[str, Callable[[np.ndarray], Found]] = {}
+  if common.has_torch():
+    peers = {
+      name: problem.peer(state, channels_last)
+      for name, channels_last in [("torch", False), ("torch, channels last", True)]
+    }
+    calls |= {name: functools.partial(peer, values) for name, peer in peers.items()}
+  runs: dict[str, tuple[Dtype, jax.Array]] = {
+    f"{dtype}, batch of {size}": (dtype, jax.device_put(np.stack([values] * size)))
+    for dtype in _DTYPES
+    for size in sorted(batches)
+  }
+  calls |= {
+    name: functools.partial(problem.apply, params, images, dtype)
+    for name, (dtype, images) in runs.items()
+  }
+  clocks = take_turns(calls, repeats)
+  exact = problem.by_name(calls["float32, batch of 1"]())
+  rows: list[Row] = []
+  for name, clock in clocks.items():
+    size = len(runs[name][1]) if name in runs else 1
+    row: Row = {
+      "network": name,
+      "compilation": clock.first - clock.seconds if name in runs else None,
+      "seconds": clock.seconds,
+      "processor seconds": clock.processor,
+      "images a second": size / clock.seconds,
+    }
+    if peers:
+      row["ratio"] = clock.seconds / size / clocks["torch"].seconds
+      row["processor ratio"] = clock.processor / size / clocks["torch"].processor
+    if name in runs:
+      dtype, images = runs[name]
+      flops = _count_flops(problem, params, images, dtype)
+      row |= {"gflop": flops / 1e9, "of matmul": flops / clock.seconds / ceilings.flops}
+      found = problem.by_name(calls[name]())
+    else:
+      found = peers[name](values)
+    rows.append(row | compare_features(found, exact))
+  return rows
+
+
+def _count_flops(problem: Problem, params: Any, images: jax.Array, dtype: Dtype) -> float:
+  """Returns the operations of a call as they are written, before the compiler changes them."""
+  lowered = jax.jit(problem.apply, static_argnums=2).lower(params, images, dtype)
+  analysis: Any = lowered.cost_analysis()
+  return float(analysis["flops"])
+
+
+def extraction_rows(problem: Problem, height: int, width: int, num_images: int) -> list[Row]:
+  """Runs the extraction of photographs as a command, twice; the second finds compiled code."""
+  rows: list[Row] = []
+  with tempfile.TemporaryDirectory() as folder:
+    root = pathlib.Path(folder)
+    weights = root / "weights.safetensors"
+    synthetic.write_weights(weights, problem.model, problem.architecture, seed=0)
+    for run in ("first", "compiled before"):
+      (root / run).mkdir()
+      for number in range(num_images):
+        image = synthetic_image(len(rows) * num_images + number, height, width)
+        cv2.imwrite(str(root / run / f"{number}.jpg"), image)
+      command = ["--model", problem.model, "--weights", weights, "--output", root / "features"]
+      seconds, peak = _run_command([*command, "--images", root / run])
+      rows.append({"run": run, "images": num_images, "seconds": seconds, "peak gibibytes": peak})
+  return rows
+
+
+def _run_command(arguments: Sequence[Any]) -> tuple[float, float]:
+  """Runs `experiments.extract`; returns its seconds and the most gibibytes that it had resident."""
+  command = [sys.executable, "-m", "experiments.extract", *map(str, arguments)]
+  start = time.perf_counter()
+  process = subprocess.run(
+    [sys.executable, "-c", _MEASURE, *command],
+    cwd=_ROOT,
+    check=False,
+    capture_output=True,
+    text=True,
+    # The accelerator's memory is shared with this process.
+    env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+  )
+  if process.returncode:
+    raise InputError(f"experiments.extract failed: {process.stderr.strip()[-300:]}")
+  return time.perf_counter() - start, int(process.stdout) / 2**20
+
+
+def precision_rows() -> list[Row]:
+  """Compares mAP and features by precision, on the data set and with the weights of the flags."""
+  settings.configure()
+  dataset = revisited.open_dataset("roxford5k")
+  truth = dataset.ground_truth
+  directory = pathlib.Path(FLAGS.work_dir) / dataset.name
+  boxes = [query.bbx for query in truth.queries]
+  queries = zip(truth.qimlist, dataset.query_paths, boxes, strict=True)
+  database = zip(truth.imlist, dataset.database_paths, strict=True)
+  jobs: Mapping[sources.Part, Sequence[ImageJob]] = {
+    "queries": [ImageJob(*job) for job in queries],
+    "database": [ImageJob(*job) for job in database],
+  }
+  rows: list[Row] = []
+  exact: dict[str, Found] = {}
+  for dtype in _DTYPES:
+    with flagsaver.flagsaver(dtype=dtype):
+      options = settings.stage_options()
+    for source in (options.local, options.global_features):
+      if not isinstance(source, LocalExtractor | GlobalExtractor) or source.network is None:
+        continue
+      found, rankings = _rank(source, jobs, directory)
+      report = evaluate(rankings, truth)
+      exact.setdefault(source.name, found)
+      rows.append(
+        {
+          "features": f"{source.name}, {dtype}",
+          **{name: 100 * report[name].map for name in ("easy", "medium", "hard")},
+          **compare_features(found, exact[source.name]),
+        }
+      )
+  if not rows:
+    raise InputError("--local or --global_features must name a network with its weights.")
+  return rows
+
+
+def _rank(
+  source: LocalExtractor | GlobalExtractor,
+  jobs: Mapping[sources.Part, Sequence[ImageJob]],
+  directory: pathlib.Path,
+) -> tuple[Found, np.ndarray]:
+  """Returns the database's features by name, and rankings by exact comparison with all of them."""
+  policy = FLAGS.crop_policy
+  if isinstance(source, GlobalExtractor):
+    vectors = {
+      part: sources.global_features(some, directory, part, source, crop_policy=policy)
+      for part, some in jobs.items()
+    }
+    rankings = rank_by_global(GlobalFeatures(vectors["queries"], vectors["database"]))
+    return dict(enumerate(vectors["database"])), rankings
+  stores = {
+    part: sources.local_features(some, directory, part, source, crop_policy=policy)
+    for part, some in jobs.items()
+  }
+  images, queries = ([x.descriptors for x in _all(stores[p])] for p in ("database", "queries"))
+  placed = chamfer_scan.place_images(chamfer_scan.pack_images(images, precision="float32"))
+  kernel = kernels.parse(FLAGS.kernel)
+  ids = chamfer_scan.search_images(placed, queries, len(images), kernel=kernel).ids
+  found = {
+    (number, scale, template): descriptor
+    for number, image in enumerate(_all(stores["database"]))
+    for scale, template, descriptor in zip(
+      image.scales, image.locations[:, 1], image.descriptors, strict=True
+    )
+  }
+  return found, complete_rankings(ids, None, len(images))
+
+
+def _all(store: FeatureStore):
+  return (store[index] for index in range(len(store)))
+
+
+def compare(
+  problems: Sequence[Problem],
+  size: tuple[int, int],
+  *,
+  num_images: int,
+  repeats: int,
+  ceilings: Ceilings,
+) -> dict[str, Sequence[Row]]:
+  """Runs every comparison.
+
+  Args:
+    problems: the networks.
+    size: height and width of the images.
+    num_images: that are extracted by the command.
+    repeats: of every clock.
+    ceilings: of this machine.
+
+  Returns:
+    Rows by title.
+  """
+  tables: dict[str, Sequence[Row]] = {}
+  height, width = size
+  image = synthetic_image(0, height, width)
+  for problem in problems:
+    what = f"{problem.title}, {width} x {height}"
+    tables[f"{what}: an image"] = network_rows(problem, image, repeats, ceilings)
+    tables[f"{what}: experiments.extract"] = extraction_rows(problem, height, width, num_images)
+  return tables
+
+
+def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+  """Reads the flags and compares."""
+  if FLAGS.quick:
+    problems, size, num_images = [superglobal_problem(50, 1)], (96, 128), 2
+  else:
+    problems, size, num_images = [superglobal_problem(50, 3), fire_problem()], (768, 1024), 2
+  tables = compare(problems, size, num_images=num_images, repeats=FLAGS.repeats, ceilings=ceilings)
+  if FLAGS.from_dataset:
+    tables["Precision and mAP"] = precision_rows()
+  return tables
+
+
+if __name__ == "__main__":
+  common.run(main)
