@@ -108,12 +108,15 @@ def test_guttman_never_raises_the_stress(seed, weighted):
     assert stress <= previous * (1.0 + 1e-5)
 
 
+@pytest.mark.parametrize("method", ["quasi_newton", "momentum"])
 @given(st.integers(0, 10_000), st.sampled_from([0.01, 1.0, 30.0]), st.booleans())
-def test_momentum_never_ends_above_its_start(seed, scale, weighted):
+def test_faster_methods_never_end_above_their_start(method, seed, scale, weighted):
   delta, start = clustered(seed), scale * some_start(seed)
   weights = some_weights(seed, known=0.1) if weighted else None
   for iterations in (1, 4, 25):
-    result = mds.smacof(delta, weights=weights, init=start, max_iterations=iterations)
+    result = mds.smacof(
+      delta, weights=weights, init=start, max_iterations=iterations, method=method
+    )
     assert float(result.stress) <= stress_of(start, delta, weights) * (1.0 + 1e-5)
 
 
@@ -155,7 +158,13 @@ def test_stress_does_not_depend_on_the_order_of_the_points(method):
 
 @pytest.mark.parametrize(
   ("method", "given_start"),
-  [("momentum", True), ("momentum", False), ("guttman", True), ("lbfgs", True)],
+  [
+    ("quasi_newton", True),
+    ("quasi_newton", False),
+    ("momentum", True),
+    ("guttman", True),
+    ("lbfgs", True),
+  ],
 )
 def test_padding_changes_nothing(method, given_start):
   delta, weights, start = clustered(7), some_weights(7), some_start(7)
@@ -197,7 +206,7 @@ def test_a_batch_equals_single_problems(method):
 
 
 # The first step of a line search has a length of its own; the majorizer's has the problem's.
-@pytest.mark.parametrize("method", ["momentum", "guttman"])
+@pytest.mark.parametrize("method", ["quasi_newton", "momentum", "guttman"])
 @pytest.mark.parametrize("factor", [0.01, 40.0])
 def test_scaling_the_problem_scales_the_embedding(method, factor):
   delta, start = clustered(21), some_start(21)
@@ -401,7 +410,10 @@ def bad(place, value):
     ({"dissimilarities": bad(..., 1.0), "weights": bad((0, 1), np.nan)}, "finite weights"),
     ({"dissimilarities": bad(..., 1.0), "weights": bad((2, 1), 0.0)}, "symmetric weights"),
     ({"dissimilarities": bad(..., 1.0), "init": bad((0, 1), np.nan)}, "finite init"),
-    ({"dissimilarities": bad(..., 1.0), "method": "newton"}, "methods quasi_newton, momentum, guttman, lbfgs"),
+    (
+      {"dissimilarities": bad(..., 1.0), "method": "newton"},
+      "methods quasi_newton, momentum, guttman, lbfgs",
+    ),
   ],
 )
 def test_bad_values_are_refused(arguments, message):

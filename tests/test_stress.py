@@ -60,11 +60,16 @@ def test_residual_is_half_of_what_jax_derives_of_distances_apart():
   )
 
 
-def test_points_in_one_place_have_a_finite_residual():
-  points = some_start(2)
+def test_points_in_one_place_have_a_finite_gradient():
+  points, delta, weights = some_start(2), clustered(2), some_weights(2)
   points[3] = points[7]
-  gradient = jax.jit(twice_the_residual)(points, clustered(2), some_weights(2))
-  assert np.all(np.isfinite(gradient))
+  function = stress.stress_function(stress.make_problem(jnp.asarray(delta), jnp.asarray(weights)))
+  points = jnp.asarray(points)
+  expected = jax.jit(twice_the_residual)(points, delta, weights)
+  assert np.all(np.isfinite(expected))
+  np.testing.assert_allclose(function(points), stress_of(points, delta, weights), rtol=1e-5)
+  for gradient in (jax.grad(function), jax.jit(jax.grad(function)), jax.jacfwd(function)):
+    np.testing.assert_allclose(gradient(points), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_centring_leaves_padding_at_the_origin():

@@ -1,0 +1,76 @@
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l2g_jax import mds, minimizers, stress
+from tests.test_mds import SIZE, clustered, guttman_by_hand, some_start, some_weights, stress_of
+
+
+def bipartite_weights():
+  """Only pairs of different parity: deg^-1 V has the eigenvalue 2, the largest there is."""
+  parity = np.arange(SIZE) % 2
+  return (parity[:, None] != parity[None]).astype(np.float32)
+
+
+def test_one_iteration_of_every_majorization_is_the_guttman_transform():
+  delta, start = clustered(0), some_start(0)
+  expected = guttman_by_hand(delta, np.ones_like(delta), start, 1)
+  for method in ("quasi_newton", "momentum", "guttman"):
+    result = mds.smacof(delta, init=start, max_iterations=1, method=method)
+    np.testing.assert_allclose(result.embedding, expected, atol=1e-4)
+
+
+def test_a_secant_is_worth_several_transforms():
+  delta, start = clustered(1) ** 3, some_start(1, num_dimensions=SIZE)
+  solve = functools.partial(mds.smacof, delta, init=start, rtol=0.0)
+  plain = solve(method="guttman", max_iterations=200)
+  assert solve(method="quasi_newton", max_iterations=50).stress < plain.stress
+
+
+def test_the_best_point_never_gets_worse():
+  delta, start = clustered(2) ** 3, 5.0 * some_start(2)
+  problem = stress.make_problem(jnp.asarray(delta), None)
+  visited = []
+
+  def loop(update, state):
+    for _ in range(40):
+      state, reached = update(state)
+      visited.append((float(reached), stress_of(state.best, delta)))
+    return state, minimizers._Progress(jnp.zeros(6), jnp.asarray(40), jnp.asarray(False))
+
+  def majorizer(gradient):
+    return gradient / SIZE
+
+  minimizers._quasi_newton(problem, jnp.asarray(start), majorizer, loop)
+  reported, best = np.transpose(visited)
+  np.testing.assert_allclose(reported, best, rtol=1e-4)
+  assert np.all(np.diff(reported) <= 0.0)
+  # Some steps were refused, or nothing was tried here.
+  assert 0 < np.sum(np.diff(reported) == 0.0) < 20
+
+
+@given(st.integers(0, 10_000))
+def test_the_least_bound_never_raises_the_stress(seed):
+  delta, weights, points = clustered(seed) ** 3, bipartite_weights(), jnp.asarray(some_start(seed))
+  problem = stress.make_problem(jnp.asarray(delta), jnp.asarray(weights))
+  for _ in range(6):
+    before = stress_of(points, delta, weights)
+    gradient = stress.residual(problem, points, stress.distances_of(points))
+    points = points - gradient / problem.degrees
+    assert stress_of(points, delta, weights) <= before * (1.0 + 1e-5)
+
+
+def test_the_estimated_bound_is_near_the_largest_eigenvalue():
+  for weights in (some_weights(4), np.ones((SIZE, SIZE), np.float32), bipartite_weights()):
+    problem = stress.make_problem(jnp.zeros_like(weights), jnp.asarray(weights))
+    degrees = np.asarray(problem.degrees)[:, 0]
+    off_diagonal = np.asarray(problem.weights)
+    scaled = off_diagonal / np.sqrt(degrees[:, None] * degrees[None])
+    largest = np.linalg.eigvalsh(np.eye(SIZE) - scaled)[-1]
+    unit = minimizers._diagonal_majorizer(problem)(jnp.ones((SIZE, 1)))
+    bound = 1.0 / (np.asarray(unit)[:, 0] * degrees)
+    np.testing.assert_allclose(bound, bound[0], rtol=1e-5)
+    assert 0.85 * largest <= bound[0] <= min(2.0, 1.03 * largest) + 1e-5
