@@ -31,6 +31,7 @@ def _extract(image: np.ndarray, *, max_descriptors: int, max_side: int) -> Local
   if scale < 1.0:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+  steps = np.array([width / grey.shape[1], height / grey.shape[0]], np.float32)
   keypoints, descriptors = cv2.SIFT.create(nfeatures=max_descriptors).detectAndCompute(
     grey, np.empty(0, np.uint8)
   )
@@ -45,7 +46,8 @@ def _extract(image: np.ndarray, *, max_descriptors: int, max_side: int) -> Local
   sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12)
   return LocalFeatures(
     descriptors=np.sqrt(descriptors / sums).astype(np.float32),
-    locations=table[:, 1:3] / np.float32(scale),
+    # Whole coordinates are the centres of pixels; the sides were rounded one by one.
+    locations=table[:, 1:3] * steps + (steps - 1) / 2,
     scales=table[:, 4] / np.float32(scale),
     strengths=table[:, 0],
   )

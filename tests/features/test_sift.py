@@ -111,6 +111,14 @@ def test_locations_and_scales_are_in_pixels_of_the_image_given(max_side):
     assert 16 < features.scales[nearest] < 36
 
 
+def test_pixels_of_a_reduced_image_cover_those_of_the_image_given():
+  image = blobs([[150, 300], [400, 450]], height=602)
+  small = cv2.resize(image, (200, 150), interpolation=cv2.INTER_AREA)
+  expected = (sift().extract(small).locations + 0.5) * [800 / 200, 602 / 150] - 0.5
+  assert len(expected)
+  np.testing.assert_allclose(sift(max_side=200).extract(image).locations, expected, atol=1e-3)
+
+
 def test_images_are_never_enlarged():
   small, large = (sift(max_side=side).extract(texture()) for side in (320, 4000))
   np.testing.assert_array_equal(small.descriptors, large.descriptors)
