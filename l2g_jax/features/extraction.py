@@ -250,15 +250,19 @@ def _run(tasks: Sequence[_Task], num_workers: int) -> Iterator[_Progress]:
 
 def _make_part(task: _Task) -> _Progress:
   """Extracts one part and saves it."""
-  # The processes share the cores; threads within them would only contend.
+  # Processes share the cores, where threads would only contend; one alone is the caller's own.
+  num_threads = cv2.getNumThreads()
   cv2.setNumThreads(1)
   results: list[LocalFeatures | InputError] = []
-  for job in task.jobs:
-    try:
-      image, _ = _read(job, task.recipe.reading)
-      results.append(task.recipe.extractor.extract(image))
-    except InputError as error:
-      results.append(error)
+  try:
+    for job in task.jobs:
+      try:
+        image, _ = _read(job, task.recipe.reading)
+        results.append(task.recipe.extractor.extract(image))
+      except InputError as error:
+        results.append(error)
+  finally:
+    cv2.setNumThreads(num_threads)
   return _Progress(len(task.jobs), _save(task, results))
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,6 +115,16 @@ def test_workers_change_no_byte(tmp_path, jobs):
   assert contents(stores[0]) == contents(stores[1])
   assert len(contents(stores[0])) == 6 * NUM_PARTS + 1
   assert open_store(stores[0]).counts().min() > 0
+
+
+def test_one_worker_leaves_opencv_as_it_was(extract):
+  before = cv2.getNumThreads()
+  try:
+    cv2.setNumThreads(2)
+    extract(num_workers=1)
+    assert cv2.getNumThreads() == 2
+  finally:
+    cv2.setNumThreads(before)
 
 
 def test_a_complete_store_is_opened_and_left_alone(tmp_path, extract):
