@@ -106,6 +106,7 @@ def test_names_of_a_library_lead_nowhere(tmp_path, write):
     (View(NUMBERS, 1, (24,), (1,)), "leaves its storage"),
     (View(NUMBERS, 0, (5, 5), (5, 1)), "leaves its storage"),
     (View(NUMBERS, 0, (2**40, 2**40), (1, 1)), "leaves its storage"),
+    (View(NUMBERS, 0, (2**40, 2), (0, 1)), "larger than its storage"),
     (View(NUMBERS, -1, (2,), (1,)), "way that is not known"),
     (View(NUMBERS, 0, (2,), (-1,)), "way that is not known"),
     (View(NUMBERS, 0, (2, 2), (1,)), "way that is not known"),

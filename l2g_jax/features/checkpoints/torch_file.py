@@ -218,6 +218,8 @@ def _build(tensor: Tensor, read_storage: _ReadStorage) -> np.ndarray:
   )
   if math.prod(tensor.shape) and last >= storage.size:
     raise InputError("it holds a tensor that leaves its storage")
+  if math.prod(tensor.shape) > storage.size:
+    raise InputError("it holds a tensor that is larger than its storage")
   values = np.frombuffer(read_storage(storage), storage.dtype)
   if len(values) != storage.size:
     raise InputError("it is truncated")
