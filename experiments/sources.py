@@ -138,6 +138,10 @@ def _open_store(path: pathlib.Path, names: Sequence[str]) -> FeatureStore:
     missing = next((name for name in names if name not in present), None)
     what = "has not the same order" if missing is None else f"lacks {missing!r}"
     raise InputError(f"The feature store {path} does not fit: it {what}.")
+  if store.failures:
+    print(f"{len(store.failures)} images of {path} have no features:")
+    for name, reason in store.failures.items():
+      print(f"  {name}: {reason}")
   for name, values in store:
     if not np.all(np.isfinite(values)):
       raise InputError(f"The descriptors of {name!r} in {path} are not finite.")

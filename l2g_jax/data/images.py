@@ -115,7 +115,7 @@ def list_images(folder: os.PathLike | str) -> tuple[tuple[str, ...], tuple[pathl
   for path in sorted(root.rglob("*")):
     relative = path.relative_to(root)
     hidden = any(part.startswith(".") for part in relative.parts)
-    if hidden or path.suffix.lower() not in EXTENSIONS or not path.is_file():
+    if hidden or path.suffix.lower() not in EXTENSIONS or path.is_dir():
       continue
     name = relative.with_suffix("").as_posix()
     if name in found:

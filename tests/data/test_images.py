@@ -254,9 +254,11 @@ def test_images_of_a_folder_are_listed_by_name(tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
   (tmp_path / "folder.png").mkdir()
+  # Whoever reads it says that it leads nowhere.
+  (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
   names, paths = list_images(tmp_path)
-  assert names == ("B", "a.c", "b", "sub/z")
-  assert [path.name for path in paths] == ["B.webp", "a.c.png", "b.JPG", "z.tiff"]
+  assert names == ("B", "a.c", "b", "link", "sub/z")
+  assert [path.name for path in paths] == ["B.webp", "a.c.png", "b.JPG", "link.png", "z.tiff"]
 
 
 def test_folders_that_can_not_be_listed_are_refused(tmp_path):

@@ -75,7 +75,7 @@ def test_a_judgement_out_of_range_is_refused(run, tmp_path):
     run()
 
 
-def _save_store(root, part, names, value=1.0):
+def _save_store(root, part, names, value=1.0, failures=None):
   rng = np.random.default_rng(len(names))
   features = []
   for _ in names:
@@ -83,7 +83,9 @@ def _save_store(root, part, names, value=1.0):
     blank = np.zeros(20, np.float32)
     features.append(LocalFeatures(values, np.zeros((20, 2), np.float32), blank, blank))
   features[-1].descriptors[3, 2] *= value
-  store.save_part(root / part, 0, key="key", names=names, features=features, dimension=8)
+  store.save_part(
+    root / part, 0, key="key", names=names, features=features, dimension=8, failures=failures
+  )
   store.finish(root / part, keys=["key"])
 
 
@@ -100,10 +102,12 @@ def test_given_features_are_used_and_checked(run, tmp_path, capsys):
   _save_store(given, "database", images, value=np.nan)
   with pytest.raises(InputError, match=r"'image-3-3' in .*database are not finite"):
     run(**settings)
-  _save_store(given, "database", images)
+  _save_store(given, "database", images, failures={"image-1-2": "It was damaged."})
   run(**settings)
+  told = capsys.readouterr().out
+  assert "database have no features:\n  image-1-2: It was damaged.\n" in told
   # The paper's weight stands where the project knows no better.
-  assert f"l2g (w={common.PAPER_WEIGHT})" in capsys.readouterr().out
+  assert f"l2g (w={common.PAPER_WEIGHT})" in told
   np.savez(tmp_path / "given.npz", queries=np.eye(4, 6), database=np.eye(15, 6))
   with pytest.raises(InputError, match=r"database in .* must be \[16, D\], not \(15, 6\)"):
     run(**settings)
