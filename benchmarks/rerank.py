@@ -1,13 +1,11 @@
 """The whole re-ranking of shortlists, from known similarities to rankings, and its last step alone.
 
-  python -m benchmarks.rerank [--from_dataset --data_root=... --dataset=...] [--output=rerank.json]
+  python -m benchmarks.rerank [--output=rerank.json]
 
 Seconds a query at the settings of the method, over k and over the number of queries; SuperGlobal's
-re-ranking beside NumPy and PyTorch. With --from_dataset also mAP and time against the tolerance at
-which the embedding stops, on a data set's queries, by the flags of `experiments.roxf`.
+re-ranking beside NumPy and PyTorch.
 """
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -18,16 +16,13 @@ import numpy as np
 from benchmarks import common, mds, shortlists
 from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
-from experiments import common as settings
 from l2g_jax.cann import SearchResult
-from l2g_jax.evaluation import evaluate
 from l2g_jax.pipeline import GlobalFeatures, L2GConfig, rank_by_weights
 from l2g_jax.rerank import superglobal_rerank
 
 FLAGS = common.FLAGS
 
 _WEIGHT = 0.19
-_TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4)
 
 
 def superglobal_in_numpy(
@@ -117,39 +112,6 @@ def peers_rows(size: int, dimension: int, repeats: int) -> list[Row]:
   ]
 
 
-def tolerance_rows(given: Shortlists, config: L2GConfig, weight: float) -> list[Row]:
-  """Shows mAP and time against tolerance; the last row is the plain method at convergence."""
-  assert given.ground_truth is not None
-  plain = dataclasses.replace(config, method="guttman", max_iterations=3000, rtol=1e-5)
-  variants = {
-    f"{config.method}, rtol {rtol:g}": dataclasses.replace(config, max_iterations=1000, rtol=rtol)
-    for rtol in _TOLERANCES
-  }
-  rows: list[Row] = []
-  for name, variant in {"as configured": config, **variants, "guttman, rtol 1e-05": plain}.items():
-    rank = functools.partial(
-      rank_by_weights,
-      given.candidates,
-      given.lists,
-      given.features,
-      weights=[weight],
-      config=variant,
-    )
-    rank()
-    (result,), seconds = common.timed(rank)
-    report = evaluate(result.rankings, given.ground_truth)
-    rows.append(
-      {
-        "embedding": name,
-        "seconds a query": seconds / len(result.rankings),
-        "iterations": float(result.diagnostics.num_iterations.mean()),
-        "normalized stress": float(result.diagnostics.normalized_stress.mean()),
-        **{protocol: 100.0 * report[protocol].map for protocol in ("easy", "medium", "hard")},
-      }
-    )
-  return rows
-
-
 def compare(
   sizes: Sequence[int],
   counts: Sequence[int],
@@ -195,7 +157,7 @@ def compare(
 def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   """Reads the flags and compares."""
   on_cpu = jax.default_backend() == "cpu"
-  tables = compare(
+  return compare(
     (20, 40) if FLAGS.quick else (100, 200, 400, 700, 1000, 1400, 2000),
     (1, 3) if FLAGS.quick else (1, 2, 8) if on_cpu else (1, 2, 4, 8, 16, 35, 70),
     size=30 if FLAGS.quick else 700,
@@ -203,12 +165,6 @@ def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
     repeats=FLAGS.repeats,
     ceilings=ceilings,
   )
-  if FLAGS.from_dataset:
-    given = shortlists.shortlists_of_queries()
-    tables["mAP and time against tolerance"] = tolerance_rows(
-      given, settings.method_config(), settings.default_weight()
-    )
-  return tables
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
@@ -94,16 +93,16 @@ def smacof(
   chex.assert_rank(dissimilarities, {2, 3})
   if method not in get_args(Method):
     raise InputError(f"SMACOF knows the methods {', '.join(get_args(Method))}, not {method!r}.")
-  _check_values(dissimilarities, "dissimilarities")
-  _check_values(weights, "weights")
   delta = _floating(dissimilarities)
+  _check_values(delta, "dissimilarities")
   if weights is not None:
     weights = jnp.asarray(weights, delta.dtype)
     chex.assert_equal_shape([delta, weights])
+    _check_values(weights, "weights")
   if init is not None:
-    if not isinstance(init, Tracer) and not np.all(np.isfinite(np.asarray(init))):
-      raise InputError("SMACOF needs a finite init.")
     init = jnp.asarray(init, delta.dtype)
+    if not isinstance(init, Tracer) and not jnp.all(jnp.isfinite(init)):
+      raise InputError("SMACOF needs a finite init.")
     chex.assert_rank(init, delta.ndim)
     chex.assert_equal_shape_prefix([delta, init], delta.ndim - 1)
   return _solve(
@@ -152,19 +151,27 @@ def _floating(array: ArrayLike) -> jax.Array:
   return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
-def _check_values(array: ArrayLike | None, name: str) -> None:
+def _check_values(array: jax.Array, name: str) -> None:
   """Refuses values that no embedding can answer; traced arrays have no values yet."""
-  if array is None or isinstance(array, Tracer):
+  if isinstance(array, Tracer):
     return
-  values = np.asarray(array)
-  if values.shape[-1] != values.shape[-2]:
-    raise InputError(f"SMACOF needs square {name}, not {values.shape}.")
-  if not np.all(np.isfinite(values)):
+  if array.shape[-1] != array.shape[-2]:
+    raise InputError(f"SMACOF needs square {name}, not {array.shape}.")
+  finite, positive, symmetric = jax.device_get(_properties(array))
+  if not finite:
     raise InputError(f"SMACOF needs finite {name}; mask unknown pairs by a weight of 0.")
-  if np.any(values < 0.0):
+  if not positive:
     raise InputError(f"SMACOF needs {name} of at least 0.")
-  if not np.allclose(values, np.swapaxes(values, -1, -2), rtol=1e-4, atol=1e-6):
+  if not symmetric:
     raise InputError(f"SMACOF needs symmetric {name}; average both directions first.")
+
+
+@jax.jit
+def _properties(array: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns whether a matrix is finite, at least 0 and symmetric; only that leaves the device."""
+  differences = jnp.abs(array - jnp.swapaxes(array, -1, -2))
+  symmetric = jnp.all(differences <= 1e-6 + 1e-4 * jnp.abs(array))
+  return jnp.all(jnp.isfinite(array)), jnp.all(array >= 0.0), symmetric
 
 
 @functools.partial(jax.jit, static_argnames=("num_dimensions", "method", "seed"))
@@ -174,7 +181,11 @@ def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method
   def solve_one(arrays) -> SmacofResult:
     delta, weights, init = arrays
     problem = make_problem(delta, weights)
-    start = _classical_start(problem, num_dimensions, seed) if init is None else init
+    if init is None:
+      # More dimensions than points hold nothing.
+      start = _classical_start(problem, min(num_dimensions, len(delta)), seed)
+    else:
+      start = init
     minimum = minimise(
       problem,
       start,
@@ -183,7 +194,8 @@ def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method
       max_iterations=max_iterations,
       rtol=rtol,
     )
-    return _result(problem, minimum)
+    missing = 0 if init is not None else num_dimensions - start.shape[1]
+    return _result(problem, minimum, missing)
 
   arrays = (delta, weights, init)
   if delta.ndim == 2:
@@ -193,13 +205,14 @@ def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method
   )
 
 
-def _result(problem: Problem, minimum: Minimum) -> SmacofResult:
+def _result(problem: Problem, minimum: Minimum, missing: int) -> SmacofResult:
+  """Makes the result, with columns of 0 for dimensions that are missing."""
   embedding = centre(problem, minimum.embedding)
   distances = distances_of(embedding)
   stress = stress_of(problem, distances)
   energy = 0.5 * jnp.sum(problem.weights * distances**2)
   return SmacofResult(
-    embedding=embedding,
+    embedding=jnp.pad(embedding, ((0, 0), (0, missing))),
     stress=stress,
     normalized_stress=jnp.sqrt(stress / jnp.where(energy > 0.0, energy, 1.0)),
     num_iterations=minimum.num_iterations,

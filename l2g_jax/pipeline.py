@@ -60,8 +60,8 @@ class L2GConfig:
     completion: what stands for unknown pairs: `one`, `mean` or `masked`.
     num_dimensions: m, of the embedding.
     method: SMACOF's, see `mds.smacof`.
-    max_iterations: SMACOF's; the order settles long before the stress does.
-    rtol: SMACOF's.
+    max_iterations: SMACOF's; few problems need as many.
+    rtol: SMACOF's; at the default the order is as good as that of the plain method at convergence.
     fusion: `concat` or `sum`.
     num_reranked: M, the head of the shortlist that is re-ranked, at least 1; None = all of it.
     num_neighbors: K of the re-ranking.
@@ -78,8 +78,8 @@ class L2GConfig:
   completion: dissimilarity.Completion = "one"
   num_dimensions: int = 128
   method: mds.Method = "quasi_newton"
-  max_iterations: int = 40
-  rtol: float = 1e-3
+  max_iterations: int = 200
+  rtol: float = 1e-4
   fusion: Fusion = "concat"
   num_reranked: int | None = None
   num_neighbors: int = 5

@@ -342,6 +342,17 @@ def test_the_start_is_classical_scaling():
   )
 
 
+@pytest.mark.parametrize("num_dimensions", [2, 2048])
+def test_few_dimensions_and_more_than_points(num_dimensions):
+  delta = clustered(26)
+  result = mds.smacof(delta, num_dimensions=num_dimensions, rtol=1e-4)
+  assert result.embedding.shape == (SIZE, num_dimensions)
+  np.testing.assert_allclose(result.stress, stress_of(result.embedding, delta), rtol=1e-4)
+  fewer = mds.smacof(delta, num_dimensions=min(num_dimensions, SIZE), rtol=1e-4)
+  np.testing.assert_array_equal(result.stress, fewer.stress)
+  np.testing.assert_array_equal(result.embedding[:, SIZE:], 0.0)
+
+
 def test_counts_are_taken_as_floats():
   delta = np.abs(np.arange(5)[:, None] - np.arange(5)[None])
   result = mds.smacof(delta, weights=np.ones_like(delta), num_dimensions=1)

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.extend.core import jaxprs_in_params
 
 from l2g_jax import dissimilarity, kernels, mds, pipeline, sharding
 from l2g_jax.certainty import match_certainty
@@ -374,6 +376,35 @@ def test_ties_keep_the_order_of_the_search():
   config = dataclasses.replace(CONFIG, query_pairs="all", certainty_ratio=np.inf)
   result = L2G(weight=0.0, config=config)(candidates, lists, features)
   np.testing.assert_array_equal(result.rankings, search_order(candidates))
+
+
+def sizes_of_intermediates(jaxpr):
+  for equation in jaxpr.eqns:
+    yield from (math.prod(variable.aval.shape) for variable in equation.outvars)
+    for inner in jaxprs_in_params(equation.params):
+      yield from sizes_of_intermediates(inner)
+
+
+def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
+  num_queries, size, length, dimension, num_neighbors = 3, 60, 7, 96, 5
+  config = L2GConfig(num_dimensions=8, num_neighbors=num_neighbors)
+  block = functools.partial(
+    pipeline._rerank_block, mesh=sharding.make_mesh(1), num_images=99, config=config
+  )
+  shapes: list[tuple[tuple[int, ...], Any]] = [
+    ((size,), jnp.int32),
+    ((size,), jnp.float32),
+    ((size, length), jnp.int32),
+    ((size, length), jnp.float32),
+    ((dimension,), jnp.float32),
+    ((size, dimension), jnp.float32),
+  ]
+  arrays = tuple(jax.ShapeDtypeStruct((num_queries, *shape), kind) for shape, kind in shapes)
+  traced = jax.make_jaxpr(block)(jax.ShapeDtypeStruct((1,), jnp.float32), arrays)
+  largest = max(sizes_of_intermediates(traced.jaxpr))
+  # Points by dimensions, or points by points, of all queries; neighbours would make it 6-fold.
+  assert largest >= num_queries * (size + 1) ** 2
+  assert largest <= num_queries * (size + 1) * (dimension + config.num_dimensions)
 
 
 def mean_average_precision(similarities, labels):

@@ -3,9 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import chamfer, common, mds, rerank, shortlists
+from benchmarks import chamfer, common, mds, rerank, shortlists, tolerance
 from benchmarks.common import Ceilings
+from benchmarks.shortlists import Shortlists
+from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
 from l2g_jax.rerank import superglobal_rerank
+from tests.test_pipeline import CONFIG, collection
 
 CEILINGS = Ceilings(flops=1e11, bytes=1e10)
 
@@ -29,7 +32,12 @@ def test_mds_reaches_the_stress_of_its_peer():
   for row in reached:
     assert row["stress"] <= peer["stress"] * (1.0 + 1e-4)
     assert row["ratio"] == row["seconds"] / peer["seconds"]
-  assert {row["method"] for row in rows_of(tables, "Methods")} == {"momentum", "lbfgs", "guttman"}
+  assert "quasi_newton, until below" in {row["method"] for row in reached}
+  for row in rows_of(tables, "Methods"):
+    times = {name: row[f"{name} ms"] for name in mds._METHODS if f"{name} ms" in row}
+    assert times[row["first"]] == min(times.values())
+    iterations = [row[f"{name} iterations"] for name in times]
+    assert all(0 <= count <= 300 for count in iterations)
   assert len(rows_of(tables, "Batches")) == 2
 
 
@@ -55,6 +63,28 @@ def test_stage_is_timed_over_k_and_over_queries():
   assert [row["k"] for row in rows_of(tables, "The stage over k")] == [8, 16]
   for row in rows_of(tables, "SuperGlobal"):
     assert row["largest difference"] < 1e-5
+
+
+def test_tolerance_rows_end_at_the_plain_method():
+  candidates, lists, features = collection(0)
+  truth = GroundTruth(
+    imlist=tuple(map(str, range(len(features.database)))),
+    qimlist=tuple(map(str, range(len(features.queries)))),
+    queries=tuple(
+      QueryJudgement(easy=ids[:1], hard=ids[2:4], junk=ids[5:6], bbx=(0.0, 0.0, 1.0, 1.0))
+      for ids in candidates.ids
+    ),
+  )
+  given = Shortlists(candidates, lists, features, truth)
+  rows = tolerance.tolerance_rows(given, CONFIG, 0.9, tolerances=(1e-1, 1e-6), starts=2)
+  first, loose, tight, plain = rows
+  assert loose["iterations"] < tight["iterations"] < plain["iterations"]
+  assert loose["normalized stress"] > tight["normalized stress"]
+  assert first["medium - plain"] == first["medium"] - plain["medium"]
+  assert plain["hard - plain"] == 0.0
+  assert all(0.0 <= row["medium"] <= 100.0 and row["medium, spread"] >= 0.0 for row in rows)
+  (only,) = tolerance.tolerance_rows(given, CONFIG, 0.9, tolerances=(), plain=False)
+  assert "medium - plain" not in only
 
 
 def test_numpy_peer_is_superglobal():
