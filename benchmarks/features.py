@@ -8,7 +8,8 @@ Seconds an image of 1024 x 768 with random weights, in turns with the peer and w
 which stands beside; processor seconds, which other programs on the machine disturb less; what
 bfloat16 changes in the features. Then time and memory of `experiments.extract` in a process of its
 own, with and without compiled code in its cache. With --from_dataset also what bfloat16 changes in
-the mAP of a data set, by the flags of `experiments.roxf`.
+the mAP of a data set, by the flags of `experiments.roxf`. Where other programs use the cores,
+OMP_WAIT_POLICY=passive keeps PyTorch's threads from burning time while they wait for each other.
 """
 
 import dataclasses
