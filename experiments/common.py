@@ -41,8 +41,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer("descriptor_dimension", cann_files.DIMENSION, "Of what --local=cann: reads.")
 flags.DEFINE_bool("whiten", None, "Whether local descriptors are whitened; omitted: those of sift.")
 flags.DEFINE_string("kernel", str(_INDEX.kernel), "chamfer, power(alpha=.) or cann(radius=.,p=.).")
-flags.DEFINE_integer("num_probes", _INDEX.num_probes, "Cells searched for each descriptor.")
-flags.DEFINE_integer("rescoring_depth", _INDEX.rescoring_depth, "Images scored exactly.")
+flags.DEFINE_integer(
+  "num_probes", None, "Cells searched for each descriptor; omitted: by the size of the index.", 1
+)
+flags.DEFINE_integer(
+  "rescoring_depth", None, "Images scored exactly; omitted: by the size of the index.", 0
+)
 flags.DEFINE_integer("num_known", _METHOD.num_known, "t, neighbours of a point that are known.")
 flags.DEFINE_enum(
   "query_pairs",
@@ -75,9 +79,9 @@ flags.DEFINE_integer("seed", 0, "Seed of every sample and start.")
 def configure() -> None:
   """Refuses values that no part of the method can use, and keeps compiled functions."""
   extractors.check_flags()
-  for name in ("k", "num_probes", "num_known", "dimensions", "descriptor_dimension"):
+  for name in ("k", "num_known", "dimensions", "descriptor_dimension"):
     _check(name, getattr(FLAGS, name) >= 1, "at least 1")
-  for name in ("rescoring_depth", "K", "beta", "max_iterations"):
+  for name in ("K", "beta", "max_iterations"):
     _check(name, getattr(FLAGS, name) >= 0, "at least 0")
   _check("w", FLAGS.w is None or 0.0 <= FLAGS.w <= 1.0, "between 0 and 1")
   _check("p", FLAGS.p > 0.0, "above 0")

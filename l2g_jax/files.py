@@ -8,12 +8,15 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import io
+import itertools
 import json
+import math
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +39,21 @@ class Bundle:
 
   arrays: Mapping[str, np.ndarray]
   metadata: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+  """An array for `save_bundle` that is never in memory as a whole.
+
+  Attributes:
+    shape: of the array.
+    dtype: of its values.
+    blocks: consecutive parts along the first axis.
+  """
+
+  shape: tuple[int, ...]
+  dtype: Any
+  blocks: Iterable[np.ndarray]
 
 
 def checksum_file(path: os.PathLike | str) -> str:
@@ -63,13 +81,18 @@ def sync_directory(path: os.PathLike | str) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: os.PathLike | str, *, refusal: str) -> Iterator[None]:
-  """Holds the lock of a directory, which is made; InputError `refusal` where it is held already."""
+def locked(directory: os.PathLike | str, *, refusal: str | None) -> Iterator[None]:
+  """Holds the lock of a directory, which is made.
+
+  Args:
+    directory: where the lock is.
+    refusal: what an InputError says where it is held already; None = wait until it is free.
+  """
   root = pathlib.Path(directory)
   root.mkdir(parents=True, exist_ok=True)
   with (root / _LOCK).open("w") as lock:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(lock, fcntl.LOCK_EX | (0 if refusal is None else fcntl.LOCK_NB))
     except OSError as error:
       raise InputError(refusal) from error
     yield
@@ -133,7 +156,7 @@ def save_bundle(
   *,
   kind: str,
   version: int,
-  arrays: Mapping[str, np.ndarray],
+  arrays: Mapping[str, np.ndarray | Stream],
   metadata: Mapping[str, Any],
 ) -> None:
   """Writes arrays and metadata as a bundle that appears whole or not at all.
@@ -154,12 +177,7 @@ def save_bundle(
   try:
     files = {}
     for name, array in arrays.items():
-      path = temporary / f"{name}.npy"
-      with open(path, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-      files[path.name] = {"bytes": path.stat().st_size, "checksum": checksum_file(path)}
+      files[f"{name}.npy"] = _write_array(temporary / f"{name}.npy", array)
     body = {"kind": kind, "version": version, "files": files, "metadata": dict(metadata)}
     write_manifest(temporary / _MANIFEST, body)
     temporary.chmod(0o755)
@@ -172,6 +190,37 @@ def save_bundle(
     raise OSError(f"{target} can't be written; is the disk full? {error}") from error
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_array(path: pathlib.Path, array: np.ndarray | Stream) -> dict[str, Any]:
+  """Writes an array as a `.npy` file, synced; returns its size and checksum."""
+  if isinstance(array, np.ndarray):
+    array = Stream(array.shape, array.dtype, [array])
+  dtype = np.dtype(array.dtype)
+  if dtype.hasobject:
+    raise ValueError(f"Object arrays can't be written: {path.name}.")
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    header,
+    {
+      "descr": np.lib.format.dtype_to_descr(dtype),
+      "fortran_order": False,
+      "shape": array.shape,
+    },
+  )
+  digest = hashlib.blake2b(digest_size=16)
+  with open(path, "wb") as file:
+    for part in itertools.chain([np.frombuffer(header.getvalue(), np.uint8)], array.blocks):
+      content = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+      digest.update(content)
+      file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+    size = file.tell()
+  expected = len(header.getvalue()) + math.prod(array.shape) * dtype.itemsize
+  if size != expected:
+    raise ValueError(f"The parts of {path.name} have {size} bytes, not {expected}.")
+  return {"bytes": size, "checksum": digest.hexdigest()}
 
 
 def load_bundle(

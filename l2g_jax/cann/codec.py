@@ -1,10 +1,10 @@
-"""Descriptors as 8-bit integers.
+"""Descriptors as 8-bit integers, whose products are exact.
 
-A product of two codes is an integer below 2^24, which float32 arithmetic gets exactly whatever the
-order of its sums: similarities do not depend on the number of threads, nor on blocking.
+Similarities of codes do not depend on the number of threads, on blocking or on the machine.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,6 +26,10 @@ class Codes:
   def __len__(self) -> int:
     return len(self.values)
 
+  def __getitem__(self, rows: slice | np.ndarray) -> "Codes":
+    """Returns some of the codes."""
+    return Codes(self.values[rows], self.scales[rows])
+
 
 def encode(descriptors: np.ndarray, *, dimension: int | None = None, where: str) -> Codes:
   """Quantises descriptors by direction; rows of norm zero have none, and are left out.
@@ -38,13 +42,7 @@ def encode(descriptors: np.ndarray, *, dimension: int | None = None, where: str)
   Raises:
     InputError: the shape does not fit, or a value is not finite.
   """
-  values = np.asarray(descriptors)
-  if values.ndim != 2 or (dimension is not None and values.shape[1] != dimension):
-    wanted = "d" if dimension is None else dimension
-    raise InputError(f"The descriptors of {where} must be [count, {wanted}], not {values.shape}.")
-  values = values.astype(np.float32)
-  if not np.all(np.isfinite(values)):
-    raise InputError(f"The descriptors of {where} hold a value that is not finite.")
+  values = checked(descriptors, dimension=dimension, where=where)
   peaks = np.max(np.abs(values), axis=1, keepdims=True, initial=0.0)
   present = peaks[:, 0] > 0.0
   values, peaks = values[present], peaks[present]
@@ -53,6 +51,26 @@ def encode(descriptors: np.ndarray, *, dimension: int | None = None, where: str)
   return Codes(codes, (1.0 / norms).astype(np.float32))
 
 
+def checked(descriptors: np.ndarray, *, dimension: int | None, where: str) -> np.ndarray:
+  """Returns descriptors as float32; see `encode`, whose errors it raises."""
+  values = np.asarray(descriptors)
+  if values.ndim != 2 or (dimension is not None and values.shape[1] != dimension):
+    wanted = "d" if dimension is None else dimension
+    raise InputError(f"The descriptors of {where} must be [count, {wanted}], not {values.shape}.")
+  values = values.astype(np.float32)
+  if not np.all(np.isfinite(values)):
+    raise InputError(f"The descriptors of {where} hold a value that is not finite.")
+  return values
+
+
 def decode(codes: Codes) -> np.ndarray:
   """Returns unit descriptors `[n, d]` float32."""
   return codes.values.astype(np.float32) * codes.scales[:, None]
+
+
+def concatenate(parts: Sequence[Codes], *, dimension: int) -> Codes:
+  """Joins codes of one dimension, or of none where there are no parts."""
+  return Codes(
+    np.concatenate([np.zeros((0, dimension), np.int8), *(part.values for part in parts)]),
+    np.concatenate([np.zeros(0, np.float32), *(part.scales for part in parts)]),
+  )

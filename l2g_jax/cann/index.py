@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,15 +10,19 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.cann import scan, storage
-from l2g_jax.cann.codec import Codes, decode, encode
+from l2g_jax.cann import builder, scan, storage
+from l2g_jax.cann.builder import ShardReport
+from l2g_jax.cann.coarse import CellFinder
+from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.lists import NeighborLists, make_lists
-from l2g_jax.cann.segment import image_codes, open_segment
+from l2g_jax.cann.quantizer import load_quantizer
+from l2g_jax.cann.segment import Descriptors, Lists, open_descriptors, open_lists
 from l2g_jax.errors import InputError
+from l2g_jax.features.whitening import Whitening
 
-# Cosines of a chunk of query descriptors with every image that are in memory at a time.
-_CHUNK_COSINES = 1 << 23
+# Images whose exact similarities are computed at a time.
+_IMAGES_PER_RESCORING = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,18 +38,30 @@ class SearchResult:
   similarities: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class _Segment:
+  """A segment as it is searched: its files, and the images that were not removed."""
+
+  descriptors: Descriptors
+  lists: Lists
+  names: list[str]
+  present: np.ndarray
+
+
 class CannIndex:
   """Colored nearest-neighbour index of local descriptors, opened for search.
 
   s(Q -> image) is the mean over the query's descriptors of f(the best cosine among the image's).
-  Descriptors are normalised and quantised here; those of norm zero are left out, of images as of
-  queries. Source: arXiv 2306.09012, by an inverted file instead of random grids.
+  Descriptors are whitened, if the index has a whitening, normalised and quantised here; those of
+  norm zero are left out, of images as of queries. Source: arXiv 2306.09012, by an inverted file
+  instead of random grids.
 
   Attributes:
     directory: where it lies.
     dimension: d, of its descriptors.
     names: the N image names; ids are positions in it.
     config: the settings it was built with.
+    whitening: what is done to descriptors that are added or searched; None = nothing.
     state: identifies what the index holds, for caches of what was made from it.
   """
 
@@ -53,17 +70,18 @@ class CannIndex:
     self.dimension: int = manifest["dimension"]
     self.config = CannConfig.from_json(manifest["config"])
     self.state = files.checksum_json(manifest)
-    self._centroids = storage.load_centroids(directory, manifest, verify=verify)
-    self._segments = []
-    self._present = []  # the images of each segment that were not removed
-    for entry in manifest["segments"]:
-      segment = open_segment(directory / entry["name"], verify=verify)
-      self._segments.append(segment)
-      self._present.append(np.setdiff1d(np.arange(len(segment.names)), entry["removed"]))
+    self.whitening = storage.read_whitening(directory, manifest)
+    self._table = scan.worth_table(self.config.kernel)
+    if manifest["quantizer"] is not None:
+      self._quantizer = load_quantizer(directory / manifest["quantizer"], verify=verify)
+      self._cells = CellFinder(self._quantizer.coarse)
+    self._segments = [
+      _open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
+    ]
     self.names = tuple(
-      segment.names[image]
-      for segment, present in zip(self._segments, self._present, strict=True)
-      for image in present
+      itertools.chain.from_iterable(
+        map(segment.names.__getitem__, segment.present.tolist()) for segment in self._segments
+      )
     )
 
   @classmethod
@@ -72,6 +90,8 @@ class CannIndex:
     directory: os.PathLike | str,
     descriptors: Iterable[tuple[str, np.ndarray]],
     config: CannConfig = CannConfig(),
+    *,
+    whitening: Whitening | None = None,
   ) -> "CannIndex":
     """Builds an index from a stream of images.
 
@@ -79,6 +99,7 @@ class CannIndex:
       directory: where the index will be; none may be there.
       descriptors: (image name, `[count, d]`), any norm; read once, never held as a whole.
       config: the settings.
+      whitening: what is done to descriptors first, kept with the index; None = nothing.
 
     Raises:
       InputError: an index is there; the stream is empty; descriptors have the wrong shape or are
@@ -86,10 +107,64 @@ class CannIndex:
     """
     root = pathlib.Path(directory)
     with storage.locked(root):
-      if storage.exists(root):
-        raise InputError(f"There is an index in {root} already; remove it or add to it.")
-      images = storage.encoded(descriptors, dimension=None, names=())
-      storage.commit(root, storage.write_anew(root, images, config, serial=0))
+      storage.refuse_existing(root)
+      images = storage.encoded(descriptors, whitening, dimension=None, names=())
+      first = next(images, None)
+      if first is None:
+        raise InputError("No images were given to index.")
+      manifest = storage.new_manifest(config, first[1].values.shape[1])
+      storage.write_whitening(root, manifest, whitening)
+      builder.write_segment(root, manifest, itertools.chain([first], images))
+      storage.commit(root, manifest)
+    return cls.open(root)
+
+  @classmethod
+  def build_shard(
+    cls,
+    directory: os.PathLike | str,
+    descriptors: Sequence[tuple[str, np.ndarray]],
+    config: CannConfig = CannConfig(),
+    *,
+    whitening: Whitening | None = None,
+    shard_index: int,
+    num_shards: int,
+  ) -> ShardReport:
+    """Does one of several shares of what `build` does, at any time and on any machine.
+
+    A share that was interrupted goes on where it stood. When all are done `merge_shards` makes the
+    index, with the same bytes as `build` does.
+
+    Args:
+      directory: a folder that all shards share.
+      descriptors: of all images, `(name, [count, d])` by number; only the shard's are read, and a
+        sample of the others.
+      config: the settings, the same in every shard.
+      whitening: see `build`.
+      shard_index: which share, from 0.
+      num_shards: of how many.
+
+    Raises:
+      InputError: see `build`; or the folder has shards of another collection or other settings.
+    """
+    return builder.build_shard(
+      pathlib.Path(directory),
+      descriptors,
+      config,
+      whitening,
+      shard_index=shard_index,
+      num_shards=num_shards,
+    )
+
+  @classmethod
+  def merge_shards(cls, directory: os.PathLike | str) -> "CannIndex":
+    """Makes the index of what all shards built.
+
+    Raises:
+      InputError: an index is there, a shard is not done, or a name comes twice.
+    """
+    root = pathlib.Path(directory)
+    with storage.locked(root):
+      storage.commit(root, builder.merge_shards(root))
     return cls.open(root)
 
   @classmethod
@@ -108,14 +183,19 @@ class CannIndex:
     return cls(root, storage.read_manifest(root), verify=verify)
 
   def add(self, descriptors: Iterable[tuple[str, np.ndarray]]) -> "CannIndex":
-    """Adds images and returns the index as it is then; this one stays as it is.
+    """Adds images as a further segment and returns the index as it is then.
+
+    This one stays as it is. Cells stay as they were learned; where most images were added since,
+    `compact` learns them anew.
 
     Raises:
       InputError: as for `build`, or a name is in the index already; nothing is added then.
     """
     with self._change() as manifest:
-      images = storage.encoded(descriptors, dimension=self.dimension, names=self.names)
-      storage.append(self.directory, manifest, images, self._centroids)
+      images = storage.encoded(
+        descriptors, self.whitening, dimension=self.dimension, names=self.names
+      )
+      builder.write_segment(self.directory, manifest, images)
     return CannIndex.open(self.directory)
 
   def remove(self, names: Sequence[str]) -> "CannIndex":
@@ -129,26 +209,35 @@ class CannIndex:
       raise InputError(f"The index holds no image {unknown[0]!r} to remove.")
     wanted = set(names)
     with self._change() as manifest:
-      for entry, segment, present in zip(
-        manifest["segments"], self._segments, self._present, strict=True
-      ):
-        entry["removed"] += [i for i in present.tolist() if segment.names[i] in wanted]
+      for entry, segment in zip(manifest["segments"], self._segments, strict=True):
+        entry["removed"] += [i for i in segment.present.tolist() if segment.names[i] in wanted]
     return CannIndex.open(self.directory)
 
   def compact(self) -> "CannIndex":
-    """Rewrites the index without what was removed, and returns it as it is then."""
+    """Builds the index anew of what was not removed, and returns it as it is then."""
     images = ((name, self.codes(image)) for image, name in enumerate(self.names))
     with self._change() as manifest:
-      manifest |= storage.write_anew(self.directory, images, self.config, serial=manifest["serial"])
+      manifest |= {"quantizer": None, "segments": []}
+      builder.write_segment(self.directory, manifest, images)
     return CannIndex.open(self.directory)
 
   def codes(self, image: int) -> Codes:
     """Returns the stored descriptors of one image by its id."""
-    for segment, present in zip(self._segments, self._present, strict=True):
-      if image < len(present):
-        return image_codes(segment, int(present[image]))
-      image -= len(present)
+    for segment in self._segments:
+      if image < len(segment.present):
+        return segment.descriptors[int(segment.present[image])]
+      image -= len(segment.present)
     raise IndexError(image)
+
+  @property
+  def default_probes(self) -> int:
+    """Cells that a search scans for each query descriptor, unless it says otherwise."""
+    return self.config.probes(self._quantizer.coarse.num_cells) if self._segments else 1
+
+  @property
+  def default_depth(self) -> int:
+    """Images that a search scores exactly, unless it says otherwise."""
+    return self.config.depth(len(self.names))
 
   def search(
     self,
@@ -188,10 +277,27 @@ class CannIndex:
   ) -> SearchResult:
     """Searches several queries, see `search`: a `SearchResult` `[Q, k]`."""
     codes = [
-      encode(descriptors, dimension=self.dimension, where=f"query {number}")
-      for number, descriptors in enumerate(queries)
+      self._describe(descriptors, f"query {number}") for number, descriptors in enumerate(queries)
     ]
     return self.search_codes(codes, k, num_probes=num_probes, rescoring_depth=rescoring_depth)
+
+  def similarities(self, query_descriptors: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Computes exact similarities.
+
+    Args:
+      query_descriptors: `[q, d]`, any norm.
+      ids: `[n]` of images.
+
+    Returns:
+      `[n]` float32; all 0 where the query has no descriptors.
+
+    Raises:
+      InputError: the shape does not fit, a value is not finite, or an id is not one of the index.
+    """
+    if len(ids) and not 0 <= np.min(ids) <= np.max(ids) < len(self.names):
+      raise InputError(f"Ids must be from 0 to {len(self.names) - 1}.")
+    query = self._describe(query_descriptors, "the query")
+    return self._rescore(query[: self.config.max_query_descriptors], np.asarray(ids))
 
   def search_codes(
     self,
@@ -204,18 +310,20 @@ class CannIndex:
     """Searches several queries that are quantised already, see `search_many`."""
     if k < 1:
       raise InputError(f"A search needs k of at least 1, not {k}.")
-    most = self.config.max_query_descriptors
-    queries = [Codes(codes.values[:most], codes.scales[:most]) for codes in queries]
-    scores = self._scan(queries, num_probes or self.config.num_probes)
-    depth = self.config.rescoring_depth if rescoring_depth is None else rescoring_depth
+    probes = num_probes or self.default_probes
+    depth = self.default_depth if rescoring_depth is None else rescoring_depth
     ids = np.full((len(queries), k), -1, np.int32)
     similarities = np.zeros((len(queries), k), np.float32)
-    for row, (query, approximate) in enumerate(zip(queries, scores, strict=True)):
-      best = np.argsort(-approximate, kind="stable")
+    for row, codes in enumerate(queries):
+      query = codes[: self.config.max_query_descriptors]
+      if not len(query) or not self.names:
+        continue
+      scores = self._scan(query, probes)
+      best = _largest(scores, max(k, depth))
       exact = self._rescore(query, best[:depth])
       order = np.lexsort((best[:depth], -exact))
       best[:depth] = best[:depth][order]
-      values = approximate[best].astype(np.float32)
+      values = (scores[best] / (len(query) * scan.UNIT)).astype(np.float32)
       values[:depth] = exact[order]
       values = np.minimum.accumulate(values)[:k]
       found = int(np.sum(values > 0.0))
@@ -229,28 +337,21 @@ class CannIndex:
     """Finds the k nearest other images of every image, see `lists.make_lists`."""
     return make_lists(self, k, rescoring_depth=rescoring_depth, show_progress=show_progress)
 
-  def _scan(self, queries: Sequence[Codes], num_probes: int) -> np.ndarray:
-    """Returns approximate similarities `[Q, N]` float64."""
-    scores = np.zeros((len(queries), len(self.names)))
-    if not self.names:
-      return scores
-    owners = np.repeat(np.arange(len(queries)), [len(codes) for codes in queries])
-    values = np.concatenate([codes.values for codes in queries])
-    scales = np.concatenate([codes.scales for codes in queries])
-    chunk = max(1, _CHUNK_COSINES // max(len(segment.names) for segment in self._segments))
-    for start in range(0, len(values), chunk):
-      query = Codes(values[start : start + chunk], scales[start : start + chunk])
-      cells, last = scan.nearest_cells(decode(query), self._centroids, num_probes)
-      floor = last if self.config.unreached == "bound" else np.full_like(last, -np.inf)
-      column = 0
-      for segment, present in zip(self._segments, self._present, strict=True):
-        worth = self._worth(scan.scan(segment, query, cells, floor))
-        present_owners, firsts = np.unique(owners[start : start + chunk], return_index=True)
-        sums = np.add.reduceat(worth, firsts, axis=0, dtype=np.float64)[:, present]
-        scores[present_owners, column : column + sums.shape[1]] += sums
-        column += sums.shape[1]
-    counts = np.array([len(codes) for codes in queries])
-    return scores / np.maximum(counts, 1)[:, None]
+  def _describe(self, descriptors: np.ndarray, where: str) -> Codes:
+    return storage.describe(descriptors, self.whitening, dimension=self.dimension, where=where)
+
+  def _scan(self, query: Codes, num_probes: int) -> np.ndarray:
+    """Returns the sums of a query's approximate worth `[N]` int64, as multiples of 1 / UNIT."""
+    cells, inner = self._cells.find(query, num_probes)
+    packed = self._quantizer.packing
+    bound = self.config.unreached == "bound"
+    probes = scan.prepare(query, cells, inner, packed, self._table, bound=bound)
+    scores = []
+    for segment in self._segments:
+      sums = scan.add_scores(segment.lists, len(segment.descriptors), packed, probes, self._table)
+      sums[np.diff(segment.descriptors.offsets) == 0] = 0
+      scores.append(sums[segment.present])
+    return np.concatenate(scores)
 
   def _rescore(self, query: Codes, ids: np.ndarray) -> np.ndarray:
     """Returns exact similarities `[len(ids)]` float32."""
@@ -258,18 +359,17 @@ class CannIndex:
     if not len(query):
       return scores
     start = 0
-    for segment, present in zip(self._segments, self._present, strict=True):
-      here = np.flatnonzero((ids >= start) & (ids < start + len(present)))
-      worth = self._worth(scan.rescore(segment, query, present[ids[here] - start]))
-      scores[here] = worth.mean(axis=0, dtype=np.float64)
-      start += len(present)
+    for segment in self._segments:
+      here = np.flatnonzero((ids >= start) & (ids < start + len(segment.present)))
+      images = segment.present[ids[here] - start]
+      for i in range(0, len(here), _IMAGES_PER_RESCORING):
+        rows = slice(i, i + _IMAGES_PER_RESCORING)
+        cosines = scan.best_cosines(segment.descriptors, query, images[rows])
+        worth = self.config.kernel(cosines)
+        worth[np.isneginf(cosines)] = 0.0
+        scores[here[rows]] = worth.mean(axis=1, dtype=np.float64)
+      start += len(segment.present)
     return scores
-
-  def _worth(self, cosines: np.ndarray) -> np.ndarray:
-    """Applies the kernel; what is not met is worth nothing, by any kernel."""
-    worth = self.config.kernel(cosines)
-    worth[np.isneginf(cosines)] = 0.0
-    return worth
 
   @contextlib.contextmanager
   def _change(self) -> Iterator[storage.Manifest]:
@@ -280,3 +380,22 @@ class CannIndex:
         raise InputError(f"The index in {self.directory} has changed; open it again.")
       yield manifest
       storage.commit(self.directory, manifest)
+
+
+def _open_segment(directory: pathlib.Path, entry: storage.Manifest, *, verify: bool) -> _Segment:
+  descriptors = open_descriptors(directory / entry["descriptors"], verify=verify)
+  return _Segment(
+    descriptors=descriptors,
+    lists=open_lists(directory / entry["lists"], verify=verify),
+    names=descriptors.image_names(),
+    present=np.setdiff1d(np.arange(len(descriptors)), entry["removed"]),
+  )
+
+
+def _largest(scores: np.ndarray, count: int) -> np.ndarray:
+  """Returns the places of the largest values, in descending order, ties by the smaller."""
+  chosen = np.arange(len(scores))
+  if count < len(scores):
+    least = np.partition(scores, len(scores) - count)[len(scores) - count]
+    chosen = np.flatnonzero(scores >= least)
+  return chosen[np.argsort(-scores[chosen], kind="stable")][:count]

@@ -1,128 +1,247 @@
 """Colored nearest neighbours of query descriptors in one segment.
 
-`scan` reads only the cells nearest to each query descriptor: the descriptors that share a cell are
-multiplied with its codes at once, and each product raises the maximum of its query descriptor and
-image. `rescore` multiplies with all codes of a few images. Both see the same exact products, and a
-maximum does not depend on the order: results are the same for any number of threads.
+`add_scores` reads the packed codes of some cells for each query descriptor: of every image the best
+product counts. `best_cosines` multiplies with all codes of a few images. All sums are of integers,
+and a maximum does not depend on the order: results are the same for any number of threads.
 """
 
-import functools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+import dataclasses
 
 import numba
 import numpy as np
-import threadpoolctl
 
-from l2g_jax.cann.codec import Codes
-from l2g_jax.cann.segment import Segment, image_codes
+from l2g_jax import kernels
+from l2g_jax.cann import packing, products
+from l2g_jax.cann.coarse import interleave, padded_values
+from l2g_jax.cann.codec import Codes, decode
+from l2g_jax.cann.packing import Packing
+from l2g_jax.cann.segment import Descriptors, Lists
+from l2g_jax.cann.threads import in_threads, spread
 
-T = TypeVar("T")
+# What a kernel of one is as an integer: sums of so many parts are exact.
+UNIT = 1 << 24
+_TABLE_STEPS = 2048
+# A match worth less than the first does not count; nor does one worth less than the second, where
+# it is farther than the nearest cell.
+_NEGLIGIBLE = (0.001, 0.02)
+_UNSEEN = np.iinfo(np.int32).min
+_TILE = products.LANES * products.TILE_BLOCKS
 
 
-def nearest_cells(
-  query: np.ndarray, centroids: np.ndarray, num_probes: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the cells nearest to unit descriptors.
+@dataclasses.dataclass(frozen=True)
+class Probes:
+  """What is read for the descriptors of a query.
 
-  Args:
-    query: `[q, d]` float32 of unit norm.
-    centroids: `[cells, d]` float32.
-    num_probes: how many, at most all.
-
-  Returns:
-    Cells `[q, num_probes]`, in no order, and `[q]` the inner product with the farthest of them.
+  Attributes:
+    cells: `[q, p]` int32.
+    products: `[q, p]` int32, the inner products with the cells' centroids, as multiples of `units`.
+    weights: `[q, D]` int8, for products with packed residuals.
+    units: `[q]` float32, what an integer product counts.
+    least: `[q]` int32, the product above which a match counts.
+    floor: `[q]` int64, what images without such a match are worth, as multiples of 1 / UNIT.
   """
-  products = query @ centroids.T
-  # The nearest by Euclidean distance, as the assignment of the codes was.
-  closeness = products - 0.5 * np.sum(centroids**2, axis=1)
-  if num_probes >= len(centroids):
-    cells = np.broadcast_to(np.arange(len(centroids)), closeness.shape)
-  else:
-    cells = np.argpartition(-closeness, num_probes - 1, axis=1)[:, :num_probes]
-  return cells, np.take_along_axis(products, cells, axis=1).min(axis=1)
+
+  cells: np.ndarray
+  products: np.ndarray
+  weights: np.ndarray
+  units: np.ndarray
+  least: np.ndarray
+  floor: np.ndarray
 
 
-def scan(segment: Segment, query: Codes, cells: np.ndarray, floor: np.ndarray) -> np.ndarray:
-  """Returns the best cosine of every query descriptor and image, as far as the cells show it.
+def worth_table(kernel: kernels.Kernel) -> np.ndarray:
+  """Returns a kernel of cosines from -1 to 1 in even steps, `[steps]` int64, times `UNIT`."""
+  cosines = np.linspace(-1.0, 1.0, 2 * _TABLE_STEPS + 1)
+  return np.rint(UNIT * kernel(cosines)).astype(np.int64)
+
+
+def prepare(
+  query: Codes,
+  cells: np.ndarray,
+  inner: np.ndarray,
+  packed: Packing,
+  table: np.ndarray,
+  *,
+  bound: bool,
+) -> Probes:
+  """Makes integers of what is multiplied with packed codes.
 
   Args:
-    segment: where to look.
     query: q codes.
-    cells: `[q, probes]` to look at.
-    floor: `[q]` float32, the least cosine that counts; -inf = any.
+    cells: `[q, p]` to read.
+    inner: `[q, p]` float32, the inner products with their centroids.
+    packed: how residuals are.
+    table: see `worth_table`.
+    bound: whether an image that is not met counts as the farthest of the cells does; else nothing.
+  """
+  weights, units, offsets = packing.pack_queries(packed, decode(query))
+  farthest = inner.min(axis=1)
+  lowest, highest = np.searchsorted(table, UNIT * np.array(_NEGLIGIBLE)) / _TABLE_STEPS - 1.0
+  least = np.clip(inner.max(axis=1), lowest, highest)
+  floor = np.zeros(len(query), np.int64)
+  if bound:
+    least = np.maximum(least, farthest)
+    floor = table[_table_places(farthest)]
+  # Neighbours read the same cells, one after another.
+  order = np.argsort(cells[:, 0], kind="stable")
+  return Probes(
+    cells=cells[order],
+    products=np.rint((inner + offsets[:, None]) / units[:, None]).astype(np.int32)[order],
+    weights=weights[order],
+    units=units[order],
+    least=np.rint(least / units).astype(np.int32)[order],
+    floor=floor[order],
+  )
+
+
+def add_scores(
+  lists: Lists, num_images: int, packed: Packing, probes: Probes, table: np.ndarray
+) -> np.ndarray:
+  """Returns the sums over a query's descriptors of the worth of each image's best match.
+
+  Args:
+    lists: of n images.
+    num_images: n.
+    packed: how residuals are.
+    probes: what is read.
+    table: see `worth_table`.
 
   Returns:
-    `[q, n]` float32; the floor where an image is not met, -inf where it has no descriptors.
+    `[n]` int64, as multiples of 1 / UNIT.
   """
-  order = np.argsort(cells, axis=None, kind="stable")
-  queries = (order // cells.shape[1]).astype(np.int32)
-  visited, starts = np.unique(cells.ravel()[order], return_index=True)
-  visits = list(zip(visited, np.split(queries, starts[1:]), strict=True))
-  values = query.values.astype(np.float32)
 
-  def scan_cells(share: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
-    best = np.empty((len(query), len(segment.names)), np.float32)
-    best[:] = (floor / query.scales)[:, None]
-    for cell, members in share:
-      rows = slice(*segment.cell_offsets[cell : cell + 2])
-      products = values[members] @ segment.codes.values[rows].astype(np.float32).T
-      _raise_maxima(best, members, segment.images[rows], segment.codes.scales[rows], products)
-    return best
+  def add_share(share: slice) -> np.ndarray:
+    # One place more, for the empty places of blocks.
+    totals = np.zeros(num_images + 1, np.int64)
+    _add_scores(
+      lists.blocks,
+      lists.images,
+      lists.offsets,
+      probes.cells[share],
+      probes.products[share],
+      probes.weights[share],
+      probes.units[share],
+      probes.least[share],
+      probes.floor[share],
+      packed.num_4,
+      packed.num_2,
+      table,
+      totals,
+    )
+    return totals[:-1]
 
-  # Every thread has maxima of its own; neighbouring cells are about equally busy.
-  workers = _num_threads()
-  shares = [visits[worker::workers] for worker in range(min(workers, max(1, len(visits))))]
-  best, *others = _in_threads(scan_cells, shares)
-  for other in others:
-    np.maximum(best, other, out=best)
-  best *= query.scales[:, None]
-  best[:, np.diff(segment.image_offsets) == 0] = -np.inf
-  return best
-
-
-def rescore(segment: Segment, query: Codes, images: np.ndarray) -> np.ndarray:
-  """Returns the best cosines `[q, len(images)]` in some images, exactly; -inf in empty ones."""
-  values = query.values.astype(np.float32)
-
-  def best_cosines(image: int) -> np.ndarray:
-    codes = image_codes(segment, image)
-    if not len(codes):
-      return np.full(len(query), -np.inf, np.float32)
-    products = codes.values.astype(np.float32) @ values.T
-    products *= codes.scales[:, None]
-    return np.max(products, axis=0) * query.scales
-
-  columns = _in_threads(best_cosines, images)
-  return np.stack(columns, axis=1) if columns else np.zeros((len(query), 0), np.float32)
+  totals = sum(in_threads(add_share, spread(len(probes.cells))), np.zeros(num_images, np.int64))
+  return totals + probes.floor.sum()
 
 
-def _in_threads(function: Callable[[Any], T], items: Sequence[Any] | np.ndarray) -> list[T]:
-  """Maps a function over items, one core an item: the products within must not spread as well."""
-  workers = min(_num_threads(), len(items))
-  if workers < 2:
-    return [function(item) for item in items]
-  with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-    return list(pool.map(function, items))
+def best_cosines(descriptors: Descriptors, query: Codes, images: np.ndarray) -> np.ndarray:
+  """Returns the exact best cosines `[images, q]` float32 in some images; -inf in empty ones."""
+  padding = (0, -len(query) % _TILE), (0, 0)
+  blocks = interleave(np.pad(padded_values(query.values), padding))
+  best = np.full((len(images), products.LANES * len(blocks)), -np.inf, np.float32)
+
+  def raise_share(share: slice) -> None:
+    _best_products(
+      blocks,
+      descriptors.values,
+      descriptors.scales,
+      descriptors.offsets,
+      images[share],
+      best[share],
+    )
+
+  in_threads(raise_share, spread(len(images)))
+  return best[:, : len(query)] * query.scales
 
 
-def _num_threads() -> int:
-  return len(os.sched_getaffinity(0))
-
-
-@functools.cache
-def _controller() -> threadpoolctl.ThreadpoolController:
-  return threadpoolctl.ThreadpoolController()
+def _table_places(cosines: np.ndarray) -> np.ndarray:
+  """Returns the places of cosines in a table."""
+  return np.rint((np.clip(cosines, -1.0, 1.0) + 1.0) * _TABLE_STEPS).astype(np.int64)
 
 
 @numba.njit(cache=True, nogil=True)
-def _raise_maxima(best, queries, images, scales, products):
-  """Raises best[query, image] to every scaled product of a cell."""
-  for i in range(len(queries)):
-    row = best[queries[i]]
-    for j in range(len(images)):
-      value = products[i, j] * scales[j]
-      if value > row[images[j]]:
-        row[images[j]] = value
+def _add_scores(
+  blocks,
+  images,
+  offsets,
+  cells,
+  inner,
+  weights,
+  units,
+  least,
+  floor,
+  num_4,
+  num_2,
+  table,
+  totals,
+):
+  """Raises `totals`, `[n + 1]` int64, by the worth of each query descriptor's best matches."""
+  best = np.full(len(totals), _UNSEEN, np.int32)
+  seen = np.empty(len(totals) + 1, np.int32)
+  sums = np.empty(products.LANES, np.int32)
+  for i in range(len(cells)):
+    count = 0
+    query = weights[i].ctypes.data
+    for place in range(cells.shape[1]):
+      base = inner[i, place]
+      threshold = np.int32(least[i] - base)
+      cell = cells[i, place]
+      for block in range(offsets[cell], offsets[cell + 1]):
+        products.lane_products(
+          blocks.ctypes.data + block * blocks.strides[0],
+          query,
+          0,
+          num_4,
+          num_2,
+          sums.ctypes.data,
+        )
+        lanes = products.lanes_above(sums.ctypes.data, threshold)
+        while lanes:
+          lane = products.first_lane(lanes)
+          lanes &= np.uint32(lanes - 1)
+          image = images[products.LANES * block + lane]
+          value = np.int32(sums[lane] + base)
+          # Without branches, which would be mispredicted.
+          before = best[image]
+          seen[count] = image
+          count += before == _UNSEEN
+          best[image] = max(before, value)
+    for place in range(count):
+      image = seen[place]
+      cosine = min(max(best[image] * units[i], -1.0), 1.0)
+      totals[image] += table[int((cosine + 1.0) * _TABLE_STEPS + 0.5)] - floor[i]
+      best[image] = _UNSEEN
+
+
+@numba.njit(cache=True, nogil=True)
+def _best_products(blocks, values, scales, offsets, images, best):
+  """Raises `best`, `[images, 16 blocks]` float32, to the products with all codes of the images."""
+  words = blocks.shape[1]
+  stride = values.strides[0]
+  rows = products.TILE_ROWS
+  sums = np.empty(0, np.int32)
+  for i in range(len(images)):
+    start, stop = offsets[images[i]], offsets[images[i] + 1]
+    count = stop - start
+    if count > len(sums):
+      sums = np.empty(count, np.int32)
+    for row in range(count):
+      total = np.int32(0)
+      for place in range(values.shape[1]):
+        total += values[start + row, place]
+      sums[row] = 128 * total
+    # The last tile overlaps the one before; in fewer rows than a tile the same row counts again.
+    step = 1 if count >= rows else 0
+    for block in range(0, len(blocks), products.TILE_BLOCKS):
+      for row in range(0, count, rows if step else 1):
+        row = min(row, count - rows) if step else row
+        products.raise_maxima(
+          blocks[block].ctypes.data,
+          words,
+          values.ctypes.data + (start + row) * stride,
+          step * stride,
+          sums.ctypes.data + 4 * row,
+          scales.ctypes.data + 4 * (start + row),
+          4 * step,
+          best[i].ctypes.data + 4 * products.LANES * block,
+        )

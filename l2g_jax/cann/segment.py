@@ -1,90 +1,246 @@
-"""A segment: the codes of some images, immutable once written."""
+"""A segment: the descriptors of some images in two bundles, immutable once written.
+
+`descriptors` holds the codes image after image, for exact similarities; `lists` holds them packed,
+cell after cell, for the scan. Segments of consecutive images merge into what one segment of them
+all would be, byte by byte.
+"""
 
 import dataclasses
+import functools
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numba
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.cann.codec import Codes, decode
-from l2g_jax.kmeans import assign
+from l2g_jax.cann import products, quantizer
+from l2g_jax.cann.coarse import padded_values
+from l2g_jax.cann.codec import Codes, concatenate
+from l2g_jax.cann.quantizer import Quantizer
 
-_KIND = "l2g_jax.cann.segment"
+_DESCRIPTORS_KIND = "l2g_jax.cann.descriptors"
+_LISTS_KIND = "l2g_jax.cann.lists"
 _VERSION = 1
-_BLOCK = 1 << 16
+# Of packed codes that are in memory at a time while segments merge.
+_MERGED_BYTES = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True)
-class Segment:
-  """The codes of n images with t descriptors, by cell of the coarse quantiser and by image.
+class Descriptors:
+  """The codes of n images, t in all.
 
   Attributes:
-    names: n image names.
-    codes: t codes, cell after cell, and within a cell image after image.
-    cell_offsets: `[cells + 1]` int64, where each cell's codes start.
-    images: `[t]` int32, the image of every code.
-    rows: `[t]` int32, the places of the codes, image after image.
-    image_offsets: `[n + 1]` int64, where each image's rows start.
+    dimension: d.
+    values: `[t, d']` int8, image after image; d' is d up to a multiple of four, with zeros.
+    scales: `[t]` float32.
+    offsets: `[n + 1]` int64, where each image's codes start.
+    names: the images' names, as UTF-8 that ends with a zero byte each, `[bytes]` uint8.
   """
 
-  names: tuple[str, ...]
-  codes: Codes
-  cell_offsets: np.ndarray
+  dimension: int
+  values: np.ndarray
+  scales: np.ndarray
+  offsets: np.ndarray
+  names: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.offsets) - 1
+
+  def __getitem__(self, image: int) -> Codes:
+    """Returns the codes of one image, in the order they were given."""
+    rows = slice(*self.offsets[image : image + 2])
+    return Codes(self.values[rows, : self.dimension], self.scales[rows])
+
+  def image_names(self) -> list[str]:
+    """Returns the names of the images."""
+    return self.names.tobytes().decode().split("\0")[:-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+  """The packed codes of n images by cell.
+
+  Attributes:
+    blocks: `[b, words, 64]` uint8, see `products`; a cell has whole blocks.
+    images: `[16 b]` int32, the image of every code, in each cell ascending; n in empty places.
+    counts: `[cells]` int64, the codes of each cell.
+  """
+
+  blocks: np.ndarray
   images: np.ndarray
-  rows: np.ndarray
-  image_offsets: np.ndarray
+  counts: np.ndarray
+
+  @functools.cached_property
+  def offsets(self) -> np.ndarray:
+    """Returns the first block of each cell, and the end, `[cells + 1]` int64."""
+    return np.cumsum([0, *-(-self.counts // products.LANES)], dtype=np.int64)
 
 
-def save_segment(
-  directory: os.PathLike | str,
-  *,
-  names: Sequence[str],
-  images: Sequence[Codes],
-  dimension: int,
-  centroids: np.ndarray,
+def save_descriptors(
+  directory: os.PathLike | str, names: Sequence[str], images: Sequence[Codes], *, dimension: int
 ) -> None:
-  """Assigns descriptors to cells and writes a segment, which appears whole or not at all."""
-  values = np.concatenate([np.zeros((0, dimension), np.int8), *(codes.values for codes in images)])
-  scales = np.concatenate([np.zeros(0, np.float32), *(codes.scales for codes in images)])
-  blocks = range(0, len(values), _BLOCK)
-  parts = [Codes(values[i : i + _BLOCK], scales[i : i + _BLOCK]) for i in blocks]
-  labels = np.concatenate(
-    [np.zeros(0, np.int32), *(assign(decode(part), centroids)[0] for part in parts)]
+  """Writes the descriptors of images."""
+  codes = concatenate(images, dimension=dimension)
+  _write_descriptors(
+    directory,
+    dimension,
+    values=padded_values(codes.values),
+    scales=codes.scales,
+    offsets=np.cumsum([0, *map(len, images)], dtype=np.int64),
+    names=np.frombuffer("".join(f"{name}\0" for name in names).encode(), np.uint8),
   )
-  order = np.argsort(labels, kind="stable")
-  owners = np.repeat(np.arange(len(images), dtype=np.int32), [len(codes) for codes in images])
+
+
+def open_descriptors(directory: os.PathLike | str, *, verify: bool = False) -> Descriptors:
+  """Opens descriptors by memory map; InputError names a file that is truncated or altered."""
+  bundle = files.load_bundle(directory, kind=_DESCRIPTORS_KIND, version=_VERSION, verify=verify)
+  return Descriptors(dimension=bundle.metadata["dimension"], **bundle.arrays)
+
+
+def save_lists(directory: os.PathLike | str, descriptors: Descriptors, learned: Quantizer) -> None:
+  """Packs descriptors and writes them by cell."""
+  codes = Codes(descriptors.values[:, : descriptors.dimension], descriptors.scales)
+  cells, packed = quantizer.encode(learned, codes)
+  owners = np.repeat(np.arange(len(descriptors), dtype=np.int32), np.diff(descriptors.offsets))
+  order = np.argsort(cells, kind="stable")
+  counts = np.bincount(cells, minlength=len(learned.coarse.cells.used))
+  # A code is so many places further than its rank, for the empty places of the cells before.
+  empty = np.cumsum(-counts % products.LANES) - -counts % products.LANES
+  places = np.arange(len(order)) + np.repeat(empty, counts)
+  blocks, images = _empty_blocks(counts, packed.shape[1], len(descriptors))
+  blocks[places // products.LANES, :, places % products.LANES] = packed[order]
+  images[places] = owners[order]
+  _write_lists(directory, blocks=_as_words(blocks), images=images, counts=counts)
+
+
+def open_lists(directory: os.PathLike | str, *, verify: bool = False) -> Lists:
+  """Opens lists by memory map; InputError names a file that is truncated or altered."""
+  bundle = files.load_bundle(directory, kind=_LISTS_KIND, version=_VERSION, verify=verify)
+  return Lists(**bundle.arrays)
+
+
+def merge_descriptors(directory: os.PathLike | str, parts: Sequence[os.PathLike | str]) -> None:
+  """Writes the descriptors of the images of several parts, one after another."""
+  # A file at a time is open: there may be more parts than a process may open files.
+  first = open_descriptors(parts[0])
+  sizes = np.array([(len(part), *part.values.shape) for part in map(open_descriptors, parts)])
+  starts = np.cumsum([0, *sizes[:, 1]])
+
+  def blocks(field: str) -> Iterator[np.ndarray]:
+    return (getattr(open_descriptors(part), field) for part in parts)
+
+  def offsets() -> Iterator[np.ndarray]:
+    yield np.zeros(1, np.int64)
+    for start, part in zip(starts, parts, strict=False):
+      yield start + open_descriptors(part).offsets[1:]
+
+  names = np.concatenate(list(blocks("names")))
+  total = int(starts[-1])
+  _write_descriptors(
+    directory,
+    first.dimension,
+    values=files.Stream((total, first.values.shape[1]), np.int8, blocks("values")),
+    scales=files.Stream((total,), np.float32, blocks("scales")),
+    offsets=files.Stream((int(sizes[:, 0].sum()) + 1,), np.int64, offsets()),
+    names=names,
+  )
+
+
+def merge_lists(
+  directory: os.PathLike | str, parts: Sequence[os.PathLike | str], num_images: Sequence[int]
+) -> None:
+  """Writes the lists of the images of several parts, of which each has so many."""
+  first = open_lists(parts[0])
+  counts = sum((open_lists(part).counts for part in parts), np.zeros_like(first.counts))
+  merged = Lists(first.blocks, first.images, counts)
+  firsts = np.cumsum([0, *num_images])
+  block_bytes = products.WORD_BYTES * first.blocks.shape[1]
+  bounds = _cell_bounds(merged.offsets, max(1, _MERGED_BYTES // block_bytes))
+
+  def ranges() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start, stop in itertools.pairwise(bounds):
+      blocks, images = _empty_blocks(counts[start:stop], first.blocks.shape[1], int(firsts[-1]))
+      filled = products.LANES * (merged.offsets[start:stop] - merged.offsets[start])
+      for part, image in zip(parts, firsts, strict=False):
+        lists = open_lists(part)
+        rows = slice(lists.offsets[start], lists.offsets[stop])
+        lanes = slice(products.LANES * rows.start, products.LANES * rows.stop)
+        _append_codes(
+          np.asarray(lists.blocks[rows]).reshape(-1, *blocks.shape[1:]),
+          np.asarray(lists.images[lanes]),
+          np.asarray(lists.counts[start:stop]),
+          image,
+          blocks,
+          images,
+          filled,
+        )
+      yield _as_words(blocks), images
+
+  num_blocks = int(merged.offsets[-1])
+  _write_lists(
+    directory,
+    blocks=files.Stream(
+      (num_blocks, *first.blocks.shape[1:]), np.uint8, (blocks for blocks, _ in ranges())
+    ),
+    images=files.Stream(
+      (products.LANES * num_blocks,), np.int32, (images for _, images in ranges())
+    ),
+    counts=counts,
+  )
+
+
+def _write_descriptors(
+  directory: os.PathLike | str, dimension: int, **arrays: np.ndarray | files.Stream
+) -> None:
   files.save_bundle(
     directory,
-    kind=_KIND,
+    kind=_DESCRIPTORS_KIND,
     version=_VERSION,
-    arrays={
-      "values": values[order],
-      "scales": scales[order],
-      "cell_offsets": np.searchsorted(labels[order], np.arange(len(centroids) + 1)),
-      "images": owners[order],
-      "rows": np.argsort(order).astype(np.int32),
-      "image_offsets": np.cumsum([0, *map(len, images)]),
-    },
-    metadata={"names": list(names)},
+    arrays=arrays,
+    metadata={"dimension": dimension},
   )
 
 
-def open_segment(directory: os.PathLike | str, *, verify: bool) -> Segment:
-  """Opens a segment by memory map; InputError names a file that is truncated or altered."""
-  bundle = files.load_bundle(directory, kind=_KIND, version=_VERSION, verify=verify)
-  arrays = bundle.arrays
-  return Segment(
-    names=tuple(bundle.metadata["names"]),
-    codes=Codes(arrays["values"], np.asarray(arrays["scales"])),
-    cell_offsets=np.asarray(arrays["cell_offsets"]),
-    images=np.asarray(arrays["images"]),
-    rows=np.asarray(arrays["rows"]),
-    image_offsets=np.asarray(arrays["image_offsets"]),
-  )
+def _write_lists(directory: os.PathLike | str, **arrays: np.ndarray | files.Stream) -> None:
+  files.save_bundle(directory, kind=_LISTS_KIND, version=_VERSION, arrays=arrays, metadata={})
 
 
-def image_codes(segment: Segment, image: int) -> Codes:
-  """Returns the codes of one image of a segment, in the order they were given."""
-  rows = segment.rows[slice(*segment.image_offsets[image : image + 2])]
-  return Codes(segment.codes.values[rows], segment.codes.scales[rows])
+def _empty_blocks(
+  counts: np.ndarray, num_words: int, num_images: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns blocks `[b, words, 16, 4]` for cells with so many codes, and their empty images."""
+  num_blocks = int(np.sum(-(-counts // products.LANES)))
+  blocks = np.zeros((num_blocks, num_words, products.LANES, 4), np.uint8)
+  return blocks, np.full(products.LANES * num_blocks, num_images, np.int32)
+
+
+def _as_words(blocks: np.ndarray) -> np.ndarray:
+  return blocks.reshape(*blocks.shape[:2], products.WORD_BYTES)
+
+
+def _cell_bounds(offsets: np.ndarray, most: int) -> list[int]:
+  """Cuts cells into ranges of so many blocks at most, where no single cell has more."""
+  bounds = [0]
+  while bounds[-1] < len(offsets) - 1:
+    fitting = int(np.searchsorted(offsets, offsets[bounds[-1]] + most, side="right")) - 1
+    bounds.append(max(fitting, bounds[-1] + 1))
+  return bounds
+
+
+@numba.njit(cache=True, nogil=True)
+def _append_codes(blocks, images, counts, first_image, out_blocks, out_images, filled):
+  """Copies the codes of some cells behind what is `filled`, `[cells]` places, already."""
+  block = 0
+  for cell in range(len(counts)):
+    for place in range(counts[cell]):
+      source, lane = block + place // products.LANES, place % products.LANES
+      target = filled[cell]
+      out_images[target] = images[products.LANES * source + lane] + first_image
+      for word in range(blocks.shape[1]):
+        out_blocks[target // products.LANES, word, target % products.LANES] = blocks[
+          source, word, lane
+        ]
+      filled[cell] += 1
+    block += -(-counts[cell] // products.LANES)

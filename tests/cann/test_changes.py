@@ -1,14 +1,14 @@
 import errno
-import multiprocessing
+import json
 import os
-import signal
-import time
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from l2g_jax import files
-from l2g_jax.cann import CannConfig, CannIndex, exists, storage
+from l2g_jax.cann import CannConfig, CannIndex, builder, exists, segment, storage
 from l2g_jax.errors import InputError
 from tests.cann import oracle
 
@@ -41,11 +41,10 @@ def test_an_index_opens_as_it_was_built(index, images):
 
 
 def test_the_same_images_make_the_same_files(tmp_path, images):
-  def read(name):
-    root = CannIndex.build(tmp_path / name, images.items(), CONFIG).directory
-    return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-
-  assert read("first") == read("second")
+  first, second = (
+    CannIndex.build(tmp_path / name, images.items(), CONFIG).directory for name in ("a", "b")
+  )
+  assert contents(first) == contents(second)
 
 
 def test_add_remove_and_compact_equal_a_fresh_build(tmp_path, index, images):
@@ -66,14 +65,27 @@ def test_add_remove_and_compact_equal_a_fresh_build(tmp_path, index, images):
     assert search_all(compacted, query) == expected
 
 
-def test_several_segments_equal_one(tmp_path, index, images, monkeypatch):
-  monkeypatch.setattr(storage, "_SEGMENT_DESCRIPTORS", 100)
-  parted = CannIndex.build(tmp_path / "parted", images.items(), CONFIG)
-  assert len([*parted.directory.glob("segment-*")]) > 3
+def contents(root):
+  return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_several_segments_equal_one(tmp_path, index, images):
+  stream = list(images.items())
+  parted = CannIndex.build(tmp_path / "parted", stream[:13], CONFIG).add(stream[13:20])
+  parted = parted.add(stream[20:])
+  assert len([*parted.directory.glob("lists-*")]) == 3
   query = images["image-020"]
   assert search_all(parted, query) == search_all(index, query)
   for image in (0, 12, 39):
     np.testing.assert_array_equal(parted.codes(image).values, index.codes(image).values)
+
+
+@pytest.mark.parametrize("size", [1, 7, 39])
+def test_pieces_of_any_size_make_the_same_files(tmp_path, index, images, monkeypatch, size):
+  monkeypatch.setattr(builder, "IMAGES_PER_PIECE", size)
+  monkeypatch.setattr(segment, "_MERGED_BYTES", 4096)
+  parted = CannIndex.build(tmp_path / "parted", images.items(), CONFIG)
+  assert contents(parted.directory) == contents(index.directory)
 
 
 def test_an_opened_index_outlives_a_change(index, images):
@@ -125,32 +137,40 @@ def test_a_second_writer_is_refused(index):
 
 
 def test_a_full_disk_leaves_the_old_index(index, images, monkeypatch):
-  def save(*_, **__):
+  def sync(_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
-  with monkeypatch.context() as patch:
-    patch.setattr(np, "save", save)
-    with pytest.raises(OSError, match="No space left"):
-      index.add([("new", np.eye(16))])
+  for change in (lambda: index.add([("new", np.eye(16))]), index.compact):
+    with monkeypatch.context() as patch:
+      patch.setattr(os, "fsync", sync)
+      with pytest.raises(OSError, match="No space left"):
+        change()
   assert CannIndex.open(index.directory, verify=True).state == index.state
   assert index.add([("new", np.eye(16))]).names == (*images, "new")
 
 
 def test_a_damaged_file_is_named(index):
-  path = next(index.directory.glob("segment-*")) / "values.npy"
-  content = path.read_bytes()
-  path.write_bytes(content[:-1])
-  with pytest.raises(InputError, match=r"values\.npy is truncated"):
-    CannIndex.open(index.directory)
-  path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-  with pytest.raises(InputError, match=r"values\.npy was altered"):
-    CannIndex.open(index.directory, verify=True)
+  paths = [*index.directory.glob("*-*/*.npy")]
+  assert {"values", "blocks", "cells", "rotation"} < {path.stem for path in paths}
+  for path in paths:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(InputError, match=rf"{path.name} is truncated"):
+      CannIndex.open(index.directory)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=rf"{path.name} was altered"):
+      CannIndex.open(index.directory, verify=True)
+    path.unlink()
+    with pytest.raises(InputError, match=rf"{path.name} is missing"):
+      CannIndex.open(index.directory)
+    path.write_bytes(content)
+  CannIndex.open(index.directory, verify=True)
 
 
 def test_a_manifest_that_is_not_ours_is_refused(index):
   path = index.directory / "index.json"
   manifest = files.read_manifest(path)
-  path.write_text(path.read_text().replace("segment-000001", "segment-000009"))
+  path.write_text(path.read_text().replace("lists-000002", "lists-000009"))
   with pytest.raises(InputError, match=r"index\.json was altered"):
     CannIndex.open(index.directory)
   files.write_manifest(path, {**manifest, "version": 99})
@@ -163,32 +183,13 @@ def test_a_manifest_that_is_not_ours_is_refused(index):
     CannIndex.open(index.directory.parent)
 
 
-def _change_for_ever(directory):
-  for number in range(10**6):
-    index = CannIndex.open(directory)
-    name = f"more-{number:05d}"
-    index = index.add([(name, np.eye(16))]).remove([name])
-    if number % 3 == 2:
-      index.compact()
-
-
-def test_killed_at_any_point_it_opens_as_before_or_after(index, images):
-  context = multiprocessing.get_context("spawn")
-  rng = np.random.default_rng(0)
-  expected = search_all(index, images["image-005"])
-  for _ in range(6):
-    state = CannIndex.open(index.directory).state
-    process = context.Process(target=_change_for_ever, args=(index.directory,))
-    process.start()
-    while process.is_alive() and CannIndex.open(index.directory).state == state:
-      time.sleep(0.01)
-    time.sleep(float(rng.uniform(0.0, 0.1)))
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    opened = CannIndex.open(index.directory, verify=True)
-    extra = opened.names[len(images) :]
-    assert opened.names[: len(images)] == tuple(images)
-    assert len(extra) <= 1
-    opened = opened.remove(extra)
-    assert search_all(opened, images["image-005"]) == expected
+def test_killed_at_any_point_it_opens_as_before_or_after(index):
+  run = subprocess.run(
+    [sys.executable, "-m", "tests.cann.killing", str(index.directory), "200"],
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  kills = json.loads(run.stdout)
+  assert sum(kills.values()) >= 200
+  assert kills.keys() == {"build", "add", "remove", "compact"}

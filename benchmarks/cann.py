@@ -1,0 +1,258 @@
+"""The index of local descriptors beside its peers, on the same descriptors in one run.
+
+  python -m benchmarks.cann [--collection=5000] [--descriptors=600] [--output=cann.json]
+  python -m benchmarks.cann --collection=100000 --peers= --index=FOLDER --recall=0.95
+  python -m benchmarks.cann --collection=1000000 --descriptors=100 --peers= --index=FOLDER \
+    --recall=0.95
+
+Descriptors are synthetic, their best matches as those of FIRe (see fire_like). Every method scores
+all images its own way; then its best are scored again exactly, for all by the same function, as
+deep as it needs to find the exact 100 best. A method's row is the fastest of its settings that
+reaches the recall, or, where none does, the one of the highest; mAP is that of the order it ends
+with. The peers need `pip install faiss-cpu asmk torch`; fast-plaid joins where it is installed.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from absl import flags
+
+from benchmarks import common, search_peers
+from benchmarks.common import Ceilings, Row
+from benchmarks.fire_like import FireLike
+from l2g_jax.cann import CannIndex, exists
+from l2g_jax.evaluation import average_precision, positive_places
+
+FLAGS = common.FLAGS
+
+flags.DEFINE_integer("collection", 5000, "Images of the collection.", 200)
+flags.DEFINE_integer("descriptors", 600, "Descriptors of an image, and of a query.", 1)
+flags.DEFINE_integer("num_queries", 20, "Queries.", 1)
+flags.DEFINE_float("recall", 0.99, "Of the exact 100 best images, that methods must reach.")
+flags.DEFINE_list("peers", list(search_peers.NAMES), "What is compared.")
+flags.DEFINE_string("index", None, "Folder of the index, kept there; omitted: a temporary one.")
+
+_BEST = 100
+_K = 700
+_DEPTHS = (0, 100, 200, 500, 1000, 2000, 5000)
+_PROBES = (0.5, 1, 2)
+_OWN_DEPTHS = (0.5, 1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact:
+  """What brute force says.
+
+  Attributes:
+    orders: of every query, all images, the most similar first.
+    relevant: of every query, the images of its landmark.
+    seconds: a query.
+  """
+
+  orders: Sequence[np.ndarray]
+  relevant: Sequence[np.ndarray]
+  seconds: float
+
+  def recall(self, orders: Sequence[np.ndarray]) -> float:
+    """Returns the share of the exact 100 best images that orders, cut where they count, have."""
+    return statistics.fmean(
+      np.isin(exact[:_BEST], order).mean() for exact, order in zip(self.orders, orders, strict=True)
+    )
+
+  def mean_average_precision(self, orders: Sequence[np.ndarray]) -> float:
+    """Returns the mAP of orders in percent."""
+    return 100.0 * statistics.fmean(
+      average_precision(positive_places(order, positives, np.zeros(0, int)), len(positives))
+      for order, positives in zip(orders, self.relevant, strict=True)
+    )
+
+
+def build_index(collection: FireLike, folder: pathlib.Path) -> tuple[CannIndex, float | None]:
+  """Builds an index, or opens the one that is there; seconds are without those of the stream."""
+  if exists(folder):
+    return CannIndex.open(folder), None
+  making = 0.0
+
+  def stream() -> Iterator[tuple[str, np.ndarray]]:
+    nonlocal making
+    for number in range(len(collection)):
+      start = time.perf_counter()
+      image = collection[number]
+      making += time.perf_counter() - start
+      yield image
+
+  start = time.perf_counter()
+  index = CannIndex.build(folder, stream())
+  return index, time.perf_counter() - start - making
+
+
+def search_exactly(index: CannIndex, collection: FireLike, queries: Sequence[np.ndarray]) -> Exact:
+  """Computes the similarities of all images."""
+  ids = np.arange(len(collection))
+  start = time.perf_counter()
+  orders = [np.argsort(-index.similarities(query, ids), kind="stable") for query in queries]
+  seconds = (time.perf_counter() - start) / len(queries)
+  relevant = [np.array(collection.relevant(number)) for number in range(len(queries))]
+  return Exact(orders, relevant, seconds)
+
+
+def own_rows(
+  index: CannIndex, queries: Sequence[np.ndarray], exact: Exact, build_seconds: float | None
+) -> list[Row]:
+  """Measures the index at its own settings, and around them."""
+  num_bytes = sum(path.stat().st_size for path in index.directory.glob("lists-*/*")) / len(
+    index.names
+  )
+  rows = []
+  for probes in _PROBES:
+    for depth in _OWN_DEPTHS:
+      search = functools.partial(
+        index.search,
+        k=_K,
+        num_probes=max(1, round(probes * index.default_probes)),
+        rescoring_depth=round(depth * index.default_depth),
+      )
+      search(queries[0])
+      seconds, orders = _timed_each(search, queries)
+      ids = [order.ids[order.ids >= 0] for order in orders]
+      rows.append(
+        {
+          "method": "l2g_jax CannIndex",
+          "setting": "{num_probes} probes, {rescoring_depth} deep".format(**search.keywords)
+          + (" (default)" if probes == depth == 1 else ""),
+          "ms a query": 1e3 * seconds,
+          "recall": exact.recall([order[:_BEST] for order in ids]),
+          "mAP": exact.mean_average_precision(ids),
+          "build seconds": build_seconds,
+          "bytes an image": num_bytes,
+        }
+      )
+  return rows
+
+
+def peer_rows(
+  name: str,
+  images: Sequence[np.ndarray],
+  index: CannIndex,
+  queries: Sequence[np.ndarray],
+  exact: Exact,
+) -> list[Row]:
+  """Measures a peer at each of its settings and depths of rescoring."""
+  peer = search_peers.build(name, images, index.config.kernel)
+  rows = []
+  for setting, score in peer.settings.items():
+    score(queries[0])
+    seconds, scores = _timed_each(score, queries)
+    orders = [np.argsort(-values, kind="stable") for values in scores]
+    for depth in _DEPTHS:
+      if depth > len(images):
+        continue
+      rescored, final = _timed_each(
+        lambda pair, depth=depth: _rescore(index, pair[0], pair[1], depth),
+        list(zip(queries, orders, strict=True)),
+      )
+      rows.append(
+        {
+          "method": peer.name,
+          "setting": f"{setting}, {depth} deep",
+          "ms a query": 1e3 * (seconds + (rescored if depth else 0.0)),
+          "recall": exact.recall([order[:_BEST] for order in final]),
+          "mAP": exact.mean_average_precision([order[:_K] for order in final]),
+          "build seconds": peer.build_seconds,
+          "bytes an image": peer.bytes_per_image,
+        }
+      )
+  return rows
+
+
+def best_row(rows: Sequence[Row], recall: float) -> Row:
+  """Returns the fastest row that reaches a recall, or else the row of the highest."""
+  reaching = [row for row in rows if row["recall"] >= recall]
+  if reaching:
+    return min(reaching, key=lambda row: row["ms a query"])
+  return max(rows, key=lambda row: row["recall"])
+
+
+def compare(
+  collection: FireLike,
+  folder: pathlib.Path,
+  *,
+  num_queries: int,
+  recall: float,
+  peers: Sequence[str],
+) -> dict[str, Sequence[Row]]:
+  """Builds and searches by every method.
+
+  Args:
+    collection: what is searched.
+    folder: of the index.
+    num_queries: how many queries.
+    recall: what each method must reach.
+    peers: names of `search_peers`; each holds the collection in memory.
+
+  Returns:
+    Rows by title: the best of each method, and all settings of the index.
+  """
+  queries = [collection.query(number) for number in range(num_queries)]
+  index, build_seconds = build_index(collection, folder)
+  exact = search_exactly(index, collection, queries)
+  own = own_rows(index, queries, exact, build_seconds)
+  best = [best_row(own, recall)]
+  best.append(
+    {
+      "method": "l2g_jax, all images exactly",
+      "ms a query": 1e3 * exact.seconds,
+      "recall": 1.0,
+      "mAP": exact.mean_average_precision([order[:_K] for order in exact.orders]),
+    }
+  )
+  names = search_peers.available(peers)
+  images = [collection[number][1] for number in range(len(collection))] if names else []
+  best += [best_row(peer_rows(name, images, index, queries, exact), recall) for name in names]
+  for row in best:
+    row["ratio"] = best[0]["ms a query"] / row["ms a query"]
+  what = f"{len(collection)} images of {collection.count} descriptors"
+  return {
+    f"{what}, recall of the 100 best at least {recall}": best,
+    f"{what}, settings of the index": own,
+  }
+
+
+def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+  """Reads the flags and compares."""
+  del ceilings
+  size = 300 if FLAGS.quick else FLAGS.collection
+  count = 40 if FLAGS.quick else FLAGS.descriptors
+  landmarks = min(70, size // 40)
+  collection = FireLike(size, num_landmarks=landmarks, images_per_landmark=20, count=count)
+  with tempfile.TemporaryDirectory() as temporary:
+    return compare(
+      collection,
+      pathlib.Path(FLAGS.index or temporary),
+      num_queries=FLAGS.num_queries,
+      recall=FLAGS.recall,
+      peers=[name for name in FLAGS.peers if name],
+    )
+
+
+def _rescore(index: CannIndex, query: np.ndarray, order: np.ndarray, depth: int) -> np.ndarray:
+  """Puts the first images of an order into that of their exact similarities."""
+  best = np.sort(order[:depth])
+  similarities = index.similarities(query, best)
+  return np.concatenate([best[np.argsort(-similarities, kind="stable")], order[depth:]])
+
+
+def _timed_each(function: Callable, items: Sequence) -> tuple[float, list]:
+  """Returns the median seconds of a call for each item, and the results."""
+  timed = [common.timed(lambda item=item: function(item)) for item in items]
+  return statistics.median(seconds for _, seconds in timed), [result for result, _ in timed]
+
+
+if __name__ == "__main__":
+  common.run(main)

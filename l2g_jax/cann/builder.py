@@ -1,0 +1,242 @@
+"""How segments are made: images are cut into pieces, and the pieces merge.
+
+A piece is a small segment of a fixed number of images. Which process makes which piece changes
+nothing: the merged segment has the same bytes.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from l2g_jax import files
+from l2g_jax.cann import quantizer, segment, storage
+from l2g_jax.cann.codec import Codes
+from l2g_jax.cann.config import CannConfig
+from l2g_jax.cann.quantizer import Quantizer, load_quantizer, save_quantizer
+from l2g_jax.cann.segment import Descriptors, open_descriptors
+from l2g_jax.cann.storage import Manifest
+from l2g_jax.errors import InputError
+from l2g_jax.features.whitening import Whitening
+
+IMAGES_PER_PIECE = 2048
+SHARDS = "shards"
+_SPOOL = "spool"
+_JOB = "job.json"
+_QUANTIZER = "quantizer"
+# Pieces that are held open, of more than a process may open files.
+_OPEN_PIECES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardReport:
+  """How a sharded build stands.
+
+  Attributes:
+    num_images: of this shard.
+    missing_pieces: pieces of other shards that are not there yet.
+  """
+
+  num_images: int
+  missing_pieces: int
+
+
+def write_segment(
+  root: pathlib.Path, manifest: Manifest, images: Iterable[tuple[str, Codes]]
+) -> None:
+  """Writes images as a segment and enters it in a manifest, which is not committed.
+
+  Args:
+    root: the index's directory.
+    manifest: of the index; where it has no quantiser yet one is learned from the images.
+    images: (name, codes), read once.
+  """
+  folder = root / _SPOOL
+  shutil.rmtree(folder, ignore_errors=True)
+  num_images = _spool(folder, images, dimension=manifest["dimension"])
+  if not num_images:
+    return
+  pieces = _pieces(num_images)
+  if manifest["quantizer"] is None:
+    config = CannConfig.from_json(manifest["config"])
+    read = _piece_reader(folder)
+    learned = quantizer.train(num_images, read, config, dimension=manifest["dimension"])
+    manifest["quantizer"] = storage.new_name(manifest, "quantizer")
+    save_quantizer(root / manifest["quantizer"], learned)
+  else:
+    learned = load_quantizer(root / manifest["quantizer"])
+  for piece in pieces:
+    _save_lists(folder, piece, learned)
+  _merge(root, manifest, folder, pieces)
+
+
+def build_shard(
+  root: pathlib.Path,
+  images: Sequence[tuple[str, np.ndarray]],
+  config: CannConfig,
+  whitening: Whitening | None,
+  *,
+  shard_index: int,
+  num_shards: int,
+) -> ShardReport:
+  """Makes one shard of the pieces of an index, see `CannIndex.build_shard`."""
+  if not 0 <= shard_index < num_shards:
+    raise InputError(f"Shard {shard_index} is not one of 0 to {num_shards - 1}.")
+  if not len(images):
+    raise InputError("No images were given to index.")
+  storage.refuse_existing(root)
+  folder = root / SHARDS
+
+  def read(image: int) -> Codes:
+    name, values = images[image]
+    return storage.describe(values, whitening, dimension=None, where=f"image {name!r}")
+
+  dimension = read(0).values.shape[1]
+  with files.locked(folder, refusal=None):
+    manifest = _start_job(folder, len(images), config, whitening, dimension)
+    if not (folder / _QUANTIZER).is_dir():
+      learned = quantizer.train(len(images), read, config, dimension=dimension)
+      save_quantizer(folder / _QUANTIZER, learned)
+  learned = load_quantizer(folder / _QUANTIZER)
+  whitening = storage.read_whitening(folder, manifest)
+  pieces = _pieces(len(images))
+  mine = pieces[shard_index::num_shards]
+  for piece in mine:
+    if _has_piece(folder, piece):
+      continue
+    stream = (images[image] for image in _images(piece, len(images)))
+    encoded = storage.encoded(stream, whitening, dimension=manifest["dimension"], names=())
+    names, codes = zip(*encoded, strict=True)
+    segment.save_descriptors(_descriptors(folder, piece), names, codes, dimension=dimension)
+    _save_lists(folder, piece, learned)
+  return ShardReport(
+    num_images=sum(len(_images(piece, len(images))) for piece in mine),
+    missing_pieces=sum(not _has_piece(folder, piece) for piece in pieces),
+  )
+
+
+def merge_shards(root: pathlib.Path) -> Manifest:
+  """Makes a segment of the pieces of all shards; returns a manifest, not committed."""
+  storage.refuse_existing(root)
+  folder = root / SHARDS
+  if not (folder / _JOB).is_file():
+    raise InputError(f"There are no shards of an index in {root}.")
+  job = files.read_manifest(folder / _JOB)
+  pieces = _pieces(job["num_images"])
+  missing = [piece for piece in pieces if not _has_piece(folder, piece)]
+  if missing:
+    raise InputError(
+      f"{len(missing)} of {len(pieces)} pieces are not in {folder}, of which {missing[0]} is the"
+      " first; run the other shards."
+    )
+  manifest = storage.new_manifest(CannConfig.from_json(job["config"]), job["dimension"])
+  storage.write_whitening(root, manifest, storage.read_whitening(folder, job))
+  manifest["quantizer"] = storage.new_name(manifest, "quantizer")
+  save_quantizer(root / manifest["quantizer"], load_quantizer(folder / _QUANTIZER))
+  taken: set[str] = set()
+  for piece in pieces:
+    for name in open_descriptors(_descriptors(folder, piece)).image_names():
+      if name in taken:
+        raise InputError(f"Image {name!r} comes twice.")
+      taken.add(name)
+  _merge(root, manifest, folder, pieces)
+  return manifest
+
+
+def _spool(folder: pathlib.Path, images: Iterable[tuple[str, Codes]], *, dimension: int) -> int:
+  """Writes the descriptors of a stream as pieces; returns how many images there were."""
+  names: list[str] = []
+  codes: list[Codes] = []
+  count = 0
+
+  def write() -> None:
+    piece = (count - 1) // IMAGES_PER_PIECE
+    segment.save_descriptors(_descriptors(folder, piece), names, codes, dimension=dimension)
+    names.clear()
+    codes.clear()
+
+  for name, values in images:
+    names.append(name)
+    codes.append(values)
+    count += 1
+    if len(names) == IMAGES_PER_PIECE:
+      write()
+  if names:
+    write()
+  return count
+
+
+def _merge(
+  root: pathlib.Path, manifest: Manifest, folder: pathlib.Path, pieces: Sequence[int]
+) -> None:
+  """Merges pieces to a segment and enters it in a manifest."""
+  descriptors, lists = (storage.new_name(manifest, kind) for kind in ("descriptors", "lists"))
+  parts = [_descriptors(folder, piece) for piece in pieces]
+  num_images = [len(open_descriptors(part)) for part in parts]
+  segment.merge_descriptors(root / descriptors, parts)
+  segment.merge_lists(root / lists, [_lists(folder, piece) for piece in pieces], num_images)
+  manifest["segments"].append({"descriptors": descriptors, "lists": lists, "removed": []})
+
+
+def _start_job(
+  folder: pathlib.Path,
+  num_images: int,
+  config: CannConfig,
+  whitening: Whitening | None,
+  dimension: int,
+) -> Manifest:
+  """Records what all shards must agree on, or compares it with what the first one recorded."""
+  job = storage.new_manifest(config, dimension)
+  job["num_images"] = num_images
+  if (folder / _JOB).is_file():
+    before = files.read_manifest(folder / _JOB)
+    same = storage.same_whitening(storage.read_whitening(folder, before), whitening)
+    if not same or any(before[key] != job[key] for key in ("config", "dimension", "num_images")):
+      raise InputError(f"The shards in {folder} are of other images or settings; remove them.")
+    return before
+  storage.write_whitening(folder, job, whitening)
+  files.write_manifest(folder / _JOB, job)
+  return job
+
+
+def _save_lists(folder: pathlib.Path, piece: int, learned: Quantizer) -> None:
+  segment.save_lists(_lists(folder, piece), open_descriptors(_descriptors(folder, piece)), learned)
+
+
+def _has_piece(folder: pathlib.Path, piece: int) -> bool:
+  # Its lists are written last.
+  return _lists(folder, piece).is_dir()
+
+
+def _piece_reader(folder: pathlib.Path) -> Callable[[int], Codes]:
+  """Returns what reads the codes of an image by its number."""
+
+  @functools.lru_cache(maxsize=_OPEN_PIECES)
+  def open_piece(piece: int) -> Descriptors:
+    return open_descriptors(_descriptors(folder, piece))
+
+  def read(image: int) -> Codes:
+    codes = open_piece(image // IMAGES_PER_PIECE)[image % IMAGES_PER_PIECE]
+    # A view would keep the file open.
+    return Codes(np.array(codes.values), np.array(codes.scales))
+
+  return read
+
+
+def _pieces(num_images: int) -> range:
+  return range(-(-num_images // IMAGES_PER_PIECE))
+
+
+def _images(piece: int, num_images: int) -> range:
+  return range(piece * IMAGES_PER_PIECE, min((piece + 1) * IMAGES_PER_PIECE, num_images))
+
+
+def _descriptors(folder: pathlib.Path, piece: int) -> pathlib.Path:
+  return folder / f"descriptors-{piece:06d}"
+
+
+def _lists(folder: pathlib.Path, piece: int) -> pathlib.Path:
+  return folder / f"lists-{piece:06d}"

@@ -1,0 +1,127 @@
+"""What an index learns from a sample of its descriptors: cells, and how residuals are packed."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from l2g_jax import files
+from l2g_jax.cann import coarse, packing
+from l2g_jax.cann.coarse import CellFinder, Centroids, CoarseQuantizer
+from l2g_jax.cann.codec import Codes, concatenate, decode
+from l2g_jax.cann.config import CannConfig
+from l2g_jax.cann.packing import Packing
+from l2g_jax.cann.threads import in_threads
+
+_KIND = "l2g_jax.cann.quantizer"
+_VERSION = 1
+# Descriptors a cell holds on average, unless the settings say otherwise.
+_DESCRIPTORS_PER_CELL = 800
+# Images from which the number of descriptors is estimated.
+_COUNTED_IMAGES = 1000
+_RESIDUALS = 1 << 18
+_BLOCK = 1 << 14
+_WORD_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantizer:
+  """The coarse quantiser, and the packing of what it leaves of descriptors."""
+
+  coarse: CoarseQuantizer
+  packing: Packing
+
+
+def train(
+  num_images: int, read: Callable[[int], Codes], config: CannConfig, *, dimension: int
+) -> Quantizer:
+  """Learns a quantiser from images that are drawn by the settings' seed.
+
+  Args:
+    num_images: N.
+    read: returns the codes of an image by its number below N.
+    config: settings.
+    dimension: d.
+  """
+  rng = np.random.default_rng(config.seed)
+  order = rng.permutation(num_images)
+  counted, others = order[:_COUNTED_IMAGES], order[_COUNTED_IMAGES:]
+  sample = [read(int(image)) for image in np.sort(counted)]
+  mean = max(1.0, sum(map(len, sample)) / len(counted))
+  num_cells = config.num_lists or max(1, round(mean * num_images / _DESCRIPTORS_PER_CELL))
+  wanted = max(coarse.sample_size(num_cells), _RESIDUALS)
+  missing = max(0, math.ceil(wanted / mean) - len(counted))
+  sample += [read(int(image)) for image in np.sort(others[:missing])]
+  codes = concatenate(sample, dimension=dimension)
+  codes = codes[rng.permutation(len(codes))[:wanted]]
+  cells = coarse.train(codes[: coarse.sample_size(num_cells)], num_cells, seed=config.seed)
+  codes = codes[:_RESIDUALS]
+  nearest = find_cells(cells, codes)
+  residuals = decode(codes) - coarse.centers(cells.cells, dimension)[nearest]
+  return Quantizer(cells, packing.fit_packing(residuals, config.code_bytes // _WORD_BYTES))
+
+
+def find_cells(cells: CoarseQuantizer, codes: Codes) -> np.ndarray:
+  """Returns the cell of every code, `[n]` int32."""
+  return CellFinder(cells).find(codes, 1)[0][:, 0]
+
+
+def encode(quantizer: Quantizer, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the cells `[n]` int32 and packed residuals `[n, words, 4]` uint8 of n codes."""
+  cells = find_cells(quantizer.coarse, codes)
+  centers = coarse.centers(quantizer.coarse.cells, codes.values.shape[1])
+  packed = np.empty((len(codes), quantizer.packing.num_words, 4), np.uint8)
+
+  def pack_block(start: int) -> None:
+    rows = slice(start, start + _BLOCK)
+    residuals = decode(codes[rows]) - centers[cells[rows]]
+    packed[rows] = packing.pack(quantizer.packing, residuals)
+
+  in_threads(pack_block, range(0, len(codes), _BLOCK))
+  return cells, packed
+
+
+def save_quantizer(directory: os.PathLike | str, quantizer: Quantizer) -> None:
+  """Writes a quantiser as a bundle."""
+  regions, cells = quantizer.coarse.regions, quantizer.coarse.cells
+  files.save_bundle(
+    directory,
+    kind=_KIND,
+    version=_VERSION,
+    arrays={
+      "regions": regions.values,
+      "regions_used": regions.used,
+      "cells": cells.values,
+      "cells_used": cells.used,
+      "firsts": quantizer.coarse.firsts,
+      "rotation": quantizer.packing.rotation,
+      "spacing": quantizer.packing.spacing,
+    },
+    metadata={
+      "regions_step": regions.step,
+      "cells_step": cells.step,
+      "num_4": quantizer.packing.num_4,
+      "num_2": quantizer.packing.num_2,
+    },
+  )
+
+
+def load_quantizer(directory: os.PathLike | str, *, verify: bool = True) -> Quantizer:
+  """Reads a quantiser; InputError names a file that is missing, truncated or altered."""
+  bundle = files.load_bundle(directory, kind=_KIND, version=_VERSION, verify=verify)
+  arrays = {name: np.array(array) for name, array in bundle.arrays.items()}
+  return Quantizer(
+    CoarseQuantizer(
+      Centroids(arrays["regions"], arrays["regions_used"], bundle.metadata["regions_step"]),
+      Centroids(arrays["cells"], arrays["cells_used"], bundle.metadata["cells_step"]),
+      arrays["firsts"],
+    ),
+    Packing(
+      arrays["rotation"],
+      arrays["spacing"],
+      bundle.metadata["num_4"],
+      bundle.metadata["num_2"],
+    ),
+  )
