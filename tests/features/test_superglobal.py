@@ -164,8 +164,9 @@ def test_sizes_are_described_one_after_another(shallow_params):
   def bytes_of(num_scales):
     config = SuperGlobalConfig(depth=50, num_scales=num_scales)
     image = jax.ShapeDtypeStruct((1, 192, 256, 3), np.float32)
-    compiled = superglobal.apply.lower(shallow_params, image, config).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    memory = superglobal.apply.lower(shallow_params, image, config).compile().memory_analysis()
+    assert memory is not None
+    return memory.temp_size_in_bytes
 
   # The largest of five has four times the pixels; all at once would need nearly six.
   assert bytes_of(5) < 5 * bytes_of(1)
