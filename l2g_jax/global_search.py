@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from l2g_jax.pipeline import GlobalFeatures, complete_rankings
+from l2g_jax.pipeline import GlobalFeatures
 from l2g_jax.rerank import superglobal_rerank
 
 _QUERIES_AT_A_TIME = 16
@@ -38,15 +38,16 @@ def rerank_by_global(
     `[Q, N]` int32.
   """
   shortlists = rankings[:, :num_reranked]
-  scores = np.zeros(rankings.shape, np.float32)
-  scores[:, :num_reranked] = _score(
+  scores = _score(
     np.asarray(features.queries, np.float32),
     np.asarray(features.database, np.float32),
     shortlists,
     num_neighbors=num_neighbors,
     beta=beta,
   )
-  return complete_rankings(rankings, scores, rankings.shape[1], num_reranked)
+  order = np.argsort(-np.asarray(scores), axis=1, kind="stable")
+  head = np.take_along_axis(shortlists, order, axis=1)
+  return np.concatenate([head, rankings[:, num_reranked:]], axis=1)
 
 
 @functools.partial(jax.jit, static_argnames=("num_neighbors", "beta"))
