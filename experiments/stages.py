@@ -22,7 +22,7 @@ from l2g_jax.features import aggregate, whitening
 from l2g_jax.features.extraction import ImageJob, OnError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 
-_WHITENING_SAMPLE = 200_000
+WHITENING_SAMPLE = 200_000
 _VOCABULARY_SAMPLE = 100_000
 _FEATURES_KIND = "l2g_jax.experiments.global_features"
 
@@ -61,7 +61,6 @@ class Collection:
     global_features: `[N, D]` float32.
     options: how it was made.
     directory: where it lies.
-    local_whitening: of local descriptors; None = they are used as they are.
     vlad: the aggregation behind `global_features`; None where those were given.
   """
 
@@ -70,7 +69,6 @@ class Collection:
   global_features: np.ndarray
   options: StageOptions
   directory: pathlib.Path
-  local_whitening: whitening.Whitening | None
   vlad: aggregate.Vlad | None
 
 
@@ -138,8 +136,7 @@ def prepare(
     if cann.exists(path):
       index = CannIndex.open(path)
     else:
-      images = ((name, _whitened(local_whitening, values)) for name, values in store)
-      index = CannIndex.build(path, images, options.index)
+      index = CannIndex.build(path, store, options.index, whitening=local_whitening)
   with watch.measure("neighbour lists"):
     lists = index.neighbor_lists(min(options.list_length, max(1, len(jobs) - 1)))
   return Collection(
@@ -148,7 +145,6 @@ def prepare(
     global_features=global_features,
     options=options,
     directory=directory,
-    local_whitening=local_whitening,
     vlad=vlad,
   )
 
@@ -164,10 +160,11 @@ def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: St
     store = sources.local_features(
       jobs, collection.directory, "queries", options.local, crop_policy=options.crop_policy
     )
-  descriptors = [_whitened(collection.local_whitening, values) for _, values in store]
+  descriptors = [values for _, values in store]
   with watch.measure("whitening and global features"):
     if collection.vlad is not None:
-      global_features = aggregate.apply_vlad(collection.vlad, descriptors)
+      whitened = [_whitened(collection.index.whitening, values) for values in descriptors]
+      global_features = aggregate.apply_vlad(collection.vlad, whitened)
     else:
       assert options.global_features is not None
       global_features = sources.global_features(
@@ -185,7 +182,7 @@ def _local_whitening(
 ) -> whitening.Whitening:
   path = directory / f"whitening-{short_key(store.key, options.seed)}"
   if not path.is_dir():
-    sample = store.sample_descriptors(_WHITENING_SAMPLE, seed=options.seed)
+    sample = store.sample_descriptors(WHITENING_SAMPLE, seed=options.seed)
     whitening.save_whitening(path, whitening.fit_whitening(sample))
   return whitening.load_whitening(path)
 

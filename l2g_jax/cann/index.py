@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.cann import builder, scan, storage
+from l2g_jax.cann import builder, lists, scan, storage
 from l2g_jax.cann.builder import ShardReport
 from l2g_jax.cann.coarse import CellFinder
 from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig
-from l2g_jax.cann.lists import NeighborLists, make_lists
+from l2g_jax.cann.lists import NeighborLists
 from l2g_jax.cann.quantizer import load_quantizer
 from l2g_jax.cann.segment import Descriptors, Lists, open_descriptors, open_lists
 from l2g_jax.errors import InputError
@@ -332,10 +332,10 @@ class CannIndex:
     return SearchResult(ids, similarities)
 
   def neighbor_lists(
-    self, k: int, *, rescoring_depth: int = 32, show_progress: bool = True
+    self, k: int, *, rescoring_depth: int = lists.DEPTH, show_progress: bool = True
   ) -> NeighborLists:
     """Finds the k nearest other images of every image, see `lists.make_lists`."""
-    return make_lists(self, k, rescoring_depth=rescoring_depth, show_progress=show_progress)
+    return lists.make_lists(self, k, rescoring_depth=rescoring_depth, show_progress=show_progress)
 
   def _describe(self, descriptors: np.ndarray, where: str) -> Codes:
     return storage.describe(descriptors, self.whitening, dimension=self.dimension, where=where)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _KIND = "l2g_jax.cann.neighbors"
 _VERSION = 1
 _IMAGES_PER_PART = 128
+# Neighbours whose similarity is exact: more than a re-ranking takes as known.
+DEPTH = 64
 
 
 @dataclasses.dataclass(frozen=True)

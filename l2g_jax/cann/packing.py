@@ -73,21 +73,6 @@ def pack(packing: Packing, residuals: np.ndarray) -> np.ndarray:
   return packed
 
 
-def unpack(packing: Packing, packed: np.ndarray) -> np.ndarray:
-  """Returns the residuals `[n, d]` float32 that `[n, words, 4]` stand for."""
-  levels = np.concatenate(
-    [
-      np.stack([(part >> shift) & (1 << bits) - 1 for shift in range(0, 8, bits)], axis=2).reshape(
-        len(packed), -1
-      )
-      for part, bits in ((packed[:, : packing.num_4], 4), (packed[:, packing.num_4 :], 2))
-    ],
-    axis=1,
-  )
-  values = (levels - _centers(packing)) * packing.spacing
-  return values.astype(np.float32) @ packing.rotation.T
-
-
 def pack_queries(
   packing: Packing, queries: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
