@@ -47,6 +47,12 @@ class _Segment:
   names: list[str]
   present: np.ndarray
 
+  def present_names(self) -> Iterable[str]:
+    """Returns the names of the images that were not removed."""
+    if len(self.present) == len(self.names):
+      return self.names
+    return map(self.names.__getitem__, self.present.tolist())
+
 
 class CannIndex:
   """Colored nearest-neighbour index of local descriptors, opened for search.
@@ -79,9 +85,7 @@ class CannIndex:
       _open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
     ]
     self.names = tuple(
-      itertools.chain.from_iterable(
-        map(segment.names.__getitem__, segment.present.tolist()) for segment in self._segments
-      )
+      itertools.chain.from_iterable(segment.present_names() for segment in self._segments)
     )
 
   @classmethod
@@ -384,11 +388,13 @@ class CannIndex:
 
 def _open_segment(directory: pathlib.Path, entry: storage.Manifest, *, verify: bool) -> _Segment:
   descriptors = open_descriptors(directory / entry["descriptors"], verify=verify)
+  present = np.ones(len(descriptors), bool)
+  present[entry["removed"]] = False
   return _Segment(
     descriptors=descriptors,
     lists=open_lists(directory / entry["lists"], verify=verify),
     names=descriptors.image_names(),
-    present=np.setdiff1d(np.arange(len(descriptors)), entry["removed"]),
+    present=np.flatnonzero(present),
   )
 
 
