@@ -40,7 +40,7 @@ flags.DEFINE_string("index", None, "Folder of the index, kept there; omitted: a 
 
 _BEST = 100
 _K = 700
-_DEPTHS = (0, 100, 200, 500, 1000, 2000, 5000)
+_DEPTHS = (0, 100, 200, 500, 1000, 2000)
 _PROBES = (0.5, 1, 2)
 _OWN_DEPTHS = (0.5, 1, 2)
 

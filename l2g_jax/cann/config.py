@@ -22,10 +22,10 @@ class CannConfig:
   Attributes:
     kernel: f, of the cosine of a query descriptor's best match in an image.
     num_lists: about how many cells the coarse quantiser has; None = one for 800 descriptors.
-    num_probes: cells that are scanned for each query descriptor; None = half the square root of
-      the cells, at least 32.
+    num_probes: cells that are scanned for each query descriptor; None = 0.35 times the square root
+      of the images, at least 32.
     rescoring_depth: best images of the scan whose similarity is computed anew from all their
-      descriptors; None = five times the square root of the images, at least 500.
+      descriptors; None = 7 times the square root of the images, at least 500.
     code_bytes: of a packed descriptor in the cells, a multiple of 4; fewer where fewer suffice.
     max_query_descriptors: the first descriptors of a query that are used; None = all.
     unreached: what an image counts for a query descriptor that met none of its descriptors: `zero`,
@@ -49,15 +49,15 @@ class CannConfig:
     if lowest < 1 or not fits or self.unreached not in get_args(Unreached):
       raise InputError(f"The settings of an index can't be used: {self}.")
 
-  def probes(self, num_cells: int) -> int:
-    """Returns `num_probes` for an index of so many cells."""
-    return self.num_probes or max(_LEAST_PROBES, round(0.5 * num_cells**0.5))
+  def probes(self, num_images: int) -> int:
+    """Returns `num_probes` for an index of so many images."""
+    return self.num_probes or max(_LEAST_PROBES, round(0.35 * num_images**0.5))
 
   def depth(self, num_images: int) -> int:
     """Returns `rescoring_depth` for an index of so many images."""
     if self.rescoring_depth is not None:
       return self.rescoring_depth
-    return max(_LEAST_DEPTH, round(5.0 * num_images**0.5))
+    return max(_LEAST_DEPTH, round(7.0 * num_images**0.5))
 
   def to_json(self) -> dict[str, Any]:
     """Returns the settings as a JSON object."""

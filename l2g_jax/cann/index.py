@@ -184,7 +184,14 @@ class CannIndex:
         message names the file.
     """
     root = pathlib.Path(directory)
-    return cls(root, storage.read_manifest(root), verify=verify)
+    while True:
+      manifest = storage.read_manifest(root)
+      try:
+        return cls(root, manifest, verify=verify)
+      except InputError:
+        # A writer may have replaced what the manifest named since it was read.
+        if storage.read_manifest(root) == manifest:
+          raise
 
   def add(self, descriptors: Iterable[tuple[str, np.ndarray]]) -> "CannIndex":
     """Adds images as a further segment and returns the index as it is then.
@@ -236,7 +243,7 @@ class CannIndex:
   @property
   def default_probes(self) -> int:
     """Cells that a search scans for each query descriptor, unless it says otherwise."""
-    return self.config.probes(self._quantizer.coarse.num_cells) if self._segments else 1
+    return self.config.probes(len(self.names))
 
   @property
   def default_depth(self) -> int:

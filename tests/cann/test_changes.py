@@ -97,6 +97,18 @@ def test_an_opened_index_outlives_a_change(index, images):
     index.remove(["image-008"])
 
 
+def test_an_index_that_changes_while_it_opens_is_opened_as_it_is_then(index, monkeypatch):
+  read = storage.read_manifest
+  stale = read(index.directory)
+  index.add([("more", np.eye(16))]).compact()
+  manifests = [stale]
+  monkeypatch.setattr(
+    storage, "read_manifest", lambda root: manifests.pop() if manifests else read(root)
+  )
+  assert CannIndex.open(index.directory).names == (*index.names, "more")
+  assert not manifests
+
+
 @pytest.mark.parametrize(
   ("stream", "message"),
   [

@@ -176,6 +176,29 @@ def test_settings_out_of_range_are_refused(settings):
     dataclasses.replace(CannConfig(), **settings)
 
 
+def test_settings_follow_the_size_of_the_collection():
+  config = CannConfig()
+  assert [config.probes(size) for size in (1, 5000, 10**6)] == [32, 32, 350]
+  assert [config.depth(size) for size in (1, 5000, 10**6)] == [500, 500, 7000]
+  config = CannConfig(num_probes=3, rescoring_depth=0)
+  assert (config.probes(10**6), config.depth(10**6)) == (3, 0)
+
+
+def test_similarities_of_some_images_are_exact(tmp_path):
+  images = oracle.collection(16)
+  index = build(tmp_path, images)
+  query = oracle.collection(17, num_images=1)["image-000"]
+  ids = np.array([30, 2, 12, 2])
+  values = list(images.values())
+  expected = [oracle.similarity(query, values[i]) for i in ids]
+  np.testing.assert_allclose(index.similarities(query, ids), expected, atol=1e-6)
+  assert index.similarities(query[:0], ids).tolist() == [0.0] * 4
+  assert index.similarities(query, ids[:0]).shape == (0,)
+  for wrong in ([-1], [40]):
+    with pytest.raises(InputError, match="Ids must be from 0 to 39"):
+      index.similarities(query, np.array(wrong))
+
+
 def test_settings_survive_json():
   config = CannConfig(kernel=kernels.Cann(), num_lists=7, unreached="bound", seed=3)
   assert CannConfig.from_json(config.to_json()) == config
