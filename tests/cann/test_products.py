@@ -51,7 +51,7 @@ def test_products_with_packed_codes(counts):
   ]
   codes = np.concatenate([np.zeros((16, 0), np.uint8), *dimensions], axis=1).astype(int)
   out = np.ones(16, np.int32)
-  multiply(block, query, *counts, out)
+  multiply(block, query, counts[0], counts[1], counts[2], out)
   np.testing.assert_array_equal(out, codes @ query.astype(int))
 
 
