@@ -15,6 +15,8 @@ import numpy as np
 _SPACING = {4: 0.335, 2: 0.996}
 _LOSS = {4: 0.0115, 2: 0.1188}
 _DIMENSIONS = {4: 8, 2: 16}  # in a word of four bytes
+# Keeps the integers small that a cosine becomes where residuals vanish.
+_LEAST_PEAK = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,7 @@ def pack_queries(
   """
   weights = (queries @ packing.rotation) * packing.spacing
   peaks = np.max(np.abs(weights), axis=1, initial=0.0)
-  factors = (np.where(peaks > 0.0, peaks, 1.0) / 127.0).astype(np.float32)
+  factors = (np.maximum(peaks, _LEAST_PEAK) / 127.0).astype(np.float32)
   values = np.rint(weights / factors[:, None]).astype(np.int8)
   return values, factors, -factors * (values @ _centers(packing)).astype(np.float32)
 

@@ -124,6 +124,16 @@ def test_what_can_not_be_added_changes_nothing(index, stream, message):
   assert CannIndex.open(index.directory, verify=True).state == index.state
 
 
+def test_an_index_may_become_empty_and_grow_again(index, images):
+  empty = index.remove(index.names)
+  for emptied in (empty, empty.compact()):
+    assert emptied.names == ()
+    assert emptied.search(images["image-005"], 3).ids.tolist() == [-1, -1, -1]
+    assert emptied.neighbor_lists(3, show_progress=False).ids.shape == (0, 3)
+  grown = CannIndex.open(index.directory).add(images.items())
+  assert search_all(grown, images["image-005"]) == search_all(index, images["image-005"])
+
+
 def test_an_unknown_name_can_not_be_removed(index):
   with pytest.raises(InputError, match="holds no image 'other'"):
     index.remove(["image-001", "other"])

@@ -81,6 +81,15 @@ def test_an_image_of_a_thousand_near_equal_descriptors_counts_once(tmp_path):
   assert len(set(found[found >= 0].tolist())) == np.sum(found >= 0)
 
 
+def test_images_without_residuals_are_told_apart(tmp_path):
+  images = {str(axis): np.repeat(np.eye(8)[[axis]], 50, axis=0) for axis in range(8)}
+  index = build(tmp_path, images, num_lists=8)
+  for axis in range(8):
+    result = index.search(np.eye(8)[[axis]], 3, rescoring_depth=0)
+    assert result.ids.tolist() == [axis, -1, -1]
+    assert result.similarities[0] == pytest.approx(1.0, abs=1e-3)
+
+
 def test_ties_go_to_the_smaller_id(tmp_path):
   values = oracle.collection(7, num_images=1)["image-000"]
   images = dict.fromkeys(("c", "a", "b"), values)
