@@ -14,16 +14,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from l2g_jax.classical import classical_start
 from l2g_jax.errors import InputError
 from l2g_jax.minimizers import Method, Minimum, minimise
-from l2g_jax.stress import Problem, centre, distances_of, make_problem, product, stress_of
-
-# Columns beyond the embedding's, and rounds of products, that turn a random subspace towards the
-# leading one. It need not get there: what is left of chance parts points that the leading
-# directions alone would put in one place, and the stress falls the sooner for it.
-_OVERSAMPLING = 16
-_SUBSPACE_ROUNDS = 2
-_PRODUCTS_A_ROUND = 3
+from l2g_jax.stress import Problem, centre, distances_of, make_problem, stress_of
 
 
 @flax.struct.dataclass
@@ -142,7 +136,7 @@ def classical_scaling(
   delta = _floating(dissimilarities)
   chex.assert_rank(delta, 2)
   weights = None if weights is None else jnp.asarray(weights, delta.dtype)
-  return _classical_start(make_problem(delta, weights), num_dimensions, seed)
+  return classical_start(make_problem(delta, weights), num_dimensions, seed)
 
 
 def _floating(array: ArrayLike) -> jax.Array:
@@ -183,7 +177,7 @@ def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method
     problem = make_problem(delta, weights)
     if init is None:
       # More dimensions than points hold nothing.
-      start = _classical_start(problem, min(num_dimensions, len(delta)), seed)
+      start = classical_start(problem, min(num_dimensions, len(delta)), seed)
     else:
       start = init
     minimum = minimise(
@@ -218,27 +212,3 @@ def _result(problem: Problem, minimum: Minimum, missing: int) -> SmacofResult:
     num_iterations=minimum.num_iterations,
     converged=minimum.converged,
   )
-
-
-def _classical_start(problem: Problem, num_dimensions: int, seed: int) -> jax.Array:
-  """Classical scaling in a subspace found by products with the centred matrix."""
-  size = problem.delta.shape[0]
-  total = jnp.sum(problem.weights)
-  mean = jnp.sum(problem.weights * problem.delta) / jnp.where(total > 0.0, total, 1.0)
-  squared = jnp.where(problem.weights > 0.0, problem.delta, mean) ** 2
-  squared = jnp.where(jnp.eye(size, dtype=bool), 0.0, squared)
-  centred = -0.5 * centre(problem, centre(problem, squared).T)
-  rank = min(size, num_dimensions + _OVERSAMPLING)
-  basis = jax.random.normal(jax.random.key(seed), (size, rank), squared.dtype)
-  for _ in range(_SUBSPACE_ROUNDS):
-    for _ in range(_PRODUCTS_A_ROUND):
-      basis = product(centred, basis)
-    basis = jnp.linalg.qr(basis)[0]
-  values, vectors = jnp.linalg.eigh(product(basis.T, product(centred, basis)))
-  values, vectors = values[::-1][:num_dimensions], vectors[:, ::-1][:, :num_dimensions]
-  start = product(basis, vectors) * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
-  start = jnp.pad(start, ((0, 0), (0, num_dimensions - start.shape[1])))
-  distances = distances_of(start)
-  energy = jnp.sum(problem.weights * distances**2)
-  scale = jnp.sum(problem.weights * problem.delta * distances) / jnp.where(energy > 0, energy, 1.0)
-  return scale * start
