@@ -17,7 +17,8 @@ from benchmarks import common, mds, shortlists
 from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
 from l2g_jax.cann import SearchResult
-from l2g_jax.pipeline import GlobalFeatures, L2GConfig, rank_by_weights
+from l2g_jax.collection import place_collection
+from l2g_jax.pipeline import GlobalFeatures, L2GConfig, rank_collection
 from l2g_jax.rerank import superglobal_rerank
 
 FLAGS = common.FLAGS
@@ -58,14 +59,14 @@ def cut(given: Shortlists, num_queries: int, size: int) -> Shortlists:
 
 
 def stage_row(given: Shortlists, config: L2GConfig, repeats: int, ceilings: Ceilings) -> Row:
-  """Times the whole stage, host and device, from shortlists to rankings."""
+  """Times the whole stage, host and device, from shortlists to rankings of a placed collection."""
   num_queries, size = given.candidates.ids.shape
   dimension = given.features.database.shape[1]
   rank = functools.partial(
-    rank_by_weights,
+    rank_collection,
+    place_collection(given.lists, given.features.database),
     given.candidates,
-    given.lists,
-    given.features,
+    given.features.queries,
     weights=[_WEIGHT],
     config=config,
   )

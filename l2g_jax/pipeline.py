@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,22 +18,17 @@ from jax.sharding import Mesh
 
 from l2g_jax import dissimilarity, mds, rerank, sharding
 from l2g_jax.certainty import match_certainty
+from l2g_jax.collection import (
+  Array,
+  Collection,
+  Neighbors,
+  Tables,
+  check_neighbors,
+  place_collection,
+  rows_for,
+)
 from l2g_jax.errors import InputError
 from l2g_jax.fusion import Fusion, fuse
-
-
-class Neighbors(Protocol):
-  """Ranked images of several queries: `SearchResult` and `NeighborLists` of the index fit.
-
-  Attributes:
-    ids: `[rows, k]` integer, database images, best first; -1 pads.
-    similarities: `[rows, k]` floating, at least 0.
-  """
-
-  @property
-  def ids(self) -> np.ndarray: ...  # noqa: D102
-  @property
-  def similarities(self) -> np.ndarray: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +167,8 @@ def rank_by_weights(
 ) -> list[L2GResult]:
   """Ranks the collection for every query and weight; a query is embedded once for all weights.
 
-  Queries are spread over devices, which changes nothing but the time. Where devices of several
-  hosts are among them, every host calls with the same arguments and gets the whole result.
+  For more batches of queries than one, `place_collection` and `rank_collection` do the same in two
+  steps, the first of which is done once.
 
   Args:
     candidates: of Q queries, k each.
@@ -194,22 +189,69 @@ def rank_by_weights(
       an id that is no integer, out of range, or twice among a query's candidates; similarities or
       features that are not finite, or similarities below 0.
   """
-  _check(candidates, neighbor_lists, features, weights)
+  return rank_collection(
+    place_collection(neighbor_lists, features.database, mesh=mesh),
+    candidates,
+    features.queries,
+    weights=weights,
+    config=config,
+    block_bytes=block_bytes,
+    show_progress=show_progress,
+  )
+
+
+def rank_collection(
+  collection: Collection,
+  candidates: Neighbors,
+  query_features: np.ndarray,
+  *,
+  weights: Sequence[float],
+  config: L2GConfig = L2GConfig(),
+  block_bytes: int | None = None,
+  show_progress: bool = False,
+) -> list[L2GResult]:
+  """Ranks a collection that was placed before; otherwise as `rank_by_weights`.
+
+  Queries are spread over devices, which changes nothing but the time. Where devices of several
+  hosts are among them, every host calls with the same arguments and gets the whole result.
+
+  Args:
+    collection: of N images.
+    candidates: of Q queries, k each.
+    query_features: `[Q, D]` floating.
+    weights: the weights w in [0, 1].
+    config: settings of the method.
+    block_bytes: memory of a device that its share of a block may take; None = by what is free.
+    show_progress: whether to show a bar.
+
+  Returns:
+    One `L2GResult` a weight.
+
+  Raises:
+    InputError: as `rank_by_weights`.
+  """
+  num_images, dimension = collection.features.shape
+  _check(candidates, query_features, weights, num_images, dimension)
   num_queries, size = candidates.ids.shape
-  num_images, dimension = features.database.shape
-  mesh = sharding.make_mesh() if mesh is None else mesh
+  mesh = collection.mesh
   block_bytes = sharding.bytes_at_hand(mesh) if block_bytes is None else block_bytes
-  query_bytes = _query_bytes(size, neighbor_lists.ids.shape[1], dimension)
+  list_length = collection.neighbor_lists.ids.shape[1]
+  query_bytes = _query_bytes(size, list_length, dimension, num_images)
   block_size = _block_size(num_queries, mesh.size, max(1, block_bytes // query_bytes))
-  rerank_block = functools.partial(_rerank_block, mesh=mesh, num_images=num_images, config=config)
   spread_weights = sharding.replicate(np.asarray(weights, np.float32), mesh)
   scores = np.empty((len(weights), num_queries, size), np.float32)
   orders = np.empty((len(weights), num_queries, size), np.int32)
   parts = []
   bar = tqdm.tqdm(total=num_queries, desc="re-ranking", unit="query", disable=not show_progress)
   for rows in _blocks(num_queries, block_size):
-    arrays = _gather(rows, block_size, candidates, neighbor_lists, features)
-    results = rerank_block(spread_weights, tuple(sharding.split(array, mesh) for array in arrays))
+    queries = _block_queries(rows, block_size, candidates, query_features)
+    results = _rerank_block(
+      spread_weights,
+      *_block_tables(collection, queries),
+      mesh=mesh,
+      num_images=num_images,
+      config=config,
+    )
     block_scores, order, *diagnostics = (sharding.fetch(column)[: len(rows)] for column in results)
     scores[:, rows], orders[:, rows] = np.swapaxes(block_scores, 0, 1), np.swapaxes(order, 0, 1)
     parts.append(diagnostics)
@@ -248,32 +290,16 @@ def complete_rankings(ids: np.ndarray, order: np.ndarray | None, num_images: int
   return rankings
 
 
-def _check(candidates, neighbor_lists, features, weights) -> None:
-  num_queries, num_images = len(features.queries), len(features.database)
+def _check(candidates, query_features, weights, num_images: int, dimension: int) -> None:
   for weight in weights:
     if not 0.0 <= weight <= 1.0:
       raise InputError(f"The weight w must lie in [0, 1], not {weight}.")
-  if features.queries.shape[1:] != features.database.shape[1:] or features.queries.ndim != 2:
+  if query_features.ndim != 2 or query_features.shape[1] != dimension:
     raise InputError(
-      f"Global features must be [Q, D] and [N, D], not {features.queries.shape} and "
-      f"{features.database.shape}."
+      f"Global features must be [Q, D] and [N, D], not {query_features.shape} and "
+      f"{(num_images, dimension)}."
     )
-  for what, neighbors, rows in (
-    ("candidates", candidates, num_queries),
-    ("neighbour lists", neighbor_lists, num_images),
-  ):
-    ids, similarities = neighbors.ids, neighbors.similarities
-    if ids.ndim != 2 or ids.shape != similarities.shape or len(ids) != rows:
-      raise InputError(
-        f"The {what} must be ids and similarities [{rows}, k], not {ids.shape} and "
-        f"{similarities.shape}."
-      )
-    if not np.issubdtype(ids.dtype, np.integer):
-      raise InputError(f"The ids of the {what} must be integers, not {ids.dtype}.")
-    if ids.size and not (ids.min() >= -1 and ids.max() < num_images):
-      raise InputError(f"The {what} hold an id outside -1 .. {num_images - 1}.")
-    if not (np.all(np.isfinite(similarities)) and np.all(similarities >= 0.0)):
-      raise InputError(f"The {what} hold a similarity that is below 0 or not finite.")
+  check_neighbors("candidates", candidates, len(query_features), num_images)
   if not candidates.ids.size:
     raise InputError(
       f"Ranking needs a query and a candidate at least, not candidates {candidates.ids.shape}."
@@ -282,14 +308,15 @@ def _check(candidates, neighbor_lists, features, weights) -> None:
     present = ids[ids >= 0]
     if len(np.unique(present)) != len(present):
       raise InputError(f"The candidates of query {row} hold an image twice.")
-  if not np.all(np.isfinite(features.queries)):
+  if not np.all(np.isfinite(query_features)):
     raise InputError("The queries' global features hold a value that is not finite.")
 
 
-def _query_bytes(size: int, list_length: int, dimension: int) -> int:
+def _query_bytes(size: int, list_length: int, dimension: int, num_images: int) -> int:
   """How much memory a device needs for a query, at most."""
   points = size + 1
-  return 4 * (12 * points**2 + 2 * size * list_length + 6 * points * (dimension + 256))
+  squares, lists = 12 * points**2, 4 * size * list_length
+  return 4 * (squares + lists + num_images + 7 * points * (dimension + 256))
 
 
 def _block_size(num_queries: int, num_devices: int, most: int) -> int:
@@ -303,27 +330,44 @@ def _blocks(num_queries: int, block_size: int) -> Iterator[np.ndarray]:
     yield np.arange(start, min(start + block_size, num_queries))
 
 
-def _gather(rows, block_size, candidates, neighbor_lists, features) -> tuple[np.ndarray, ...]:
+class _Queries(NamedTuple, Generic[Array]):
+  """A block of queries, or one without the leading axis."""
+
+  ids: Array  # [block, k], -1 pads
+  rows: Array  # [block, k], where the tables have the candidates
+  similarities: Array  # [block, k]
+  features: Array  # [block, D]
+
+
+def _block_queries(rows, block_size: int, candidates: Neighbors, features) -> _Queries[np.ndarray]:
   """Collects a block's rows from the host's arrays, padded with queries without candidates."""
   padded = np.resize(rows, block_size)
   ids = candidates.ids[padded].astype(np.int32)
   ids[len(rows) :] = -1
-  lists = neighbor_lists.ids[ids].astype(np.int32)
-  candidate_features = features.database[ids].astype(np.float32)
-  if not np.all(np.isfinite(candidate_features)):
-    raise InputError("The database's global features hold a value that is not finite.")
-  return (
-    ids,
-    candidates.similarities[padded].astype(np.float32),
-    np.where(ids[..., None] >= 0, lists, -1),
-    neighbor_lists.similarities[ids].astype(np.float32),
-    features.queries[padded].astype(np.float32),
-    candidate_features,
+  return _Queries(
+    ids=ids,
+    rows=np.maximum(ids, 0),
+    similarities=candidates.similarities[padded].astype(np.float32),
+    features=features[padded].astype(np.float32),
   )
 
 
+def _block_tables(collection: Collection, queries: _Queries[np.ndarray]):
+  """Returns tables that every device has as a whole or tables of its queries, and the queries."""
+  mesh = collection.mesh
+  given = None
+  if collection.resident is None:
+    tables = rows_for(collection, queries.ids.ravel())
+    given = Tables(*(sharding.split(array, mesh) for array in tables))
+    # A device has the rows of its own queries, one query's after another's.
+    rows = np.arange(queries.ids.size, dtype=np.int32).reshape(queries.ids.shape)
+    queries = queries._replace(rows=rows % (queries.ids.size // mesh.size))
+  placed = _Queries(*(sharding.split(array, mesh) for array in queries))
+  return collection.resident, (given, placed)
+
+
 @functools.partial(jax.jit, static_argnames=("mesh", "num_images", "config"))
-def _rerank_block(weights, arrays, *, mesh: Mesh, num_images: int, config: L2GConfig):
+def _rerank_block(weights, resident, given, *, mesh: Mesh, num_images: int, config: L2GConfig):
   """Scores a block of queries: each device its share, a CPU one after another.
 
   Returns:
@@ -331,35 +375,37 @@ def _rerank_block(weights, arrays, *, mesh: Mesh, num_images: int, config: L2GCo
     diagnostics `[block]`.
   """
 
-  def rerank_share(weights, arrays):
-    def rerank_one(query_arrays):
-      return _rerank_query(weights, *query_arrays, num_images=num_images, config=config)
+  def rerank_share(whole, share):
+    weights, resident = whole
+    tables, queries = share
+    tables = tables if resident is None else resident
+
+    def rerank_one(query: _Queries[jax.Array]):
+      return _rerank_query(weights, tables, query, num_images=num_images, config=config)
 
     return jax.lax.platform_dependent(
-      arrays, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
+      queries, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
     )
 
-  return sharding.map_shares(rerank_share, mesh)(weights, arrays)
+  return sharding.map_shares(rerank_share, mesh)((weights, resident), given)
 
 
 def _rerank_query(
   weights,
-  candidates,
-  similarities,
-  list_ids,
-  list_similarities,
-  query_feature,
-  candidate_features,
+  tables: Tables[jax.Array],
+  query: _Queries[jax.Array],
   *,
   num_images: int,
   config: L2GConfig,
 ):
   """Scores and orders one query's candidates for every weight `[W]`: `[W, k]`; diagnostics."""
+  candidates, similarities = query.ids, query.similarities
+  near = Tables(*(jnp.take(table, query.rows, axis=0, mode="clip") for table in tables))
   pairs = dissimilarity.known_pairs(
     candidates,
     similarities,
-    list_ids,
-    list_similarities,
+    jnp.where(candidates[:, None] >= 0, near.list_ids, -1),
+    near.list_similarities,
     num_images=num_images,
     num_known=config.num_known,
     query_pairs=config.query_pairs,
@@ -376,7 +422,7 @@ def _rerank_query(
     method=config.method,
     seed=config.seed,
   )
-  global_features = jnp.concatenate([query_feature[None], candidate_features])
+  global_features = jnp.concatenate([query.features[None], near.features])
   head = len(candidates) if config.num_reranked is None else config.num_reranked
   blocks: rerank.Blocks = (("max", config.num_dimensions),)
   if config.fusion == "concat":

@@ -69,7 +69,8 @@ def fetch(array: jax.Array) -> np.ndarray:
 def bytes_at_hand(mesh: Mesh) -> int:
   """Returns how much of each device's memory work may take: half of what is free, at most.
 
-  A power of two, so that the shapes chosen by it are the same from call to call.
+  A power of two, the same on every host, so that the shapes chosen by it are the same everywhere
+  and from call to call.
   """
   least = None
   for device in mesh.local_devices:
@@ -80,4 +81,7 @@ def bytes_at_hand(mesh: Mesh) -> int:
   if least is None:
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     least = min(_HOST_BYTES, free // (_HOST_SHARE * len(mesh.local_devices)))
-  return 1 << max(0, least.bit_length() - 1)
+  exponent = max(0, least.bit_length() - 1)
+  if mesh.is_multi_process:
+    exponent = int(multihost_utils.process_allgather(np.int32(exponent)).min())
+  return 1 << exponent

@@ -391,16 +391,22 @@ def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
   block = functools.partial(
     pipeline._rerank_block, mesh=sharding.make_mesh(1), num_images=99, config=config
   )
-  shapes: list[tuple[tuple[int, ...], Any]] = [
-    ((size,), jnp.int32),
-    ((size,), jnp.float32),
-    ((size, length), jnp.int32),
-    ((size, length), jnp.float32),
-    ((dimension,), jnp.float32),
-    ((size, dimension), jnp.float32),
-  ]
-  arrays = tuple(jax.ShapeDtypeStruct((num_queries, *shape), kind) for shape, kind in shapes)
-  traced = jax.make_jaxpr(block)(jax.ShapeDtypeStruct((1,), jnp.float32), arrays)
+
+  def array(kind, *shape) -> Any:
+    return jax.ShapeDtypeStruct(shape, kind)
+
+  queries = pipeline._Queries(
+    ids=array(jnp.int32, num_queries, size),
+    rows=array(jnp.int32, num_queries, size),
+    similarities=array(jnp.float32, num_queries, size),
+    features=array(jnp.float32, num_queries, dimension),
+  )
+  tables = pipeline.Tables(
+    list_ids=array(jnp.int32, 99, length),
+    list_similarities=array(jnp.float32, 99, length),
+    features=array(jnp.float32, 99, dimension),
+  )
+  traced = jax.make_jaxpr(block)(array(jnp.float32, 1), tables, (None, queries))
   largest = max(sizes_of_intermediates(traced.jaxpr))
   # Points by dimensions, or points by points, of all queries; neighbours would make it 6-fold.
   assert largest >= num_queries * (size + 1) ** 2
