@@ -112,9 +112,23 @@ def _uniform_majorizer(problem: Problem) -> _Majorizer:
 
 
 def _exact_majorizer(problem: Problem) -> _Majorizer:
-  """Returns that of the Guttman transform X - V^+ (V - B(X)) X."""
-  laplacian = jnp.diag(problem.degrees[:, 0]) - problem.weights
-  return functools.partial(product, jnp.linalg.pinv(laplacian, hermitian=True))
+  """Returns that of the Guttman transform X - V^+ (V - B(X)) X.
+
+  Where all pairs of the points that are not padding weigh the same, V^+ is a multiple of 1 on what
+  is centred; other weights cost a pseudo-inverse.
+  """
+  identity = jnp.eye(len(problem.degrees), dtype=problem.degrees.dtype)
+  valid = problem.degrees > 0.0
+  heaviest = jnp.max(problem.weights)
+  equal = jnp.where(valid & valid.T & (identity == 0.0), heaviest, 0.0)
+  total = heaviest * jnp.sum(valid, dtype=identity.dtype)
+  inverse = jax.lax.cond(
+    jnp.all(problem.weights == equal),
+    lambda _: identity / jnp.where(total > 0.0, total, 1.0),
+    lambda laplacian: jnp.linalg.pinv(laplacian, hermitian=True),
+    jnp.diag(problem.degrees[:, 0]) - problem.weights,
+  )
+  return functools.partial(product, inverse)
 
 
 def _diagonal_majorizer(problem: Problem) -> _Majorizer:

@@ -89,12 +89,20 @@ def test_reaches_the_stress_of_a_dense_weighted_reference(method):
   np.testing.assert_allclose(result.stress, expected, rtol=1e-3)
 
 
-def test_few_guttman_transforms_equal_those_by_hand():
-  delta, weights, start = clustered(2), some_weights(2), some_start(2)
+def padding_weights(seed):
+  """All pairs of some points weigh the same; the others only pad the problem."""
+  valid = np.random.default_rng(seed).random(SIZE) < 0.7
+  return 0.5 * (valid[:, None] & valid[None]) * (1.0 - np.eye(SIZE, dtype=np.float32))
+
+
+@pytest.mark.parametrize("weights_of", [some_weights, padding_weights])
+def test_few_guttman_transforms_equal_those_by_hand(weights_of):
+  delta, weights, start = clustered(2), weights_of(2), some_start(2)
   points = start
   for _ in range(5):
     points = update_once(delta, weights=weights, init=points, method="guttman").embedding
-  np.testing.assert_allclose(points, guttman_by_hand(delta, weights, start, 5), atol=1e-4)
+  expected = guttman_by_hand(delta, weights, start, 5)
+  np.testing.assert_allclose(points, expected, atol=1e-4)
 
 
 @given(st.integers(0, 10_000), st.booleans())
