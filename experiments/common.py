@@ -64,6 +64,7 @@ flags.DEFINE_enum(
 flags.DEFINE_integer("dimensions", _METHOD.num_dimensions, "m, of the embedding.")
 flags.DEFINE_enum("method", _METHOD.method, get_args(mds.Method), "Minimisation of the stress.")
 flags.DEFINE_integer("max_iterations", _METHOD.max_iterations, "Most iterations of it.")
+flags.DEFINE_float("rtol", _METHOD.rtol, "Fall of the stress in 5 iterations at which it stops.")
 flags.DEFINE_enum("fusion", _METHOD.fusion, get_args(fusion.Fusion), "How vectors are fused.")
 flags.DEFINE_integer("M", None, "Candidates that L2G re-ranks; omitted: all.")
 flags.DEFINE_integer("K", _METHOD.num_neighbors, "Neighbours in L2G's re-ranking.")
@@ -81,7 +82,7 @@ def configure() -> None:
   extractors.check_flags()
   for name in ("k", "num_known", "dimensions", "descriptor_dimension"):
     _check(name, getattr(FLAGS, name) >= 1, "at least 1")
-  for name in ("K", "beta", "max_iterations"):
+  for name in ("K", "beta", "max_iterations", "rtol"):
     _check(name, getattr(FLAGS, name) >= 0, "at least 0")
   _check("w", FLAGS.w is None or 0.0 <= FLAGS.w <= 1.0, "between 0 and 1")
   _check("p", FLAGS.p > 0.0, "above 0")
@@ -152,6 +153,7 @@ def method_config() -> L2GConfig:
     num_dimensions=FLAGS.dimensions,
     method=FLAGS.method,
     max_iterations=FLAGS.max_iterations,
+    rtol=FLAGS.rtol,
     fusion=FLAGS.fusion,
     num_reranked=FLAGS.M,
     num_neighbors=FLAGS.K,

@@ -39,6 +39,7 @@ def run(tmp_path):
     ({"M": 0}, "--M must be at least 1"),
     ({"p": 0.0}, "--p must be above 0"),
     ({"beta": -1.0}, "--beta must be at least 0"),
+    ({"rtol": float("nan")}, "--rtol must be at least 0"),
     ({"kernel": "cosine"}, "Kernel 'cosine' is not one of"),
     ({"local": "surf"}, "--local must be sift, fire:WEIGHTS, a folder"),
     ({"local": "ames:nowhere"}, "--local must be sift, fire:WEIGHTS, a folder"),
