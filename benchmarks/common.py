@@ -63,7 +63,8 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 @functools.partial(jax.jit, static_argnames="precision")
 def _multiply(a: jax.Array, precision: str) -> jax.Array:
   kind = jnp.int32 if a.dtype == jnp.int8 else jnp.float32
-  return jnp.matmul(a, a, precision=precision, preferred_element_type=kind)
+  # Of bytes the fast product is that of rows with rows.
+  return jnp.matmul(a, a.T, precision=precision, preferred_element_type=kind)
 
 
 def matmul_flops(size: int, dtype: str = "float32", repeats: int = 5) -> float:

@@ -1,13 +1,14 @@
 """Exact Chamfer search of a whole collection on the devices: no index, every pair is compared.
 
 Images lie on the devices as a rectangle of descriptors, each device with its share of them. The
-cosines of a few images are in memory at a time; only their maxima are kept.
+cosines of a few images are in memory at a time; only their maxima are kept. Where there is a kernel
+for it, cosines never are in memory, and the maxima of many images are.
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from l2g_jax import kernels, sharding
+from l2g_jax import fused_maximum, kernels, sharding
 from l2g_jax.cann.codec import encode
 from l2g_jax.cann.index import SearchResult
 from l2g_jax.errors import InputError
@@ -25,6 +26,8 @@ Precision = Literal["float32", "bfloat16", "int8"]
 # Cosines that are in memory at a time: a cache holds them, or an accelerator is kept busy by them.
 _BLOCK_COSINES = {"cpu": 1 << 19}
 _MOST_BLOCK_COSINES = 1 << 28
+# Maxima that are in memory at a time: so many that the last programs of a launch are few among all.
+_BLOCK_MAXIMA = 1 << 26
 # Queries are padded to a multiple of this, so that few lengths are compiled.
 _QUERY_STEP = 64
 _DTYPES = {
@@ -247,10 +250,11 @@ def _search_block(images: DeviceImages, queries: PackedImages, k: int, kernel: k
     k=k,
     kernel=kernel,
     batch_size=max(1, most // num_cosines),
+    fused=fused_maximum.fits(images.values, mesh.devices.flat[0]),
   )
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "k", "kernel", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("mesh", "k", "kernel", "batch_size", "fused"))
 def _best_images(
   queries: _Set,
   images: _Set,
@@ -259,11 +263,15 @@ def _best_images(
   k: int,
   kernel: kernels.Kernel,
   batch_size: int,
+  fused: bool,
 ):
   """Finds the best of every device's share, and of those the best; ties by the smaller row."""
 
   def best_of_share(queries, images):
-    scores = _score_all(queries, images, kernel, min(batch_size, len(images.counts)))
+    if fused:
+      scores = _score_by_kernel(queries, images, kernel)
+    else:
+      scores = _score_by_products(queries, images, kernel, min(batch_size, len(images.counts)))
     values, rows = jax.lax.top_k(scores, min(k, scores.shape[1]))
     rows += jax.lax.axis_index(sharding.AXIS) * scores.shape[1]
     return values.T, rows.T
@@ -273,24 +281,66 @@ def _best_images(
   return best, jnp.take_along_axis(rows.T, places, axis=1)
 
 
-def _score_all(queries: _Set, images: _Set, kernel: kernels.Kernel, batch_size: int) -> jax.Array:
+def _score_by_products(
+  queries: _Set, images: _Set, kernel: kernels.Kernel, batch_size: int
+) -> jax.Array:
   """Returns similarities `[Q, rows]`, one query after another, a few images at a time."""
 
+  def score_image(query: _Set, image: _Set) -> jax.Array:
+    products = jax.lax.platform_dependent(
+      image.values, query.values, cpu=_products_in_float32, default=_products
+    )
+    return _score(query, jnp.max(products * image.scales[:, None], axis=0), image.counts, kernel)
+
   def score_query(query: _Set) -> jax.Array:
-    score = functools.partial(_score, query, kernel=kernel)
-    return jax.lax.map(score, images, batch_size=batch_size)
+    def score_block(first: jax.Array) -> jax.Array:
+      block = (jax.lax.dynamic_slice_in_dim(array, first, batch_size) for array in images)
+      return jax.vmap(functools.partial(score_image, query))(_Set(*block))
+
+    return _in_blocks(score_block, len(images.counts), batch_size)
 
   return jax.lax.map(score_query, queries)
 
 
-def _score(query: _Set, image: _Set, *, kernel: kernels.Kernel) -> jax.Array:
-  """Scores one image."""
-  products = jax.lax.platform_dependent(
-    image.values, query.values, cpu=_products_in_float32, default=_products
-  )
-  best = query.scales * jnp.max(products * image.scales[:, None], axis=0)
+def _score_by_kernel(queries: _Set, images: _Set, kernel: kernels.Kernel) -> jax.Array:
+  """Returns similarities `[Q, rows]`, many images at a time, each read once for all queries."""
+  num_queries, num_places, dimension = queries.values.shape
+  num_rows, num_columns = len(images.counts), num_queries * num_places
+  columns = queries.values.reshape(num_columns, dimension)
+  size = min(num_rows, max(1, _BLOCK_MAXIMA // num_columns))
+  score = jax.vmap(functools.partial(_score, kernel=kernel), in_axes=(0, 0, None))
+
+  def score_block(first: jax.Array) -> jax.Array:
+    best = fused_maximum.best_products(
+      images.values, images.scales, columns, first, num_images=size
+    ).reshape(size, num_queries, num_places)
+    counts = jax.lax.dynamic_slice_in_dim(images.counts, first, size)
+    return jax.vmap(score, in_axes=(None, 0, 0))(queries, best, counts)
+
+  return _in_blocks(score_block, num_rows, size).T
+
+
+def _in_blocks(function: Callable[[jax.Array], jax.Array], num_rows: int, size: int) -> jax.Array:
+  """Returns `[rows, ...]` of a function that, of a first row, makes a block of `size` rows.
+
+  The last block overlaps the one before: all have one size, and no array is cut or filled, which
+  would copy a collection.
+  """
+
+  def add_block(step: jax.Array, rows: jax.Array) -> jax.Array:
+    first = jnp.minimum(step * size, num_rows - size)
+    return jax.lax.dynamic_update_slice_in_dim(rows, function(first), first, axis=0)
+
+  like = jax.eval_shape(function, jax.ShapeDtypeStruct((), jnp.int32))
+  rows = jnp.zeros((num_rows, *like.shape[1:]), like.dtype)
+  return jax.lax.fori_loop(0, math.ceil(num_rows / size), add_block, rows)
+
+
+def _score(query: _Set, best: jax.Array, count: jax.Array, kernel: kernels.Kernel) -> jax.Array:
+  """Scores an image of `count` descriptors by the best product `[q]` of each of a query's."""
+  best = query.scales * best
   present = jnp.arange(len(best)) < query.counts
-  worth = jnp.where(present & (image.counts > 0), kernel(best), 0.0)
+  worth = jnp.where(present & (count > 0), kernel(best), 0.0)
   return jnp.sum(worth) / jnp.maximum(query.counts, 1).astype(worth.dtype)
 
 
