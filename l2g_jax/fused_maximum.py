@@ -3,6 +3,7 @@
 A product of two matrices writes `c` numbers for every one that the maximum keeps. A kernel that
 multiplies a tile and takes its maximum at once reads the images and writes what is kept, no more.
 It is written in Pallas and compiled by Triton, for NVIDIA's Hopper GPUs.
+JAX 0.11 still has that compiler and says that a later version won't.
 """
 
 import functools
