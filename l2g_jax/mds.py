@@ -121,8 +121,9 @@ def classical_scaling(
   """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
 
   The leading eigenvectors of the doubly centred matrix are looked for in a random subspace, refined
-  by products with the matrix; exact where `num_dimensions` + 16 reaches n. Directions of negative
-  eigenvalues are left out, and pairs of weight 0 stand at the mean of the others.
+  by products with the matrix; exact where `num_dimensions` or 32 reaches n. Up to 32 dimensions are
+  sorted by their extent; more have arbitrary axes. Directions of negative eigenvalues are left out,
+  and pairs of weight 0 stand at the mean of the others.
 
   Args:
     dissimilarities: `[n, n]`, symmetric, at least 0.
