@@ -2,7 +2,7 @@
 
 A product of two matrices writes `c` numbers for every one that the maximum keeps. A kernel that
 multiplies a tile and takes its maximum at once reads the images and writes what is kept, no more.
-It is written in Pallas and compiled by Triton, for NVIDIA's Hopper GPUs.
+It is written in Pallas and compiled by Triton, for NVIDIA's GPUs from Ampere on.
 JAX 0.11 still has that compiler and says that a later version won't.
 """
 
@@ -23,17 +23,22 @@ _TILE_BYTES = 1 << 15
 _LEAST_ROWS = 16
 _LEAST_DIMENSION = 32
 _MOST_BYTES = 1 << 10
+_LEAST_CAPABILITY = 8
 
 
 def fits(values: jax.Array, device: Any) -> bool:
   """Returns whether the kernel is made for a device and for images `[N, c, d]` on it.
 
   It isn't for float32, whose product costs more than to write and read it, nor for images of a few
-  descriptors, or descriptors of more than a kilobyte; nor for GPUs whose code nobody looked at.
+  descriptors, or descriptors of more than a kilobyte; nor for anything but NVIDIA's GPUs of compute
+  capability 8 or more, whose matrix units multiply both types.
   """
   _, num_places, dimension = values.shape
+  # AMD's are named by letters.
+  major, _, _ = str(getattr(device, "compute_capability", "")).partition(".")
   return (
-    getattr(device, "compute_capability", None) == "9.0"
+    major.isdigit()
+    and int(major) >= _LEAST_CAPABILITY
     and values.dtype in (jnp.int8, jnp.bfloat16)
     and num_places >= _LEAST_ROWS
     and _width(dimension) * values.dtype.itemsize <= _MOST_BYTES

@@ -100,12 +100,20 @@ def test_an_empty_image_is_worth_zero():
     ((2, 15, 128), np.int8, HOPPER),
     ((2, 600, 1025), np.int8, HOPPER),
     ((2, 600, 513), jnp.bfloat16, HOPPER),
+    ((2, 600, 128), np.int8, types.SimpleNamespace(compute_capability="7.5")),
     ((2, 600, 128), np.int8, types.SimpleNamespace(compute_capability="gfx942")),
     ((2, 600, 128), np.int8, jax.devices()[0]),
   ],
 )
 def test_what_it_is_not_made_for(shape, dtype, device):
   assert not fused_maximum.fits(jnp.zeros(shape, dtype), device)
+
+
+@pytest.mark.parametrize("capability", ["8.0", "9.0", "12.0"])
+@pytest.mark.parametrize("dtype", [np.int8, jnp.bfloat16])
+def test_what_it_is_made_for(capability, dtype):
+  device = types.SimpleNamespace(compute_capability=capability)
+  assert fused_maximum.fits(jnp.zeros((2, 600, 128), dtype), device)
 
 
 @pytest.mark.parametrize("num_devices", [1, 3])
