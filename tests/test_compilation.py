@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from l2g_jax import mds, sharding
-from l2g_jax.pipeline import rank_by_weights
+from l2g_jax.collection import place_collection
+from l2g_jax.pipeline import rank_collection
 from tests.test_mds import clustered
 from tests.test_pipeline import CONFIG, WEIGHTS, collection, only
 
@@ -35,15 +36,17 @@ def test_a_new_program_is_counted():
   assert len(compilations) == 1
 
 
+@pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("num_devices", [1, 8])
-def test_blocks_after_the_first_compile_nothing(num_devices):
+def test_blocks_after_the_first_compile_nothing(num_devices, resident):
   mesh = sharding.make_mesh(num_devices)
 
   def rank(seed, rows, weights=WEIGHTS):
     candidates, lists, features = only(collection(seed), rows)
     # One query a device and block: 17 make several blocks, of which the last is padded.
-    return rank_by_weights(
-      candidates, lists, features, weights=weights, config=CONFIG, mesh=mesh, block_bytes=1
+    placed = place_collection(lists, features.database, resident=resident, mesh=mesh)
+    return rank_collection(
+      placed, candidates, features.queries, weights=weights, config=CONFIG, block_bytes=1
     )
 
   rank(0, np.zeros(num_devices, int))
