@@ -31,7 +31,9 @@ from l2g_jax.chamfer_scan import (
 
 FLAGS = common.FLAGS
 
-flags.DEFINE_integer("num_images", None, "Images on the device; omitted: by the device.", 1)
+flags.DEFINE_integer(
+  "num_images", None, "Most images on the device, as far as they fit; omitted: by the device.", 1
+)
 
 _PRECISIONS: tuple[Precision, ...] = ("int8", "bfloat16", "float32")
 _K = 100
@@ -78,7 +80,9 @@ def scan_rows(
   _, count, dimension = images.shape
   for precision in _PRECISIONS:
     packed = pack_images(list(images), precision=precision)
-    held = repeat_on_device(packed, num_images)
+    bytes_an_image = (packed.values.nbytes + packed.scales.nbytes) // len(images)
+    most = sharding.bytes_at_hand(sharding.make_mesh()) // bytes_an_image
+    held = repeat_on_device(packed, min(num_images, max(len(images), most)))
     total = len(held.counts)
     blocks = [
       PackedImages(packed.values, packed.scales, packed.counts, start)
@@ -159,7 +163,7 @@ def compare(
   """Runs every comparison.
 
   Args:
-    num_images: of the collection on the device.
+    num_images: of the collection on the device, at most.
     count: descriptors of an image and of the query.
     repeats: of every clock.
     ceilings: of this machine.

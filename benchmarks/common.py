@@ -175,16 +175,22 @@ def print_head(ceilings: Ceilings) -> None:
   )
 
 
-def run(compare: Callable[[Ceilings], Mapping[str, Sequence[Row]]]) -> None:
-  """Runs a benchmark as a command: prints its tables, and writes them where --output says."""
+def run(*benchmarks: Callable[[Ceilings], Mapping[str, Sequence[Row]]]) -> None:
+  """Runs benchmarks as a command: prints the tables of each, and writes them where --output says.
+
+  What one has measured is printed and written before the next begins.
+  """
 
   def main() -> None:
     ceilings = measure_ceilings(quick=FLAGS.quick)
     print_head(ceilings)
-    tables = compare(ceilings)
-    for title, rows in tables.items():
-      print_table(title, rows)
-    if command.OUTPUT.value:
-      files.write_json(command.OUTPUT.value, make_report(tables, ceilings))
+    tables: dict[str, Sequence[Row]] = {}
+    for compare in benchmarks:
+      made = compare(ceilings)
+      for title, rows in made.items():
+        print_table(title, rows)
+      tables.update(made)
+      if command.OUTPUT.value:
+        files.write_json(command.OUTPUT.value, make_report(tables, ceilings))
 
   command.run(main)
