@@ -18,7 +18,8 @@ from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
 from l2g_jax.cann import SearchResult
 from l2g_jax.collection import place_collection
-from l2g_jax.pipeline import GlobalFeatures, L2GConfig, rank_collection
+from l2g_jax.config import L2GConfig
+from l2g_jax.pipeline import GlobalFeatures, rank_collection
 from l2g_jax.rerank import superglobal_rerank
 
 FLAGS = common.FLAGS

@@ -11,10 +11,10 @@ from experiments.sources import LocalFiles
 from experiments.stages import StageOptions
 from l2g_jax import dissimilarity, fusion, kernels, mds
 from l2g_jax.cann import CannConfig
+from l2g_jax.config import L2GConfig
 from l2g_jax.data.formats import cann as cann_files
 from l2g_jax.errors import InputError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
-from l2g_jax.pipeline import L2GConfig
 
 FLAGS = flags.FLAGS
 PAPER_WEIGHT = 0.19

@@ -1,25 +1,20 @@
-"""Local-to-global re-ranking of a batch of queries: the only room that knows the whole order.
+"""Local-to-global re-ranking of a batch of queries, on the host: what is ranked, block by block.
 
 Known similarities of each shortlist -> dissimilarities -> SMACOF embedding -> fusion with global
 features -> SuperGlobal re-ranking -> a ranking of the collection (arXiv 2509.04351).
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Generic, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from l2g_jax import dissimilarity, mds, rerank, sharding
-from l2g_jax.certainty import match_certainty
+from l2g_jax import sharding
+from l2g_jax.block import Queries, rerank_block
 from l2g_jax.collection import (
-  Array,
   Collection,
   Neighbors,
   Tables,
@@ -27,8 +22,8 @@ from l2g_jax.collection import (
   place_collection,
   rows_for,
 )
+from l2g_jax.config import L2GConfig
 from l2g_jax.errors import InputError
-from l2g_jax.fusion import Fusion, fuse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,49 +37,6 @@ class GlobalFeatures:
 
   queries: np.ndarray
   database: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class L2GConfig:
-  """Settings of the method; static under `jit`, but for the weight.
-
-  Attributes:
-    num_known: t, the neighbours of each point of a shortlist whose similarity is taken as known.
-    query_pairs: whether the query's pairs are known for its `own` t nearest or for `all`.
-    power: p of D = 1 - s^p.
-    completion: what stands for unknown pairs: `one`, `mean` or `masked`.
-    num_dimensions: m, of the embedding.
-    method: SMACOF's, see `mds.smacof`.
-    max_iterations: SMACOF's; few problems need as many.
-    rtol: SMACOF's; at the default the order is as good as that of the plain method at convergence.
-    fusion: `concat` or `sum`.
-    num_reranked: M, the head of the shortlist that is re-ranked, at least 1; None = all of it.
-    num_neighbors: K of the re-ranking.
-    beta: of the re-ranking.
-    certainty_ratio: multiple of the background above which a match of the search counts as certain;
-      its certainty, in [0, 1), is added to its score. Infinite for the paper's plain order. The
-      default suits a selective kernel, as power(alpha=7); a flat one never reaches it.
-    seed: of the embedding's start.
-  """
-
-  num_known: int = 15
-  query_pairs: dissimilarity.QueryPairs = "own"
-  power: float = 0.3
-  completion: dissimilarity.Completion = "one"
-  num_dimensions: int = 128
-  method: mds.Method = "quasi_newton"
-  max_iterations: int = 200
-  rtol: float = 1e-4
-  fusion: Fusion = "concat"
-  num_reranked: int | None = None
-  num_neighbors: int = 5
-  beta: float = 0.5
-  certainty_ratio: float = 10.0
-  seed: int = 0
-
-  def __post_init__(self):
-    if self.num_reranked is not None and self.num_reranked < 1:
-      raise InputError(f"num_reranked must be at least 1, or None, not {self.num_reranked}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,7 +197,7 @@ def rank_collection(
   bar = tqdm.tqdm(total=num_queries, desc="re-ranking", unit="query", disable=not show_progress)
   for rows in _blocks(num_queries, block_size):
     queries = _block_queries(rows, block_size, candidates, query_features)
-    results = _rerank_block(
+    results = rerank_block(
       spread_weights,
       *_block_tables(collection, queries),
       mesh=mesh,
@@ -330,21 +282,12 @@ def _blocks(num_queries: int, block_size: int) -> Iterator[np.ndarray]:
     yield np.arange(start, min(start + block_size, num_queries))
 
 
-class _Queries(NamedTuple, Generic[Array]):
-  """A block of queries, or one without the leading axis."""
-
-  ids: Array  # [block, k], -1 pads
-  rows: Array  # [block, k], where the tables have the candidates
-  similarities: Array  # [block, k]
-  features: Array  # [block, D]
-
-
-def _block_queries(rows, block_size: int, candidates: Neighbors, features) -> _Queries[np.ndarray]:
+def _block_queries(rows, block_size: int, candidates: Neighbors, features) -> Queries[np.ndarray]:
   """Collects a block's rows from the host's arrays, padded with queries without candidates."""
   padded = np.resize(rows, block_size)
   ids = candidates.ids[padded].astype(np.int32)
   ids[len(rows) :] = -1
-  return _Queries(
+  return Queries(
     ids=ids,
     rows=np.maximum(ids, 0),
     similarities=candidates.similarities[padded].astype(np.float32),
@@ -352,7 +295,7 @@ def _block_queries(rows, block_size: int, candidates: Neighbors, features) -> _Q
   )
 
 
-def _block_tables(collection: Collection, queries: _Queries[np.ndarray]):
+def _block_tables(collection: Collection, queries: Queries[np.ndarray]):
   """Returns tables that every device has as a whole or tables of its queries, and the queries."""
   mesh = collection.mesh
   given = None
@@ -362,97 +305,5 @@ def _block_tables(collection: Collection, queries: _Queries[np.ndarray]):
     # A device has the rows of its own queries, one query's after another's.
     rows = np.arange(queries.ids.size, dtype=np.int32).reshape(queries.ids.shape)
     queries = queries._replace(rows=rows % (queries.ids.size // mesh.size))
-  placed = _Queries(*(sharding.split(array, mesh) for array in queries))
+  placed = Queries(*(sharding.split(array, mesh) for array in queries))
   return collection.resident, (given, placed)
-
-
-@functools.partial(jax.jit, static_argnames=("mesh", "num_images", "config"))
-def _rerank_block(weights, resident, given, *, mesh: Mesh, num_images: int, config: L2GConfig):
-  """Scores a block of queries: each device its share, a CPU one after another.
-
-  Returns:
-    Scores `[block, W, k]`, the places of the candidates in their new order `[block, W, k]`, and the
-    diagnostics `[block]`.
-  """
-
-  def rerank_share(whole, share):
-    weights, resident = whole
-    tables, queries = share
-    tables = tables if resident is None else resident
-
-    def rerank_one(query: _Queries[jax.Array]):
-      return _rerank_query(weights, tables, query, num_images=num_images, config=config)
-
-    return jax.lax.platform_dependent(
-      queries, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
-    )
-
-  return sharding.map_shares(rerank_share, mesh)((weights, resident), given)
-
-
-def _rerank_query(
-  weights,
-  tables: Tables[jax.Array],
-  query: _Queries[jax.Array],
-  *,
-  num_images: int,
-  config: L2GConfig,
-):
-  """Scores and orders one query's candidates for every weight `[W]`: `[W, k]`; diagnostics."""
-  candidates, similarities = query.ids, query.similarities
-  near = Tables(*(jnp.take(table, query.rows, axis=0, mode="clip") for table in tables))
-  pairs = dissimilarity.known_pairs(
-    candidates,
-    similarities,
-    jnp.where(candidates[:, None] >= 0, near.list_ids, -1),
-    near.list_similarities,
-    num_images=num_images,
-    num_known=config.num_known,
-    query_pairs=config.query_pairs,
-  )
-  values, pair_weights = dissimilarity.dissimilarities(
-    pairs, power=config.power, completion=config.completion
-  )
-  embedded = mds.smacof(
-    values,
-    weights=pair_weights,
-    num_dimensions=config.num_dimensions,
-    max_iterations=config.max_iterations,
-    rtol=config.rtol,
-    method=config.method,
-    seed=config.seed,
-  )
-  global_features = jnp.concatenate([query.features[None], near.features])
-  head = len(candidates) if config.num_reranked is None else config.num_reranked
-  blocks: rerank.Blocks = (("max", config.num_dimensions),)
-  if config.fusion == "concat":
-    blocks = (("mean", config.num_dimensions), ("max", global_features.shape[1]))
-
-  certainty = match_certainty(similarities, ratio=config.certainty_ratio)[:head]
-
-  def score(weight):
-    fused = fuse(embedded.embedding, global_features, weight=weight, fusion=config.fusion)
-    return certainty + rerank.superglobal_rerank(
-      fused[0],
-      fused[1 : head + 1],
-      mask=pairs.valid[1 : head + 1],
-      num_neighbors=config.num_neighbors,
-      beta=config.beta,
-      expansion=blocks,
-    )
-
-  num_known = jnp.sum(pairs.known) // 2
-  scores = jax.lax.map(score, weights)
-  # Without a known pair an embedding says nothing: the search's order stands.
-  scores = jnp.where((num_known > 0) & pairs.valid[None, 1 : head + 1], scores, similarities[:head])
-  tail = jnp.broadcast_to(similarities[head:], (len(weights), len(similarities[head:])))
-  # A stable sort breaks ties by place, and leaves the tail, whose keys are equal, as it is.
-  keys = jnp.concatenate([-scores, jnp.full_like(tail, jnp.inf)], axis=1)
-  return (
-    jnp.concatenate([scores, tail], axis=1),
-    jnp.argsort(keys, axis=1, stable=True).astype(jnp.int32),
-    num_known,
-    embedded.normalized_stress,
-    embedded.num_iterations,
-    embedded.converged,
-  )

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from jax.extend.core import jaxprs_in_params
 
 from l2g_jax import dissimilarity, kernels, mds, pipeline, sharding
+from l2g_jax.block import Queries, rerank_block
 from l2g_jax.certainty import match_certainty
 from l2g_jax.chamfer import chamfer_similarity
+from l2g_jax.collection import Tables
+from l2g_jax.config import L2GConfig
 from l2g_jax.errors import InputError
 from l2g_jax.fusion import normalize
-from l2g_jax.pipeline import L2G, GlobalFeatures, L2GConfig, complete_rankings, rank_by_weights
+from l2g_jax.pipeline import L2G, GlobalFeatures, complete_rankings, rank_by_weights
 from l2g_jax.rerank import superglobal_rerank
 from tests.shared import shared_path
 
@@ -388,20 +391,18 @@ def sizes_of_intermediates(jaxpr):
 def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
   num_queries, size, length, dimension, num_neighbors = 3, 60, 7, 96, 5
   config = L2GConfig(num_dimensions=8, num_neighbors=num_neighbors)
-  block = functools.partial(
-    pipeline._rerank_block, mesh=sharding.make_mesh(1), num_images=99, config=config
-  )
+  block = functools.partial(rerank_block, mesh=sharding.make_mesh(1), num_images=99, config=config)
 
   def array(kind, *shape) -> Any:
     return jax.ShapeDtypeStruct(shape, kind)
 
-  queries = pipeline._Queries(
+  queries = Queries(
     ids=array(jnp.int32, num_queries, size),
     rows=array(jnp.int32, num_queries, size),
     similarities=array(jnp.float32, num_queries, size),
     features=array(jnp.float32, num_queries, dimension),
   )
-  tables = pipeline.Tables(
+  tables = Tables(
     list_ids=array(jnp.int32, 99, length),
     list_similarities=array(jnp.float32, 99, length),
     features=array(jnp.float32, 99, dimension),

@@ -1,0 +1,131 @@
+"""A block of queries on the devices: from known similarities to the order, in one compiled call."""
+
+import functools
+from typing import Generic, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from l2g_jax import dissimilarity, mds, rerank, sharding
+from l2g_jax.certainty import match_certainty
+from l2g_jax.collection import Array, Tables
+from l2g_jax.config import L2GConfig
+from l2g_jax.fusion import fuse
+
+
+class Queries(NamedTuple, Generic[Array]):
+  """A block of queries with their candidates; one query has no leading axis.
+
+  Attributes:
+    ids: `[block, k]` int32, best first; -1 pads.
+    rows: `[block, k]` int32, where the tables have the candidates.
+    similarities: `[block, k]` float32, of the search.
+    features: `[block, D]` float32.
+  """
+
+  ids: Array
+  rows: Array
+  similarities: Array
+  features: Array
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "num_images", "config"))
+def rerank_block(weights, resident, given, *, mesh: Mesh, num_images: int, config: L2GConfig):
+  """Scores a block of queries: each device its share, a CPU one after another.
+
+  Args:
+    weights: `[W]`, the weights w in [0, 1].
+    resident: `Tables` of the whole collection, on every device; None where `given` has rows.
+    given: `Tables` of what the queries of each device need, or None; and the `Queries`. Both are
+      split over devices.
+    mesh: the devices.
+    num_images: N, of the collection.
+    config: settings of the method.
+
+  Returns:
+    Scores `[block, W, k]`, the places of the candidates in their new order `[block, W, k]`, and the
+    diagnostics `[block]`.
+  """
+
+  def rerank_share(whole, share):
+    weights, resident = whole
+    tables, queries = share
+    tables = tables if resident is None else resident
+
+    def rerank_one(query: Queries[jax.Array]):
+      return _rerank_query(weights, tables, query, num_images=num_images, config=config)
+
+    return jax.lax.platform_dependent(
+      queries, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
+    )
+
+  return sharding.map_shares(rerank_share, mesh)((weights, resident), given)
+
+
+def _rerank_query(
+  weights,
+  tables: Tables[jax.Array],
+  query: Queries[jax.Array],
+  *,
+  num_images: int,
+  config: L2GConfig,
+):
+  """Scores and orders one query's candidates for every weight `[W]`: `[W, k]`; diagnostics."""
+  candidates, similarities = query.ids, query.similarities
+  near = Tables(*(jnp.take(table, query.rows, axis=0, mode="clip") for table in tables))
+  pairs = dissimilarity.known_pairs(
+    candidates,
+    similarities,
+    jnp.where(candidates[:, None] >= 0, near.list_ids, -1),
+    near.list_similarities,
+    num_images=num_images,
+    num_known=config.num_known,
+    query_pairs=config.query_pairs,
+  )
+  values, pair_weights = dissimilarity.dissimilarities(
+    pairs, power=config.power, completion=config.completion
+  )
+  embedded = mds.smacof(
+    values,
+    weights=pair_weights,
+    num_dimensions=config.num_dimensions,
+    max_iterations=config.max_iterations,
+    rtol=config.rtol,
+    method=config.method,
+    seed=config.seed,
+  )
+  global_features = jnp.concatenate([query.features[None], near.features])
+  head = len(candidates) if config.num_reranked is None else config.num_reranked
+  blocks: rerank.Blocks = (("max", config.num_dimensions),)
+  if config.fusion == "concat":
+    blocks = (("mean", config.num_dimensions), ("max", global_features.shape[1]))
+
+  certainty = match_certainty(similarities, ratio=config.certainty_ratio)[:head]
+
+  def score(weight):
+    fused = fuse(embedded.embedding, global_features, weight=weight, fusion=config.fusion)
+    return certainty + rerank.superglobal_rerank(
+      fused[0],
+      fused[1 : head + 1],
+      mask=pairs.valid[1 : head + 1],
+      num_neighbors=config.num_neighbors,
+      beta=config.beta,
+      expansion=blocks,
+    )
+
+  num_known = jnp.sum(pairs.known) // 2
+  scores = jax.lax.map(score, weights)
+  # Without a known pair an embedding says nothing: the search's order stands.
+  scores = jnp.where((num_known > 0) & pairs.valid[None, 1 : head + 1], scores, similarities[:head])
+  tail = jnp.broadcast_to(similarities[head:], (len(weights), len(similarities[head:])))
+  # A stable sort breaks ties by place, and leaves the tail, whose keys are equal, as it is.
+  keys = jnp.concatenate([-scores, jnp.full_like(tail, jnp.inf)], axis=1)
+  return (
+    jnp.concatenate([scores, tail], axis=1),
+    jnp.argsort(keys, axis=1, stable=True).astype(jnp.int32),
+    num_known,
+    embedded.normalized_stress,
+    embedded.num_iterations,
+    embedded.converged,
+  )
