@@ -209,7 +209,8 @@ def _quasi_newton(problem, start, majorizer: _Majorizer, loop) -> Minimum:
   def update(state: _QuasiNewton) -> tuple[_QuasiNewton, jax.Array]:
     distances = distances_of(state.point)
     stress = stress_of(problem, distances)
-    gradient = residual(problem, state.point, distances)
+    # A step needs no more digits: the stress, of exact distances, decides what is kept.
+    gradient = residual(problem, state.point, distances, precision="high")
     fell = stress <= state.stress
     step, change = state.point - state.best, gradient - state.gradient
     # A rise leaves no secant, as a step does along which the stress does not curve upwards.

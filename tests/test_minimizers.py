@@ -1,5 +1,6 @@
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given
@@ -28,6 +29,44 @@ def test_a_secant_is_worth_several_transforms():
   solve = functools.partial(mds.smacof, delta, init=start, rtol=0.0)
   plain = solve(method="guttman", max_iterations=200)
   assert solve(method="quasi_newton", max_iterations=50).stress < plain.stress
+
+
+def in_tf32(values):
+  """Rounds to the ten bits that an NVIDIA GPU keeps where the precision is `high`."""
+  bits = jax.lax.bitcast_convert_type(values, jnp.int32)
+  return jax.lax.bitcast_convert_type((bits + 0x1000) & ~0x1FFF, jnp.float32)
+
+
+def residual_in_tf32(problem, points, distances, *, precision):
+  assert precision == "high"
+  apart = distances > 0.0
+  factors = jnp.where(apart, problem.delta / jnp.where(apart, distances, 1.0), 0.0)
+  factors = problem.weights * (1.0 - factors)
+  pulled = jnp.matmul(in_tf32(factors), in_tf32(points), precision="highest")
+  return jnp.sum(factors, axis=1, keepdims=True) * points - pulled
+
+
+def settled_stresses(seeds):
+  # Traced anew at each call, and with it what is patched.
+  @jax.jit
+  def settle(delta, start):
+    problem = stress.make_problem(delta, None)
+    limits = {"max_iterations": jnp.asarray(500), "rtol": jnp.asarray(1e-5)}
+    return minimizers.minimise(problem, start, "quasi_newton", uniform=True, **limits)
+
+  stresses = []
+  for seed in seeds:
+    delta, start = clustered(seed) ** 3, some_start(seed, num_dimensions=SIZE)
+    stresses.append(stress_of(settle(delta, start).embedding, delta))
+  return np.array(stresses)
+
+
+def test_steps_of_ten_bits_lead_as_low(monkeypatch):
+  expected = settled_stresses(range(8))
+  monkeypatch.setattr(minimizers, "residual", residual_in_tf32)
+  rough = settled_stresses(range(8))
+  assert np.any(rough != expected)
+  np.testing.assert_allclose(rough, expected, rtol=2e-3)
 
 
 def test_the_best_point_never_gets_worse():
