@@ -43,14 +43,14 @@ def classical_start(problem: Problem, num_dimensions: int, seed: int) -> jax.Arr
   Yamamoto and others (2015), Cholesky QR in two passes.
   """
   centred = _centred_squares(problem)
-  least, greatest = _outer_eigenvalues(centred, seed)
-  basis = _leading_basis(centred, jnp.maximum(-least, 0.0), num_dimensions, seed)
+  shift = jnp.maximum(-_least_eigenvalue(centred, seed), 0.0)
+  basis = _leading_basis(centred, shift, num_dimensions, seed)
   inner = product(basis.T, product(centred, basis))
   inner = 0.5 * (inner + inner.T)
   if len(inner) <= _LEAST_RANK:
     factor = _leading_factor(inner, num_dimensions)
   else:
-    factor = _positive_factor(inner, jnp.maximum(greatest, -least))
+    factor = _positive_factor(inner)
   start = product(basis, factor)
   start = jnp.pad(start, ((0, 0), (0, num_dimensions - start.shape[1])))
   start = centre(problem, start)
@@ -69,8 +69,8 @@ def _centred_squares(problem: Problem) -> jax.Array:
   return -0.5 * centre(problem, centre(problem, squared).T)
 
 
-def _outer_eigenvalues(matrix: jax.Array, seed: int) -> tuple[jax.Array, jax.Array]:
-  """Returns about the least and the greatest eigenvalue, from within, by Lanczos' method."""
+def _least_eigenvalue(matrix: jax.Array, seed: int) -> jax.Array:
+  """Returns about the least eigenvalue, from above, by Lanczos' method."""
   vector = jax.random.normal(jax.random.key(seed), (len(matrix),), matrix.dtype)
   vector = vector / jnp.linalg.norm(vector)
   before, norm = jnp.zeros_like(vector), jnp.zeros((), matrix.dtype)
@@ -84,8 +84,7 @@ def _outer_eigenvalues(matrix: jax.Array, seed: int) -> tuple[jax.Array, jax.Arr
     # Where the space is exhausted the image is nothing, and so is what follows.
     before, vector = vector, image / jnp.maximum(norm, jnp.finfo(matrix.dtype).tiny)
   off = jnp.diag(jnp.stack(beside[:-1]), 1)
-  values = jnp.linalg.eigvalsh(jnp.diag(jnp.stack(diagonal)) + off + off.T)
-  return values[0], values[-1]
+  return jnp.linalg.eigvalsh(jnp.diag(jnp.stack(diagonal)) + off + off.T)[0]
 
 
 def _leading_basis(matrix: jax.Array, shift: jax.Array, num_dimensions: int, seed: int):
@@ -123,7 +122,7 @@ def _leading_factor(inner: jax.Array, num_dimensions: int) -> jax.Array:
   return vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
 
 
-def _positive_factor(inner: jax.Array, bound: jax.Array) -> jax.Array:
+def _positive_factor(inner: jax.Array) -> jax.Array:
   """Returns F `[r, r]`: F F^T is the part of the positive eigenvalues.
 
   The sign S of the matrix, by Newton and Schulz' iteration, splits it: S B is its absolute value,
@@ -136,7 +135,8 @@ def _positive_factor(inner: jax.Array, bound: jax.Array) -> jax.Array:
     squared = product(sign, sign)
     return 1.5 * sign - 0.5 * product(sign, squared), jnp.trace(squared), count + 1
 
-  # The bound may be a little low: the iteration takes eigenvalues up to sqrt(3).
+  # The iteration takes eigenvalues below sqrt(3): none can be greater than that times the bound.
+  bound = 0.7 * jnp.linalg.norm(inner)
   start = inner / jnp.where(bound > 0.0, bound, 1.0)
   enough = (1.0 - _UNSIGNED_SHARE) * len(inner)
   sign, _, _ = jax.lax.while_loop(
