@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import importlib.util
-import os
 import platform
 import resource
 import statistics
@@ -19,6 +18,7 @@ from absl import flags
 from experiments import command
 from l2g_jax import files
 from l2g_jax.version import __version__
+from l2g_jax.workers import available_cores
 
 FLAGS = flags.FLAGS
 
@@ -157,7 +157,7 @@ def make_report(tables: Mapping[str, Sequence[Row]], ceilings: Ceilings) -> dict
       "device": jax.devices()[0].device_kind,
       "devices": jax.device_count(),
       "platform": jax.default_backend(),
-      "cores": len(os.sched_getaffinity(0)),
+      "cores": available_cores(),
       "python": platform.python_version(),
       "jax": jax.__version__,
       "numpy": np.__version__,
@@ -170,7 +170,7 @@ def print_head(ceilings: Ceilings) -> None:
   """Prints the machine and its ceilings."""
   print(
     f"{jax.devices()[0].device_kind} ({jax.default_backend()}, {jax.device_count()} devices),"
-    f" {len(os.sched_getaffinity(0))} cores: float32 product {ceilings.flops / 1e9:.0f} GFLOP/s,"
+    f" {available_cores()} cores: float32 product {ceilings.flops / 1e9:.0f} GFLOP/s,"
     f" copy {ceilings.bytes / 1e9:.1f} GB/s"
   )
 

@@ -15,6 +15,7 @@ from l2g_jax import files
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.evaluation import PROTOCOLS, evaluate
 from l2g_jax.version import __version__
+from l2g_jax.workers import available_cores
 
 _KAPPAS = (1, 5, 10)
 
@@ -77,7 +78,7 @@ def make_report(
       "device": jax.devices()[0].device_kind,
       "devices": jax.device_count(),
       "platform": jax.default_backend(),
-      "cores": len(os.sched_getaffinity(0)),
+      "cores": available_cores(),
       "python": platform.python_version(),
       "jax": jax.__version__,
       "numpy": np.__version__,

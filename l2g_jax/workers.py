@@ -7,8 +7,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+import psutil
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+  """Returns how many cores this process may use, where the system says so; else all of them."""
+  process = psutil.Process()
+  if hasattr(process, "cpu_affinity"):  # not on macOS
+    return len(process.cpu_affinity())
+  return os.cpu_count() or 1
 
 
 def run_tasks(
@@ -21,7 +31,7 @@ def run_tasks(
     tasks: picklable; they are started in order.
     num_workers: processes, no more than tasks; None = one a core. One works in this process.
   """
-  workers = min(num_workers or len(os.sched_getaffinity(0)), len(tasks))
+  workers = min(num_workers or available_cores(), len(tasks))
   if workers <= 1:
     yield from map(function, tasks)
     return

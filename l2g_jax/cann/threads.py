@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -10,17 +9,14 @@ from typing import Any, TypeVar
 import numpy as np
 import threadpoolctl
 
+from l2g_jax.workers import available_cores
+
 T = TypeVar("T")
-
-
-def num_threads() -> int:
-  """Returns how many cores this process may use."""
-  return len(os.sched_getaffinity(0))
 
 
 def spread(count: int) -> list[slice]:
   """Cuts a range into as many even parts as there are threads, none of them empty."""
-  bounds = np.linspace(0, count, min(num_threads(), count) + 1).astype(int)
+  bounds = np.linspace(0, count, min(available_cores(), count) + 1).astype(int)
   return [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
 
 
@@ -29,7 +25,7 @@ def in_threads(function: Callable[[Any], T], items: Sequence[Any] | np.ndarray) 
 
   A matrix product of one thread has the same bits for any number of cores.
   """
-  workers = min(num_threads(), len(items))
+  workers = min(available_cores(), len(items))
   with _controller().limit(limits=1, user_api="blas"):
     if workers < 2:
       return [function(item) for item in items]

@@ -17,7 +17,7 @@ from l2g_jax.errors import InputError
 from l2g_jax.features import batches
 from l2g_jax.features.preprocess import Reading
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, LocalFeatures
-from l2g_jax.workers import run_tasks
+from l2g_jax.workers import available_cores, run_tasks
 
 OnError = Literal["raise", "empty"]
 
@@ -205,7 +205,7 @@ def extract_shard(
       unit="image",
       disable=not show_progress,
     ) as bar:
-      for progress in _run(tasks, num_workers or len(os.sched_getaffinity(0))):
+      for progress in _run(tasks, num_workers or available_cores()):
         failures |= progress.failures
         bar.update(progress.num_images)
         if failures:

@@ -152,7 +152,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path, monkeypatch):
   query = oracle.collection(14, num_images=1)["image-000"]
   results = []
   for threads in (1, 2, 3):
-    monkeypatch.setattr("l2g_jax.cann.threads.num_threads", lambda threads=threads: threads)
+    monkeypatch.setattr("l2g_jax.cann.threads.available_cores", lambda threads=threads: threads)
     index = CannIndex.build(tmp_path / str(threads), images.items(), CannConfig(num_lists=20))
     results.append((index.state, index.search(query, 30, num_probes=5, rescoring_depth=8)))
   for state, result in results[1:]:
