@@ -57,6 +57,8 @@ def checked(descriptors: np.ndarray, *, dimension: int | None, where: str) -> np
   if values.ndim != 2 or (dimension is not None and values.shape[1] != dimension):
     wanted = "d" if dimension is None else dimension
     raise InputError(f"The descriptors of {where} must be [count, {wanted}], not {values.shape}.")
+  if values.dtype.kind in "cOSUmM":
+    raise InputError(f"The descriptors of {where} must be real numbers, not {values.dtype}.")
   values = values.astype(np.float32)
   if not np.all(np.isfinite(values)):
     raise InputError(f"The descriptors of {where} hold a value that is not finite.")

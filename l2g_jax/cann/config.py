@@ -1,6 +1,7 @@
 """Settings of an index."""
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,37 @@ Unreached = Literal["zero", "bound"]
 # collections of some thousand images, and of 0.95 in larger ones.
 _LEAST_PROBES = 32
 _LEAST_DEPTH = 500
+# The least that a setting may be.
+_LEAST = {
+  "num_lists": 1,
+  "num_probes": 1,
+  "rescoring_depth": 0,
+  "code_bytes": 4,
+  "max_query_descriptors": 1,
+  "seed": 0,
+}
+_REQUIRED = ("code_bytes", "seed")
+
+
+def whole_number(what: str, value: Any, *, least: int, most: int | None = None) -> int:
+  """Returns a whole number in a range as an `int`.
+
+  Args:
+    what: how a sentence of an error begins, such as `A search needs k`.
+    value: any integer, also one of NumPy.
+    least: the smallest that fits.
+    most: the largest that fits; None = any.
+
+  Raises:
+    InputError: it is no integer, or out of range.
+  """
+  if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    raise InputError(f"{what} as a whole number, not {value!r}.")
+  if value < least:
+    raise InputError(f"{what} of at least {least}, not {value}.")
+  if most is not None and value > most:
+    raise InputError(f"{what} of at most {most}, not {value}.")
+  return int(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +75,25 @@ class CannConfig:
   seed: int = 0
 
   def __post_init__(self):
-    counts = (self.num_lists, self.num_probes, self.max_query_descriptors, self.code_bytes)
-    lowest = min(count for count in counts if count is not None)
-    fits = self.code_bytes % 4 == 0 and (self.rescoring_depth or 0) >= 0
-    if lowest < 1 or not fits or self.unreached not in get_args(Unreached):
-      raise InputError(f"The settings of an index can't be used: {self}.")
+    where = "The settings of an index can't be used: they need"
+    if not isinstance(self.kernel, kernels.Kernel):
+      raise InputError(f"{where} a kernel of l2g_jax.kernels, not {self.kernel!r}.")
+    if self.unreached not in get_args(Unreached):
+      choices = " or ".join(get_args(Unreached))
+      raise InputError(f"{where} unreached as {choices}, not {self.unreached!r}.")
+    if whole_number(f"{where} code_bytes", self.code_bytes, least=4) % 4:
+      raise InputError(f"{where} code_bytes as a multiple of 4, not {self.code_bytes}.")
+    for name, least in _LEAST.items():
+      value = getattr(self, name)
+      if value is not None or name in _REQUIRED:
+        # NumPy's integers become Python's, which JSON can hold.
+        object.__setattr__(self, name, whole_number(f"{where} {name}", value, least=least))
 
   def probes(self, num_images: int) -> int:
     """Returns `num_probes` for an index of so many images."""
-    return self.num_probes or max(_LEAST_PROBES, round(0.35 * num_images**0.5))
+    if self.num_probes is not None:
+      return self.num_probes
+    return max(_LEAST_PROBES, round(0.35 * num_images**0.5))
 
   def depth(self, num_images: int) -> int:
     """Returns `rescoring_depth` for an index of so many images."""
@@ -65,5 +107,8 @@ class CannConfig:
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> "CannConfig":
-    """Reads what `to_json` wrote."""
+    """Reads what `to_json` wrote; InputError where it is something else."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    if not values.keys() <= known or not isinstance(values.get("kernel"), str):
+      raise InputError(f"These are no settings of an index: {dict(values)}.")
     return cls(**{**values, "kernel": kernels.parse(values["kernel"])})

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
@@ -10,19 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.cann import builder, lists, scan, storage
+from l2g_jax.cann import builder, lists, scan, scoring, storage
 from l2g_jax.cann.builder import ShardReport
 from l2g_jax.cann.coarse import CellFinder
 from l2g_jax.cann.codec import Codes
-from l2g_jax.cann.config import CannConfig
+from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.lists import NeighborLists
 from l2g_jax.cann.quantizer import load_quantizer
-from l2g_jax.cann.segment import Descriptors, Lists, open_descriptors, open_lists
 from l2g_jax.errors import InputError
 from l2g_jax.features.whitening import Whitening
 
-# Images whose exact similarities are computed at a time.
-_IMAGES_PER_RESCORING = 2048
+# Ids are int32: no more images can be asked for.
+_MOST_IMAGES = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,26 +32,11 @@ class SearchResult:
   Attributes:
     ids: int32, positions in `CannIndex.names`, best first, ties by the smaller; -1 pads.
     similarities: float32 in [0, 1], descending; 0 pads. Images of similarity 0 are left out.
+      Exact, or by the scan alone: see `CannIndex.search`.
   """
 
   ids: np.ndarray
   similarities: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class _Segment:
-  """A segment as it is searched: its files, and the images that were not removed."""
-
-  descriptors: Descriptors
-  lists: Lists
-  names: list[str]
-  present: np.ndarray
-
-  def present_names(self) -> Iterable[str]:
-    """Returns the names of the images that were not removed."""
-    if len(self.present) == len(self.names):
-      return self.names
-    return map(self.names.__getitem__, self.present.tolist())
 
 
 class CannIndex:
@@ -82,7 +67,7 @@ class CannIndex:
       self._quantizer = load_quantizer(directory / manifest["quantizer"], verify=verify)
       self._cells = CellFinder(self._quantizer.coarse)
     self._segments = [
-      _open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
+      scoring.open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
     ]
     self.names = tuple(
       itertools.chain.from_iterable(segment.present_names() for segment in self._segments)
@@ -188,8 +173,8 @@ class CannIndex:
       manifest = storage.read_manifest(root)
       try:
         return cls(root, manifest, verify=verify)
-      except InputError:
-        # A writer may have replaced what the manifest named since it was read.
+      except (InputError, FileNotFoundError):
+        # A writer may have replaced what the manifest named since it was read, at any point.
         if storage.read_manifest(root) == manifest:
           raise
 
@@ -209,16 +194,18 @@ class CannIndex:
       builder.write_segment(self.directory, manifest, images)
     return CannIndex.open(self.directory)
 
-  def remove(self, names: Sequence[str]) -> "CannIndex":
+  def remove(self, names: Iterable[str]) -> "CannIndex":
     """Removes images by name and returns the index as it is then; this one stays as it is.
 
     Raises:
-      InputError: a name is not in the index; nothing is removed then.
+      InputError: a name is not in the index, or names are one text; nothing is removed then.
     """
-    unknown = sorted(set(names) - set(self.names))
-    if unknown:
-      raise InputError(f"The index holds no image {unknown[0]!r} to remove.")
+    if isinstance(names, str):
+      raise InputError(f"Images are removed by a list of names, as in remove([{names!r}]).")
     wanted = set(names)
+    unknown = wanted - set(self.names)
+    if unknown:
+      raise InputError(f"The index holds no image {min(unknown, key=str)!r} to remove.")
     with self._change() as manifest:
       for entry, segment in zip(manifest["segments"], self._segments, strict=True):
         entry["removed"] += [i for i in segment.present.tolist() if segment.names[i] in wanted]
@@ -234,11 +221,12 @@ class CannIndex:
 
   def codes(self, image: int) -> Codes:
     """Returns the stored descriptors of one image by its id."""
+    place = whole_number("An image needs an id", image, least=0, most=len(self.names) - 1)
     for segment in self._segments:
-      if image < len(segment.present):
-        return segment.descriptors[int(segment.present[image])]
-      image -= len(segment.present)
-    raise IndexError(image)
+      if place < len(segment.present):
+        return segment.descriptors[int(segment.present[place])]
+      place -= len(segment.present)
+    raise AssertionError(image)
 
   @property
   def default_probes(self) -> int:
@@ -260,18 +248,25 @@ class CannIndex:
   ) -> SearchResult:
     """Finds the images most similar to one query.
 
+    A scan estimates the similarities of the images that it reaches; the best of them, as many as
+    the rescoring depth, are computed exactly. The result is in the order of the best that is known
+    of each image: its exact similarity, or else, beyond that depth, the scan's, which is mostly a
+    little lower. So an estimate may stand among the last of the exact ones, never above the best;
+    an image whose exact similarity is 0 is left out, and takes no place.
+
     Args:
       query_descriptors: `[q, d]`, any norm; none gives an empty result.
       k: images wanted; more than there are pads.
       num_probes: instead of the setting; as many as there are cells reads them all.
-      rescoring_depth: instead of the setting. Images of that depth come first, by exact similarity;
-        the others follow by that of the scan.
+      rescoring_depth: instead of the setting; as many as there are images, with all cells read,
+        makes the result that of brute force.
 
     Returns:
-      A `SearchResult` `[k]`.
+      A `SearchResult` `[k]`: every image that was reached and has a similarity above 0, up to k.
 
     Raises:
-      InputError: the shape does not fit, a value is not finite, or k is below 1.
+      InputError: the shape does not fit, a value is not finite, k or num_probes is no whole number
+        of at least 1, or rescoring_depth none of at least 0.
     """
     result = self.search_many(
       [query_descriptors], k, num_probes=num_probes, rescoring_depth=rescoring_depth
@@ -292,7 +287,9 @@ class CannIndex:
     ]
     return self.search_codes(codes, k, num_probes=num_probes, rescoring_depth=rescoring_depth)
 
-  def similarities(self, query_descriptors: np.ndarray, ids: np.ndarray) -> np.ndarray:
+  def similarities(
+    self, query_descriptors: np.ndarray, ids: Sequence[int] | np.ndarray
+  ) -> np.ndarray:
     """Computes exact similarities.
 
     Args:
@@ -303,12 +300,16 @@ class CannIndex:
       `[n]` float32; all 0 where the query has no descriptors.
 
     Raises:
-      InputError: the shape does not fit, a value is not finite, or an id is not one of the index.
+      InputError: the shape does not fit, a value is not finite, or ids are not a row of whole
+        numbers from 0 to N - 1.
     """
-    if len(ids) and not 0 <= np.min(ids) <= np.max(ids) < len(self.names):
-      raise InputError(f"Ids must be from 0 to {len(self.names) - 1}.")
     query = self._describe(query_descriptors, "the query")
-    return self._rescore(query[: self.config.max_query_descriptors], np.asarray(ids))
+    return self._rescore(query[: self.config.max_query_descriptors], self._checked_ids(ids))
+
+  def similarities_from(self, image: int, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Computes exact similarities as `similarities` does, of an image of the index as the query."""
+    query = self.codes(image)[: self.config.max_query_descriptors]
+    return self._rescore(query, self._checked_ids(ids))
 
   def search_codes(
     self,
@@ -319,27 +320,24 @@ class CannIndex:
     rescoring_depth: int | None = None,
   ) -> SearchResult:
     """Searches several queries that are quantised already, see `search_many`."""
-    if k < 1:
-      raise InputError(f"A search needs k of at least 1, not {k}.")
-    probes = num_probes or self.default_probes
+    k = whole_number("A search needs k", k, least=1, most=_MOST_IMAGES)
+    probes = self.default_probes if num_probes is None else num_probes
+    probes = whole_number("A search needs num_probes", probes, least=1)
     depth = self.default_depth if rescoring_depth is None else rescoring_depth
+    depth = whole_number("A search needs rescoring_depth", depth, least=0)
     ids = np.full((len(queries), k), -1, np.int32)
     similarities = np.zeros((len(queries), k), np.float32)
     for row, codes in enumerate(queries):
       query = codes[: self.config.max_query_descriptors]
       if not len(query) or not self.names:
         continue
-      scores = self._scan(query, probes)
-      best = _largest(scores, max(k, depth))
-      exact = self._rescore(query, best[:depth])
-      order = np.lexsort((best[:depth], -exact))
-      best[:depth] = best[:depth][order]
-      values = (scores[best] / (len(query) * scan.UNIT)).astype(np.float32)
-      values[:depth] = exact[order]
-      values = np.minimum.accumulate(values)[:k]
-      found = int(np.sum(values > 0.0))
-      ids[row, :found] = best[:found]
-      similarities[row, :found] = values[:found]
+      best, values = scoring.best_images(
+        self._scan(query, probes),
+        k,
+        depth=depth,
+        rescore=functools.partial(self._rescore, query),
+      )
+      ids[row, : len(best)], similarities[row, : len(best)] = best, values
     return SearchResult(ids, similarities)
 
   def neighbor_lists(
@@ -351,36 +349,26 @@ class CannIndex:
   def _describe(self, descriptors: np.ndarray, where: str) -> Codes:
     return storage.describe(descriptors, self.whitening, dimension=self.dimension, where=where)
 
+  def _checked_ids(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    values = np.asarray(ids)
+    if not values.size:
+      values = values.astype(np.int64)
+    fits = values.ndim == 1 and np.issubdtype(values.dtype, np.integer)
+    if not fits or np.any((values < 0) | (values >= len(self.names))):
+      raise InputError(f"Ids must be from 0 to {len(self.names) - 1}, whole numbers in one row.")
+    return values
+
   def _scan(self, query: Codes, num_probes: int) -> np.ndarray:
-    """Returns the sums of a query's approximate worth `[N]` int64, as multiples of 1 / UNIT."""
+    """Returns the similarities of a query that is not empty, by the scan, `[N]` float64."""
     cells, inner = self._cells.find(query, num_probes)
     packed = self._quantizer.packing
     bound = self.config.unreached == "bound"
     probes = scan.prepare(query, cells, inner, packed, self._table, bound=bound)
-    scores = []
-    for segment in self._segments:
-      sums = scan.add_scores(segment.lists, len(segment.descriptors), packed, probes, self._table)
-      sums[np.diff(segment.descriptors.offsets) == 0] = 0
-      scores.append(sums[segment.present])
-    return np.concatenate(scores)
+    sums = scoring.scan_images(self._segments, packed, probes, self._table)
+    return sums / (len(query) * scan.UNIT)
 
   def _rescore(self, query: Codes, ids: np.ndarray) -> np.ndarray:
-    """Returns exact similarities `[len(ids)]` float32."""
-    scores = np.zeros(len(ids), np.float32)
-    if not len(query):
-      return scores
-    start = 0
-    for segment in self._segments:
-      here = np.flatnonzero((ids >= start) & (ids < start + len(segment.present)))
-      images = segment.present[ids[here] - start]
-      for i in range(0, len(here), _IMAGES_PER_RESCORING):
-        rows = slice(i, i + _IMAGES_PER_RESCORING)
-        cosines = scan.best_cosines(segment.descriptors, query, images[rows])
-        worth = self.config.kernel(cosines)
-        worth[np.isneginf(cosines)] = 0.0
-        scores[here[rows]] = worth.mean(axis=1, dtype=np.float64)
-      start += len(segment.present)
-    return scores
+    return scoring.exact_similarities(self._segments, self.config.kernel, query, ids)
 
   @contextlib.contextmanager
   def _change(self) -> Iterator[storage.Manifest]:
@@ -391,24 +379,3 @@ class CannIndex:
         raise InputError(f"The index in {self.directory} has changed; open it again.")
       yield manifest
       storage.commit(self.directory, manifest)
-
-
-def _open_segment(directory: pathlib.Path, entry: storage.Manifest, *, verify: bool) -> _Segment:
-  descriptors = open_descriptors(directory / entry["descriptors"], verify=verify)
-  present = np.ones(len(descriptors), bool)
-  present[entry["removed"]] = False
-  return _Segment(
-    descriptors=descriptors,
-    lists=open_lists(directory / entry["lists"], verify=verify),
-    names=descriptors.image_names(),
-    present=np.flatnonzero(present),
-  )
-
-
-def _largest(scores: np.ndarray, count: int) -> np.ndarray:
-  """Returns the places of the largest values, in descending order, ties by the smaller."""
-  chosen = np.arange(len(scores))
-  if count < len(scores):
-    least = np.partition(scores, len(scores) - count)[len(scores) - count]
-    chosen = np.flatnonzero(scores >= least)
-  return chosen[np.argsort(-scores[chosen], kind="stable")][:count]

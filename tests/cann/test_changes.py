@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from l2g_jax import files
-from l2g_jax.cann import CannConfig, CannIndex, builder, exists, segment, storage
+from l2g_jax.cann import CannConfig, CannIndex, builder, exists, scoring, segment, storage
 from l2g_jax.errors import InputError
 from tests.cann import oracle
 
@@ -138,6 +138,38 @@ def test_an_unknown_name_can_not_be_removed(index):
   with pytest.raises(InputError, match="holds no image 'other'"):
     index.remove(["image-001", "other"])
   assert CannIndex.open(index.directory).names == index.names
+
+
+def test_names_to_remove_may_come_one_by_one_but_not_as_one_text(index):
+  with pytest.raises(InputError, match=r"as in remove\(\['image-001'\]\)"):
+    index.remove("image-001")
+  shrunk = index.remove(name for name in ("image-001", "image-002"))
+  assert shrunk.names == tuple(n for n in index.names if n not in ("image-001", "image-002"))
+
+
+@pytest.mark.parametrize("error", [InputError("gone"), FileNotFoundError("gone")], ids=repr)
+def test_files_that_a_writer_replaces_while_they_are_opened_are_looked_for_again(
+  index, monkeypatch, error
+):
+  opened = scoring.open_segment
+
+  def replaced(directory, entry, *, verify):
+    monkeypatch.setattr(scoring, "open_segment", opened)
+    index.add([("more", np.eye(16))]).compact()
+    raise error
+
+  monkeypatch.setattr(scoring, "open_segment", replaced)
+  assert CannIndex.open(index.directory).names == (*index.names, "more")
+  monkeypatch.setattr(scoring, "open_segment", _raise(error))
+  with pytest.raises(type(error), match="gone"):
+    CannIndex.open(index.directory)
+
+
+def _raise(error):
+  def function(*args, **settings):
+    raise error
+
+  return function
 
 
 def test_a_build_that_fails_leaves_no_index(tmp_path):

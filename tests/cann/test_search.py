@@ -128,6 +128,52 @@ def test_descriptors_of_norm_zero_are_left_out(tmp_path):
   assert index.search(padded, 1).similarities[0] == pytest.approx(1.0, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+  "kernel", [kernels.Power(alpha=1.0, tau=0.85), kernels.Chamfer(), kernels.Cann()], ids=str
+)
+def test_an_image_has_its_exact_similarity_or_beyond_the_depth_the_scans(tmp_path, kernel):
+  images = oracle.collection(18)
+  index = build(tmp_path, images, kernel=kernel, num_lists=9)
+  for query in oracle.collection(19, num_images=6).values():
+    scanned = index.search(query, 40, rescoring_depth=0)
+    order = scanned.ids[scanned.ids >= 0].tolist()
+    estimates = dict(zip(order, scanned.similarities.tolist(), strict=False))
+    order += sorted(set(range(40)) - set(order))
+    for depth in (0, 1, 9, 21, 39):
+      exact = index.similarities(query, order[:depth]).tolist()
+      values = estimates | dict(zip(order[:depth], exact, strict=True))
+      for k in (4, 22, 60):
+        best = sorted((-value, image) for image, value in values.items() if value > 0.0)[:k]
+        padding = [(0.0, -1)] * (k - len(best))
+        result = index.search(query, k, rescoring_depth=depth)
+        pairs = zip(-result.similarities, result.ids, strict=True)
+        assert [(float(s), int(i)) for s, i in pairs] == best + padding
+
+
+def test_an_exact_zero_takes_no_place_of_an_image_behind_it(tmp_path):
+  # Cosines near the threshold of the kernel, in codes too short for the scan to tell them apart.
+  rng = np.random.default_rng(0)
+  query, *noise = rng.standard_normal((61, 64))
+  query /= np.linalg.norm(query)
+  noise -= np.outer(noise @ query, query)
+  noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+  cosines = np.linspace(0.75, 0.9, 60)[:, None]
+  values = cosines * query + np.sqrt(1.0 - cosines**2) * noise
+  images = {f"{number:02d}": row[None] for number, row in enumerate(values)}
+  kernel = kernels.Power(alpha=1.0, tau=0.8)
+  index = build(tmp_path, images, kernel=kernel, num_lists=1, code_bytes=4)
+  query = query[None]
+  scanned = index.search(query, 60, rescoring_depth=0)
+  reached = scanned.ids[scanned.ids >= 0]
+  zeros = np.cumsum(index.similarities(query, reached) == 0.0)
+  assert zeros[len(reached) // 2] > 0
+  for depth in range(1, len(reached) + 1):
+    left = len(reached) - zeros[depth - 1]
+    for k in (3, int(left), 60):
+      found = index.search(query, k, rescoring_depth=depth)
+      assert np.sum(found.ids >= 0) == min(k, left)
+
+
 def test_many_queries_equal_single_ones(tmp_path):
   images = oracle.collection(10)
   index = build(tmp_path, images, num_lists=12, num_probes=4, rescoring_depth=5)
@@ -169,6 +215,12 @@ def test_the_number_of_threads_changes_nothing(tmp_path, monkeypatch):
     (np.full((2, 16), np.nan), 3, "query 0 hold a value that is not finite"),
     (np.full((2, 16), np.inf), 3, "query 0 hold a value that is not finite"),
     (np.ones((2, 16)), 0, "k of at least 1, not 0"),
+    (np.ones((2, 16)), -3, "k of at least 1, not -3"),
+    (np.ones((2, 16)), 2.0, "k as a whole number, not 2.0"),
+    (np.ones((2, 16)), True, "k as a whole number, not True"),
+    (np.ones((2, 16)), 2**31, "k of at most 2147483647"),
+    (np.full((2, 16), 1j), 3, "query 0 must be real numbers, not complex128"),
+    (np.full((2, 16), "a"), 3, "query 0 must be real numbers"),
   ],
 )
 def test_a_query_that_does_not_fit_is_refused(tmp_path, query, k, message):
@@ -178,7 +230,45 @@ def test_a_query_that_does_not_fit_is_refused(tmp_path, query, k, message):
 
 
 @pytest.mark.parametrize(
-  "settings", [{"num_probes": 0}, {"num_lists": 0}, {"rescoring_depth": -1}, {"unreached": "x"}]
+  ("settings", "message"),
+  [
+    ({"num_probes": 0}, "num_probes of at least 1, not 0"),
+    ({"num_probes": -2}, "num_probes of at least 1, not -2"),
+    ({"num_probes": 1.5}, "num_probes as a whole number, not 1.5"),
+    ({"rescoring_depth": -1}, "rescoring_depth of at least 0, not -1"),
+    ({"rescoring_depth": np.nan}, "rescoring_depth as a whole number, not nan"),
+  ],
+)
+def test_a_search_that_does_not_fit_is_refused(tmp_path, settings, message):
+  index = build(tmp_path, oracle.collection(15, num_images=3))
+  with pytest.raises(InputError, match=f"A search needs {message}"):
+    index.search(np.ones((2, 16)), 3, **settings)
+
+
+def test_whole_numbers_of_numpy_are_taken(tmp_path):
+  index = build(tmp_path, oracle.collection(15, num_images=3), num_probes=np.int64(4))
+  query = np.eye(16)
+  settings = {"num_probes": np.int32(2), "rescoring_depth": np.uint8(1)}
+  found = index.search(query, np.int16(2), **settings)
+  plain = index.search(query, 2, num_probes=2, rescoring_depth=1)
+  np.testing.assert_array_equal(found.ids, plain.ids)
+
+
+@pytest.mark.parametrize(
+  "settings",
+  [
+    {"num_probes": 0},
+    {"num_lists": 0},
+    {"num_lists": 2.5},
+    {"rescoring_depth": -1},
+    {"unreached": "x"},
+    {"code_bytes": 6},
+    {"code_bytes": None},
+    {"max_query_descriptors": 0},
+    {"seed": -1},
+    {"seed": 0.5},
+    {"kernel": "chamfer"},
+  ],
 )
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(InputError, match="can't be used"):
@@ -203,11 +293,39 @@ def test_similarities_of_some_images_are_exact(tmp_path):
   np.testing.assert_allclose(index.similarities(query, ids), expected, atol=1e-6)
   assert index.similarities(query[:0], ids).tolist() == [0.0] * 4
   assert index.similarities(query, ids[:0]).shape == (0,)
-  for wrong in ([-1], [40]):
+  assert index.similarities(query, ids.tolist()).tolist() == index.similarities(query, ids).tolist()
+  assert index.similarities(query, []).shape == (0,)
+  for wrong in ([-1], [40], [1.0], [True], [[1, 2]], ["a"], 3):
     with pytest.raises(InputError, match="Ids must be from 0 to 39"):
-      index.similarities(query, np.array(wrong))
+      index.similarities(query, wrong)
+
+
+def test_similarities_from_an_image_are_those_of_its_descriptors(tmp_path):
+  images = oracle.collection(16)
+  index = build(tmp_path, images, max_query_descriptors=5)
+  for image in (0, 12, 39):
+    found = index.similarities_from(image, [3, 39, 12])
+    query = images[f"image-{image:03d}"]
+    np.testing.assert_array_equal(found, index.similarities(query, [3, 39, 12]))
+  for wrong in (-1, 40, 1.5):
+    with pytest.raises(InputError, match="An image needs an id"):
+      index.similarities_from(wrong, [0])
 
 
 def test_settings_survive_json():
   config = CannConfig(kernel=kernels.Cann(), num_lists=7, unreached="bound", seed=3)
   assert CannConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"other": 1}, "no settings of an index"),
+    ({"kernel": 7}, "no settings of an index"),
+    ({"kernel": "other"}, "is not one of"),
+    ({"num_probes": "many"}, "num_probes as a whole number, not 'many'"),
+  ],
+)
+def test_settings_of_a_file_that_do_not_fit_are_refused(change, message):
+  with pytest.raises(InputError, match=message):
+    CannConfig.from_json({**CannConfig().to_json(), **change})

@@ -1,0 +1,146 @@
+"""A query against the segments of an index: a scan of all images, then the best ones exactly."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from l2g_jax import files, kernels
+from l2g_jax.cann import scan, storage
+from l2g_jax.cann.codec import Codes
+from l2g_jax.cann.packing import Packing
+from l2g_jax.cann.scan import Probes
+from l2g_jax.cann.segment import Descriptors, Lists, open_descriptors, open_lists
+
+# Images whose exact similarities are computed at a time.
+_IMAGES_PER_RESCORING = 2048
+
+# Which images these are, in whatever index: runs of (checksum of the segment that they were added
+# with, first row in it, count).
+Origins = list[tuple[str, int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+  """A segment as it is searched: its files, and the images that were not removed.
+
+  Attributes:
+    descriptors: of its n images.
+    lists: the same, packed by cell.
+    names: of the n images.
+    present: rows of the images that were not removed, ascending.
+    origins: of the n images; a compacted segment remembers those of its images.
+  """
+
+  descriptors: Descriptors
+  lists: Lists
+  names: list[str]
+  present: np.ndarray
+  origins: Origins
+
+  def present_names(self) -> Iterable[str]:
+    """Returns the names of the images that were not removed."""
+    if len(self.present) == len(self.names):
+      return self.names
+    return map(self.names.__getitem__, self.present.tolist())
+
+  def present_origins(self) -> Origins:
+    """Returns the origins of the images that were not removed, in as few runs as there can be."""
+    runs: Origins = []
+    start = 0
+    for checksum, first, count in self.origins:
+      rows = self.present[np.searchsorted(self.present, start) :]
+      rows = rows[: np.searchsorted(rows, start + count)] - start + first
+      for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+        if len(run):
+          runs.append((checksum, int(run[0]), len(run)))
+      start += count
+    return runs
+
+
+def open_segment(directory: pathlib.Path, entry: storage.Manifest, *, verify: bool) -> Segment:
+  """Opens what the manifest of an index says of a segment."""
+  descriptors = open_descriptors(directory / entry["descriptors"], verify=verify)
+  present = np.ones(len(descriptors), bool)
+  present[entry["removed"]] = False
+  if "origins" in entry:
+    origins = [(checksum, first, count) for checksum, first, count in entry["origins"]]
+  else:
+    origins = [(_checksum(directory / entry["descriptors"]), 0, len(descriptors))]
+  return Segment(
+    descriptors=descriptors,
+    lists=open_lists(directory / entry["lists"], verify=verify),
+    names=descriptors.image_names(),
+    present=np.flatnonzero(present),
+    origins=origins,
+  )
+
+
+def scan_images(
+  segments: Sequence[Segment], packed: Packing, probes: Probes, table: np.ndarray
+) -> np.ndarray:
+  """Returns the sums of a query's approximate worth `[N]` int64, as multiples of 1 / UNIT."""
+  scores = []
+  for segment in segments:
+    sums = scan.add_scores(segment.lists, len(segment.descriptors), packed, probes, table)
+    sums[np.diff(segment.descriptors.offsets) == 0] = 0
+    scores.append(sums[segment.present])
+  return np.concatenate(scores)
+
+
+def exact_similarities(
+  segments: Sequence[Segment], kernel: kernels.Kernel, query: Codes, ids: np.ndarray
+) -> np.ndarray:
+  """Returns the exact similarities of a query to some images, `[len(ids)]` float32."""
+  scores = np.zeros(len(ids), np.float32)
+  if not len(query):
+    return scores
+  start = 0
+  for segment in segments:
+    here = np.flatnonzero((ids >= start) & (ids < start + len(segment.present)))
+    images = segment.present[ids[here] - start]
+    for i in range(0, len(here), _IMAGES_PER_RESCORING):
+      rows = slice(i, i + _IMAGES_PER_RESCORING)
+      cosines = scan.best_cosines(segment.descriptors, query, images[rows])
+      worth = kernel(cosines)
+      worth[np.isneginf(cosines)] = 0.0
+      scores[here[rows]] = worth.mean(axis=1, dtype=np.float64)
+    start += len(segment.present)
+  return scores
+
+
+def best_images(
+  scanned: np.ndarray, k: int, *, depth: int, rescore: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Orders images by the best that is known of each: its exact similarity, or else the scan's.
+
+  Args:
+    scanned: `[N]` similarities by the scan.
+    k: images wanted.
+    depth: best images of the scan whose exact similarities are computed.
+    rescore: returns the exact similarities of some ids.
+
+  Returns:
+    At most k ids, and their similarities, float32 above 0, descending; ties by the smaller id.
+  """
+  # So many that k are left where all exact similarities turn out to be 0.
+  ids = _largest(scanned, depth + k)
+  values = scanned[ids].astype(np.float32)
+  values[:depth] = rescore(ids[:depth])
+  ids, values = ids[values > 0.0], values[values > 0.0]
+  order = np.lexsort((ids, -values))[:k]
+  return ids[order], values[order]
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+  """Returns the places of the largest values, in descending order, ties by the smaller."""
+  chosen = np.arange(len(values))
+  if count < len(values):
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    chosen = np.flatnonzero(values >= least)
+  return chosen[np.argsort(-values[chosen], kind="stable")][:count]
+
+
+def _checksum(bundle: pathlib.Path) -> str:
+  return files.checksum_json(files.read_manifest(bundle / "manifest.json"))
