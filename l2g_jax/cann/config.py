@@ -1,9 +1,10 @@
 """Settings of an index."""
 
 import dataclasses
-import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from l2g_jax import kernels
 from l2g_jax.errors import InputError
@@ -38,7 +39,7 @@ def whole_number(what: str, value: Any, *, least: int, most: int | None = None) 
   Raises:
     InputError: it is no integer, or out of range.
   """
-  if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+  if isinstance(value, bool) or not isinstance(value, int | np.integer):
     raise InputError(f"{what} as a whole number, not {value!r}.")
   if value < least:
     raise InputError(f"{what} of at least {least}, not {value}.")

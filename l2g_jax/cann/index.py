@@ -18,6 +18,7 @@ from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.lists import NeighborLists
 from l2g_jax.cann.quantizer import load_quantizer
+from l2g_jax.cann.scoring import Origins
 from l2g_jax.errors import InputError
 from l2g_jax.features.whitening import Whitening
 
@@ -53,6 +54,7 @@ class CannIndex:
     names: the N image names; ids are positions in it.
     config: the settings it was built with.
     whitening: what is done to descriptors that are added or searched; None = nothing.
+    origins: which images these are, whatever their ids; for what is kept when the index changes.
     state: identifies what the index holds, for caches of what was made from it.
   """
 
@@ -72,6 +74,7 @@ class CannIndex:
     self.names = tuple(
       itertools.chain.from_iterable(segment.present_names() for segment in self._segments)
     )
+    self.origins: Origins = [run for segment in self._segments for run in segment.present_origins()]
 
   @classmethod
   def build(
@@ -212,11 +215,16 @@ class CannIndex:
     return CannIndex.open(self.directory)
 
   def compact(self) -> "CannIndex":
-    """Builds the index anew of what was not removed, and returns it as it is then."""
+    """Builds the index anew of what was not removed, and returns it as it is then.
+
+    Ids stay as they are, and the images know that they are the same: their neighbour lists stay.
+    """
     images = ((name, self.codes(image)) for image, name in enumerate(self.names))
     with self._change() as manifest:
       manifest |= {"quantizer": None, "segments": []}
       builder.write_segment(self.directory, manifest, images)
+      for entry in manifest["segments"]:
+        entry["origins"] = self.origins
     return CannIndex.open(self.directory)
 
   def codes(self, image: int) -> Codes:
@@ -341,10 +349,17 @@ class CannIndex:
     return SearchResult(ids, similarities)
 
   def neighbor_lists(
-    self, k: int, *, rescoring_depth: int = lists.DEPTH, show_progress: bool = True
+    self,
+    k: int,
+    *,
+    rescoring_depth: int = lists.DEPTH,
+    show_progress: bool = True,
+    verify: bool = False,
   ) -> NeighborLists:
     """Finds the k nearest other images of every image, see `lists.make_lists`."""
-    return lists.make_lists(self, k, rescoring_depth=rescoring_depth, show_progress=show_progress)
+    return lists.make_lists(
+      self, k, rescoring_depth=rescoring_depth, show_progress=show_progress, verify=verify
+    )
 
   def _describe(self, descriptors: np.ndarray, where: str) -> Codes:
     return storage.describe(descriptors, self.whitening, dimension=self.dimension, where=where)

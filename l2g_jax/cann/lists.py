@@ -1,24 +1,63 @@
-"""Neighbour lists: the nearest images of every image of an index, made once, offline."""
+"""Neighbour lists: the nearest images of every image of an index, made offline and kept.
+
+Lists of an index that has changed are made of those that there are, see `repair`. How they lie on
+disk says `generations`.
+"""
 
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import tqdm
 
 from l2g_jax import files
+from l2g_jax.cann import generations, repair
+from l2g_jax.cann.codec import Codes
+from l2g_jax.cann.config import CannConfig, whole_number
+from l2g_jax.cann.generations import Generation, Job
+from l2g_jax.cann.repair import Repair, Rows
+from l2g_jax.cann.scoring import Origins
 from l2g_jax.errors import InputError
 
-if TYPE_CHECKING:
-  from l2g_jax.cann.index import CannIndex
-
-_KIND = "l2g_jax.cann.neighbors"
-_VERSION = 1
 _IMAGES_PER_PART = 128
 # Neighbours whose similarity is exact: more than a re-ranking takes as known.
 DEPTH = 64
+# An image is searched for one more, itself, and ids are int32.
+_MOST_NEIGHBORS = 2**31 - 2
+_LOCK = "neighbors-lock"
+
+# Makes the lists of some images.
+_Make = Callable[[Sequence[int]], Rows]
+
+
+class Searchable(Protocol):
+  """What neighbour lists ask of an index: `CannIndex` fits."""
+
+  @property
+  def directory(self) -> pathlib.Path: ...  # noqa: D102
+  @property
+  def state(self) -> str: ...  # noqa: D102
+  @property
+  def config(self) -> CannConfig: ...  # noqa: D102
+  @property
+  def origins(self) -> Origins: ...  # noqa: D102
+  def codes(self, image: int) -> Codes: ...  # noqa: D102
+  def search_codes(  # noqa: D102
+    self, queries: Sequence[Codes], k: int, *, rescoring_depth: int
+  ) -> "Found": ...
+  def similarities_from(self, image: int, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102
+
+
+class Found(Protocol):
+  """What a search returns."""
+
+  @property
+  def ids(self) -> np.ndarray: ...  # noqa: D102
+  @property
+  def similarities(self) -> np.ndarray: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +67,9 @@ class NeighborLists:
   Unpacks as `ids, similarities`.
 
   Attributes:
-    ids: `[N, k]` int32, best first, ties by the smaller; -1 pads.
-    similarities: `[N, k]` float32 in [0, 1]; 0 pads.
-    state: of the index that made them.
+    ids: `[N, k]` int32, best first, ties by the smaller; -1 pads. Memory-mapped.
+    similarities: `[N, k]` float32 in [0, 1], descending; 0 pads. Memory-mapped.
+    state: of the index that they belong to.
   """
 
   ids: np.ndarray
@@ -42,39 +81,46 @@ class NeighborLists:
 
 
 def make_lists(
-  index: "CannIndex",
+  index: Searchable,
   k: int,
   *,
   rescoring_depth: int,
   show_progress: bool = True,
+  verify: bool = False,
 ) -> NeighborLists:
-  """Searches every image of an index in the index, or opens what was made so before.
+  """Opens the lists of an index; makes them where they are not there.
 
-  Parts are written beside the index as they are done: a run that was interrupted goes on where it
-  stood, and shards that are done are not made again. A change of the index sweeps them away.
+  Where there are lists of another state of the index that few images were added to or removed from
+  since, they are repaired: lists of images that stay are kept, without the images that are gone,
+  and with the new ones where they belong. After `compact` all are kept. Otherwise every image is
+  searched.
+
+  What is made is written in parts: a run that was interrupted goes on where it stood, and shards
+  that are done are not made again. One process makes lists, others wait for it.
 
   Args:
     index: the index.
     k: neighbours of an image; the image itself is left out.
     rescoring_depth: see `CannConfig`.
     show_progress: whether to show a bar.
+    verify: whether to compare the checksums of lists that are there, not only their sizes.
 
   Raises:
-    InputError: k is below 1.
+    InputError: k is no whole number of at least 1, or rescoring_depth none of at least 0.
   """
-  parts = range(-(-len(index.names) // _IMAGES_PER_PART))
-  arrays = list(_make_parts(index, k, parts, rescoring_depth, show_progress=show_progress))
-  return NeighborLists(
-    ids=np.concatenate([part["ids"] for part in arrays] or [np.zeros((0, k), np.int32)]),
-    similarities=np.concatenate(
-      [part["similarities"] for part in arrays] or [np.zeros((0, k), np.float32)]
-    ),
-    state=index.state,
-  )
+  job = _job(index, k, rescoring_depth)
+  rows = generations.load_whole(job, verify=verify)
+  if rows is None:
+    notice = "Another process makes neighbour lists of this index; waiting for it."
+    with files.locked(index.directory / _LOCK, refusal=None, notice=notice):
+      rows = generations.load_whole(job, verify=verify)
+      if rows is None:
+        rows = _make_whole(index, job, show_progress=show_progress)
+  return NeighborLists(rows.ids, rows.similarities, index.state)
 
 
 def make_shard(
-  index: "CannIndex",
+  index: Searchable,
   k: int,
   *,
   rescoring_depth: int,
@@ -82,7 +128,7 @@ def make_shard(
   num_shards: int,
   show_progress: bool = True,
 ) -> int:
-  """Makes one of several shares of what `make_lists` makes, to be opened by it.
+  """Searches one of several shares of the images, for `make_lists` to open.
 
   Args:
     index: the index; all shards share its directory.
@@ -96,82 +142,122 @@ def make_shard(
     How many parts of other shards are not there yet.
 
   Raises:
-    InputError: k is below 1, or there is no such shard.
+    InputError: see `make_lists`; or there is no such shard.
   """
   if not 0 <= shard_index < num_shards:
     raise InputError(f"Shard {shard_index} is not one of 0 to {num_shards - 1}.")
-  parts = range(-(-len(index.names) // _IMAGES_PER_PART))
-  mine = parts[shard_index::num_shards]
-  for _ in _make_parts(index, k, mine, rescoring_depth, show_progress=show_progress):
-    pass
-  root = _directory(index, k, rescoring_depth)
-  return sum(_load_part(root, part, index.state) is None for part in parts)
+  job = _job(index, k, rescoring_depth)
+  if generations.load_whole(job) is not None:
+    return 0
+  parts = _parts("part", range(job.num_images))
+  with _bar(show_progress) as bar:
+    make = functools.partial(_search, index, job, job.k, bar)
+    mine = dict([*parts.items()][shard_index::num_shards])
+    for _ in _make_parts(job, mine, make, bar):
+      pass
+  return sum(generations.load_part(job, name, images) is None for name, images in parts.items())
 
 
-def _make_parts(
-  index: "CannIndex", k: int, parts: range, rescoring_depth: int, *, show_progress: bool
-) -> Iterator[Mapping[str, np.ndarray]]:
-  """Yields parts, each of which is searched where it is not there yet."""
-  if k < 1:
-    raise InputError(f"Neighbour lists need k of at least 1, not {k}.")
-  root = _directory(index, k, rescoring_depth)
-  images = [_images(part, len(index.names)) for part in parts]
-  with tqdm.tqdm(
-    total=sum(map(len, images)), desc="neighbour lists", unit="image", disable=not show_progress
-  ) as bar:
-    for part, members in zip(parts, images, strict=True):
-      made = _load_part(root, part, index.state)
-      if made is None:
-        made = _search_part(index, members, k, rescoring_depth, bar)
-        files.save_bundle(
-          _part_path(root, part),
-          kind=_KIND,
-          version=_VERSION,
-          arrays=made,
-          metadata={"state": index.state},
-        )
-      else:
-        bar.update(len(members))
-      yield made
-
-
-def _directory(index: "CannIndex", k: int, rescoring_depth: int) -> pathlib.Path:
-  return index.directory / f"neighbors-{files.checksum_json([index.state, k, rescoring_depth])}"
-
-
-def _part_path(root: pathlib.Path, part: int) -> pathlib.Path:
-  return root / f"part-{part:06d}"
-
-
-def _images(part: int, num_images: int) -> range:
-  return range(part * _IMAGES_PER_PART, min((part + 1) * _IMAGES_PER_PART, num_images))
-
-
-def check_current(lists: NeighborLists, index: "CannIndex") -> None:
-  """Refuses lists that another state of the index made."""
+def check_current(lists: NeighborLists, index: Searchable) -> None:
+  """Refuses lists that belong to another state of the index."""
   if lists.state != index.state:
     raise InputError("The neighbour lists belong to another state of the index; make them again.")
 
 
-def _load_part(root: pathlib.Path, part: int, state: str) -> Mapping[str, np.ndarray] | None:
-  try:
-    bundle = files.load_bundle(_part_path(root, part), kind=_KIND, version=_VERSION)
-  except InputError:
-    return None
-  return bundle.arrays if bundle.metadata["state"] == state else None
+def _job(index: Searchable, k: int, rescoring_depth: int) -> Job:
+  return Job(
+    directory=index.directory,
+    state=index.state,
+    config=index.config.to_json(),
+    origins=index.origins,
+    k=whole_number("Neighbour lists need k", k, least=1, most=_MOST_NEIGHBORS),
+    depth=whole_number("Neighbour lists need rescoring_depth", rescoring_depth, least=0),
+  )
 
 
-def _search_part(index, images, k, rescoring_depth, bar) -> dict[str, np.ndarray]:
-  """Searches some images for their neighbours."""
-  ids = np.empty((len(images), k), np.int32)
-  similarities = np.empty((len(images), k), np.float32)
+def _make_whole(index: Searchable, job: Job, *, show_progress: bool) -> Rows:
+  """Makes what is missing of the lists, joins it, and removes what is not needed any more."""
+  parts = _parts("part", range(job.num_images))
+  source = generations.find_source(job)
+  with _bar(show_progress) as bar:
+    if source is None:
+      make = functools.partial(_search, index, job, job.k, bar)
+    else:
+      make = _repairing(index, job, source, bar)
+    for _ in _make_parts(job, parts, make, bar):
+      pass
+  generations.save_whole(job, [*parts])
+  generations.sweep(job)
+  rows = generations.load_whole(job)
+  if rows is None:
+    raise FileNotFoundError(f"{job.root} vanished while neighbour lists were made.")
+  return rows
+
+
+def _repairing(index: Searchable, job: Job, source: Generation, bar: tqdm.tqdm) -> _Make:
+  """Searches the images that are new in an index; returns what makes lists of those there were."""
+  numbers = source.change.added
+  search = functools.partial(_search, index, job, repair.reach(job.k), bar)
+  added = _make_parts(job, _parts("added", numbers.tolist()), search, bar)
+  repairing = Repair.start(index, source.rows, source.change, job.k, added)
+
+  def make(images: Sequence[int]) -> Rows:
+    rows, holds = repairing.lists(images)
+    bar.update(int(holds.sum()))
+    for row in np.flatnonzero(~holds).tolist():
+      part, place = divmod(int(np.searchsorted(numbers, images[row])), _IMAGES_PER_PART)
+      own = None
+      if source.change.rows[images[row]] < 0:
+        own = generations.load_part(job, _name("added", part))
+      if own is None:
+        own, place = _search(index, job, job.k, bar, images[row : row + 1]), 0
+      rows.ids[row] = own.ids[place, : job.k]
+      rows.similarities[row] = own.similarities[place, : job.k]
+    return rows
+
+  return make
+
+
+def _search(index: Searchable, job: Job, k: int, bar: tqdm.tqdm, images: Sequence[int]) -> Rows:
+  """Searches some images of an index in it."""
+  rows = repair.empty_rows(len(images), k)
   for row, image in enumerate(images):
     # One more, since an image finds itself.
-    found = index.search_codes([index.codes(image)], k + 1, rescoring_depth=rescoring_depth + 1)
-    itself = found.ids[0] == image
-    # Where it did not, its last neighbour gives way.
-    itself[-1] |= not itself.any()
-    ids[row] = found.ids[0, ~itself]
-    similarities[row] = found.similarities[0, ~itself]
+    found = index.search_codes([index.codes(image)], k + 1, rescoring_depth=job.depth + 1)
+    others = found.ids[0] != image
+    rows.ids[row] = found.ids[0, others][:k]
+    rows.similarities[row] = found.similarities[0, others][:k]
     bar.update()
-  return {"ids": ids, "similarities": similarities}
+  return rows
+
+
+def _make_parts(
+  job: Job, parts: dict[str, Sequence[int]], make: _Make, bar: tqdm.tqdm
+) -> Iterator[Rows]:
+  """Yields parts, each of which is made where it is not there yet."""
+  bar.total += sum(map(len, parts.values()))
+  for name, images in parts.items():
+    rows = generations.load_part(job, name, images, verify=True)
+    if rows is None:
+      rows = make(images)
+      generations.save_part(job, name, images, rows)
+    else:
+      bar.update(len(images))
+    yield rows
+
+
+def _parts(prefix: str, images: Sequence[int]) -> dict[str, Sequence[int]]:
+  """Cuts images into parts, by name."""
+  starts = range(0, len(images), _IMAGES_PER_PART)
+  return {
+    _name(prefix, part): images[start : start + _IMAGES_PER_PART]
+    for part, start in enumerate(starts)
+  }
+
+
+def _name(prefix: str, part: int) -> str:
+  return f"{prefix}-{part:06d}"
+
+
+def _bar(show_progress: bool) -> tqdm.tqdm:
+  return tqdm.tqdm(total=0, desc="neighbour lists", unit="image", disable=not show_progress)

@@ -83,7 +83,7 @@ def commit(root: pathlib.Path, manifest: Manifest) -> None:
   for segment in manifest["segments"]:
     kept |= {segment["descriptors"], segment["lists"]}
   for path in root.iterdir():
-    if path.is_dir() and path.name not in kept:
+    if path.is_dir() and path.name not in kept and not path.name.startswith("neighbors-"):
       shutil.rmtree(path, ignore_errors=True)
 
 
