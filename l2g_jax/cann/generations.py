@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.cann import repair, storage
+from l2g_jax.cann import repair
 from l2g_jax.cann.repair import Change, Rows
 from l2g_jax.cann.scoring import Origins
 
@@ -40,6 +40,7 @@ class Job:
   Attributes:
     directory: of the index.
     state: of the index.
+    manifest_checksum: of the index, which was its state in version 1.
     config: of the index, as JSON.
     origins: of its images.
     k: neighbours of an image.
@@ -48,6 +49,7 @@ class Job:
 
   directory: pathlib.Path
   state: str
+  manifest_checksum: str
   config: dict[str, Any]
   origins: Origins
   k: int
@@ -66,7 +68,7 @@ class Job:
   @property
   def root_1(self) -> pathlib.Path:
     """Returns the folder of the same lists in version 1."""
-    key = files.checksum_json([self.state, self.k, self.depth])
+    key = files.checksum_json([self.manifest_checksum, self.k, self.depth])
     return self.directory / f"neighbors-{key}"
 
 
@@ -117,9 +119,9 @@ def load_part(
   job: Job, name: str, images: Sequence[int] | None = None, *, verify: bool = False
 ) -> Rows | None:
   """Opens a part; None where it is not there, damaged, or of other images than are expected."""
-  for root in (job.root, job.root_1):
+  for root, state in ((job.root, job.state), (job.root_1, job.manifest_checksum)):
     bundle = _load(root / name, _PART_KIND, verify=verify)
-    if bundle is None or bundle.metadata["state"] != job.state:
+    if bundle is None or bundle.metadata["state"] != state:
       continue
     rows = _rows(bundle)
     known = bundle.arrays.get("images")
@@ -161,26 +163,37 @@ def find_source(job: Job) -> Generation | None:
   return min(sources, key=lambda source: source.change.size, default=None)
 
 
-def sweep(job: Job) -> None:
+def sweep(job: Job, *, index_is_current: bool) -> None:
   """Removes what lists that are whole now make useless.
 
-  That is their parts, and lists of other states of the index. Of these one generation stays for a
-  repair, of each depth and of each k above that of the new lists, as long as it is small. Lists of
-  the same state stay. All stays where the index has changed meanwhile.
+  That is the parts of lists that are whole, and lists of other states of the index. Of these one
+  generation stays for a repair, of each depth and of each k above those of the lists of this state,
+  as long as the change is small. Lists of the same state stay, and all where the index has changed
+  meanwhile.
   """
-  _clear(job.root, kept=_WHOLE)
   _remove(job.root_1)
-  if files.checksum_json(storage.read_manifest(job.directory)) != job.state:
+  current = {folder for folder in _folders(job.directory) if _is_current(folder, job)}
+  for folder in current:
+    if _load(folder / _WHOLE, _WHOLE_KIND) is not None:
+      _clear(folder, kept=_WHOLE)
+  if not index_is_current:
     return
+  longest = {job.depth: job.k}
   kept = {}
-  for generation in sorted(_generations(job), key=lambda old: old.change.size, reverse=True):
-    if generation.depth != job.depth or generation.k > job.k:
-      kept[generation.depth, generation.k] = generation.folder
-  for folder in _folders(job.directory):
-    match = _FOLDER.fullmatch(folder.name)
-    current = match[1] == job.state if match else _state_1(folder) == job.state
-    if not current and folder not in kept.values():
-      _remove(folder)
+  for old in sorted(_generations(job), key=lambda old: old.change.size, reverse=True):
+    if old.folder in current:
+      longest[old.depth] = max(old.k, longest.get(old.depth, 0))
+    else:
+      kept[old.depth, old.k] = old.folder
+  needed = {folder for (depth, k), folder in kept.items() if k > longest.get(depth, 0)}
+  for folder in {*_folders(job.directory)} - current - needed:
+    _remove(folder)
+
+
+def remove_all(directory: pathlib.Path) -> None:
+  """Removes the lists of an index that is not there any more."""
+  for folder in _folders(directory):
+    _remove(folder)
 
 
 def _generations(job: Job) -> Iterator[Generation]:
@@ -206,10 +219,14 @@ def _folders(directory: pathlib.Path) -> list[pathlib.Path]:
   )
 
 
-def _state_1(folder: pathlib.Path) -> str | None:
-  """Returns the state that lists of version 1 belong to, by any part of theirs."""
+def _is_current(folder: pathlib.Path, job: Job) -> bool:
+  """Whether lists belong to the state that is wanted: by the name, or by any part of version 1."""
+  match = _FOLDER.fullmatch(folder.name)
+  if match:
+    return match[1] == job.state
   bundles = (_load(path, _PART_KIND) for path in folder.glob("part-*"))
-  return next((bundle.metadata["state"] for bundle in bundles if bundle is not None), None)
+  states = (bundle.metadata["state"] for bundle in bundles if bundle is not None)
+  return next(states, None) == job.manifest_checksum
 
 
 def _load(path: pathlib.Path, kind: str, *, verify: bool = False) -> files.Bundle | None:

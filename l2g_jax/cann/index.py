@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.cann import builder, lists, scan, scoring, storage
+from l2g_jax.cann import builder, generations, lists, scan, scoring, storage
 from l2g_jax.cann.builder import ShardReport
 from l2g_jax.cann.coarse import CellFinder
 from l2g_jax.cann.codec import Codes
@@ -55,14 +55,15 @@ class CannIndex:
     config: the settings it was built with.
     whitening: what is done to descriptors that are added or searched; None = nothing.
     origins: which images these are, whatever their ids; for what is kept when the index changes.
-    state: identifies what the index holds, for caches of what was made from it.
+    state: identifies what the index holds, by content, for caches of what was made from it.
+    manifest_checksum: identifies its files by name alone; lists of version 1 are found by it.
   """
 
   def __init__(self, directory: pathlib.Path, manifest: storage.Manifest, *, verify: bool):
     self.directory = directory
     self.dimension: int = manifest["dimension"]
     self.config = CannConfig.from_json(manifest["config"])
-    self.state = files.checksum_json(manifest)
+    self._manifest = manifest
     self.whitening = storage.read_whitening(directory, manifest)
     self._table = scan.worth_table(self.config.kernel)
     if manifest["quantizer"] is not None:
@@ -75,6 +76,8 @@ class CannIndex:
       itertools.chain.from_iterable(segment.present_names() for segment in self._segments)
     )
     self.origins: Origins = [run for segment in self._segments for run in segment.present_origins()]
+    self.manifest_checksum = files.checksum_json(manifest)
+    self.state = files.checksum_json([manifest, self.origins])
 
   @classmethod
   def build(
@@ -107,6 +110,7 @@ class CannIndex:
       manifest = storage.new_manifest(config, first[1].values.shape[1])
       storage.write_whitening(root, manifest, whitening)
       builder.write_segment(root, manifest, itertools.chain([first], images))
+      generations.remove_all(root)
       storage.commit(root, manifest)
     return cls.open(root)
 
@@ -156,7 +160,9 @@ class CannIndex:
     """
     root = pathlib.Path(directory)
     with storage.locked(root):
-      storage.commit(root, builder.merge_shards(root))
+      manifest = builder.merge_shards(root)
+      generations.remove_all(root)
+      storage.commit(root, manifest)
     return cls.open(root)
 
   @classmethod
@@ -226,6 +232,11 @@ class CannIndex:
       for entry in manifest["segments"]:
         entry["origins"] = self.origins
     return CannIndex.open(self.directory)
+
+  def is_current(self) -> bool:
+    """Whether no other process has changed or removed the index since it was opened."""
+    root = self.directory
+    return storage.exists(root) and storage.read_manifest(root) == self._manifest
 
   def codes(self, image: int) -> Codes:
     """Returns the stored descriptors of one image by its id."""
@@ -314,10 +325,14 @@ class CannIndex:
     query = self._describe(query_descriptors, "the query")
     return self._rescore(query[: self.config.max_query_descriptors], self._checked_ids(ids))
 
-  def similarities_from(self, image: int, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Computes exact similarities as `similarities` does, of an image of the index as the query."""
-    query = self.codes(image)[: self.config.max_query_descriptors]
-    return self._rescore(query, self._checked_ids(ids))
+  def similarities_from(
+    self, images: Sequence[int] | np.ndarray, ids: Sequence[int] | np.ndarray
+  ) -> np.ndarray:
+    """Computes the exact similarities `[images, ids]` float32 of images of the index as queries."""
+    queries = [self.codes(image)[: self.config.max_query_descriptors] for image in images]
+    return scoring.exact_similarities(
+      self._segments, self.config.kernel, queries, self._checked_ids(ids)
+    )
 
   def search_codes(
     self,
@@ -383,14 +398,14 @@ class CannIndex:
     return sums / (len(query) * scan.UNIT)
 
   def _rescore(self, query: Codes, ids: np.ndarray) -> np.ndarray:
-    return scoring.exact_similarities(self._segments, self.config.kernel, query, ids)
+    return scoring.exact_similarities(self._segments, self.config.kernel, [query], ids)[0]
 
   @contextlib.contextmanager
   def _change(self) -> Iterator[storage.Manifest]:
     """Yields a copy of the manifest to alter, and commits it."""
     with storage.locked(self.directory):
       manifest = storage.read_manifest(self.directory)
-      if files.checksum_json(manifest) != self.state:
+      if manifest != self._manifest:
         raise InputError(f"The index in {self.directory} has changed; open it again.")
       yield manifest
       storage.commit(self.directory, manifest)

@@ -41,6 +41,8 @@ class Searchable(Protocol):
   @property
   def state(self) -> str: ...  # noqa: D102
   @property
+  def manifest_checksum(self) -> str: ...  # noqa: D102
+  @property
   def config(self) -> CannConfig: ...  # noqa: D102
   @property
   def origins(self) -> Origins: ...  # noqa: D102
@@ -48,7 +50,8 @@ class Searchable(Protocol):
   def search_codes(  # noqa: D102
     self, queries: Sequence[Codes], k: int, *, rescoring_depth: int
   ) -> "Found": ...
-  def similarities_from(self, image: int, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102
+  def similarities_from(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102
+  def is_current(self) -> bool: ...  # noqa: D102
 
 
 class Found(Protocol):
@@ -168,6 +171,7 @@ def _job(index: Searchable, k: int, rescoring_depth: int) -> Job:
   return Job(
     directory=index.directory,
     state=index.state,
+    manifest_checksum=index.manifest_checksum,
     config=index.config.to_json(),
     origins=index.origins,
     k=whole_number("Neighbour lists need k", k, least=1, most=_MOST_NEIGHBORS),
@@ -187,7 +191,7 @@ def _make_whole(index: Searchable, job: Job, *, show_progress: bool) -> Rows:
     for _ in _make_parts(job, parts, make, bar):
       pass
   generations.save_whole(job, [*parts])
-  generations.sweep(job)
+  generations.sweep(job, index_is_current=index.is_current())
   rows = generations.load_whole(job)
   if rows is None:
     raise FileNotFoundError(f"{job.root} vanished while neighbour lists were made.")

@@ -7,7 +7,7 @@ as left it, and an image that was added is missed where it was not compared (see
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,8 @@ from l2g_jax.cann.scoring import Origins
 MOST_CHANGED = 0.125
 # Places of a list that may be lost, as a share of them, before its image is searched again.
 MOST_LOST = 0.125
+# Images that are compared with others together.
+_OWNERS = 16
 # Up to so many pairs, some seconds on two cores, all that stay are compared with all that are new.
 _EXACT_PAIRS = 20_000
 # Else a new image is compared with those that it finds, at least so many.
@@ -28,7 +30,7 @@ _LEAST_REACH = 512
 class Comparable(Protocol):
   """What a repair asks of an index."""
 
-  def similarities_from(self, image: int, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102
+  def similarities_from(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,10 +165,8 @@ class Repair:
     lost = self._lost(old, np.sum(removed, axis=1))
     holds = (before >= 0) & (lost <= MOST_LOST * self.k)
     rows = empty_rows(len(images), self.k)
-    for row in np.flatnonzero(holds):
+    for row, (more, exact) in self._compare(images, np.flatnonzero(holds)):
       stays = positions[row] >= 0
-      more = self._candidates(int(images[row]))
-      exact = self.index.similarities_from(int(images[row]), more)
       ids = np.concatenate([positions[row, stays], more])
       values = np.concatenate([old.similarities[row, stays], exact])
       ids, values = ids[values > 0.0], values[values > 0.0]
@@ -175,6 +175,17 @@ class Repair:
       rows.similarities[row, : len(order)] = values[order]
       rows.lost[row] = lost[row]
     return rows, holds
+
+  def _compare(
+    self, images: np.ndarray, rows: np.ndarray
+  ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """Yields, of some rows, the new images that a row's image is compared with, and how similar."""
+    size = _OWNERS if self.found is None else 1
+    for start in range(0, len(rows), size):
+      some = rows[start : start + size]
+      more = self._candidates(int(images[some[0]]))
+      exact = self.index.similarities_from(images[some], more)
+      yield from ((row, (more, values)) for row, values in zip(some.tolist(), exact, strict=True))
 
   def _lost(self, old: Rows, num_removed: np.ndarray) -> np.ndarray:
     """Returns how many of the last places of each list are unknown."""

@@ -1,6 +1,7 @@
 """A query against the segments of an index: a scan of all images, then the best ones exactly."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,13 +9,13 @@ import numpy as np
 
 from l2g_jax import files, kernels
 from l2g_jax.cann import scan, storage
-from l2g_jax.cann.codec import Codes
+from l2g_jax.cann.codec import Codes, concatenate
 from l2g_jax.cann.packing import Packing
 from l2g_jax.cann.scan import Probes
 from l2g_jax.cann.segment import Descriptors, Lists, open_descriptors, open_lists
 
-# Images whose exact similarities are computed at a time.
-_IMAGES_PER_RESCORING = 2048
+# Best cosines that are in memory at a time.
+_COSINES = 1 << 21
 
 # Which images these are, in whatever index: runs of (checksum of the segment that they were added
 # with, first row in it, count).
@@ -90,22 +91,27 @@ def scan_images(
 
 
 def exact_similarities(
-  segments: Sequence[Segment], kernel: kernels.Kernel, query: Codes, ids: np.ndarray
+  segments: Sequence[Segment], kernel: kernels.Kernel, queries: Sequence[Codes], ids: np.ndarray
 ) -> np.ndarray:
-  """Returns the exact similarities of a query to some images, `[len(ids)]` float32."""
-  scores = np.zeros(len(ids), np.float32)
-  if not len(query):
+  """Returns the exact similarities of queries to images, `[queries, ids]` float32."""
+  scores = np.zeros((len(queries), len(ids)), np.float32)
+  bounds = np.cumsum([0, *map(len, queries)]).tolist()
+  if not bounds[-1]:
     return scores
+  joined = concatenate(queries, dimension=queries[0].values.shape[1])
   start = 0
   for segment in segments:
     here = np.flatnonzero((ids >= start) & (ids < start + len(segment.present)))
     images = segment.present[ids[here] - start]
-    for i in range(0, len(here), _IMAGES_PER_RESCORING):
-      rows = slice(i, i + _IMAGES_PER_RESCORING)
-      cosines = scan.best_cosines(segment.descriptors, query, images[rows])
+    step = max(1, _COSINES // len(joined))
+    for i in range(0, len(here), step):
+      rows = slice(i, i + step)
+      cosines = scan.best_cosines(segment.descriptors, joined, images[rows])
       worth = kernel(cosines)
       worth[np.isneginf(cosines)] = 0.0
-      scores[here[rows]] = worth.mean(axis=1, dtype=np.float64)
+      for query, (first, last) in enumerate(itertools.pairwise(bounds)):
+        if first < last:
+          scores[query, here[rows]] = worth[:, first:last].mean(axis=1, dtype=np.float64)
     start += len(segment.present)
   return scores
 

@@ -184,9 +184,9 @@ def to_version_1(index, k, depth):
       kind=kind,
       version=1,
       arrays={name: np.array(arrays[name]) for name in ("ids", "similarities")},
-      metadata={"state": index.state},
+      metadata={"state": index.manifest_checksum},
     )
-  key = files.checksum_json([index.state, k, depth])
+  key = files.checksum_json([index.manifest_checksum, k, depth])
   return folder.rename(index.directory / f"neighbors-{key}")
 
 

@@ -1,10 +1,11 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
 from l2g_jax import kernels
-from l2g_jax.cann import CannConfig, CannIndex
+from l2g_jax.cann import CannConfig, CannIndex, scoring
 from l2g_jax.errors import InputError
 from tests.cann import oracle
 
@@ -248,8 +249,12 @@ def test_a_search_that_does_not_fit_is_refused(tmp_path, settings, message):
 def test_whole_numbers_of_numpy_are_taken(tmp_path):
   index = build(tmp_path, oracle.collection(15, num_images=3), num_probes=np.int64(4))
   query = np.eye(16)
-  settings = {"num_probes": np.int32(2), "rescoring_depth": np.uint8(1)}
-  found = index.search(query, np.int16(2), **settings)
+  settings: dict[str, Any] = {
+    "k": np.int16(2),
+    "num_probes": np.int32(2),
+    "rescoring_depth": np.uint8(1),
+  }
+  found = index.search(query, **settings)
   plain = index.search(query, 2, num_probes=2, rescoring_depth=1)
   np.testing.assert_array_equal(found.ids, plain.ids)
 
@@ -295,21 +300,32 @@ def test_similarities_of_some_images_are_exact(tmp_path):
   assert index.similarities(query, ids[:0]).shape == (0,)
   assert index.similarities(query, ids.tolist()).tolist() == index.similarities(query, ids).tolist()
   assert index.similarities(query, []).shape == (0,)
-  for wrong in ([-1], [40], [1.0], [True], [[1, 2]], ["a"], 3):
-    with pytest.raises(InputError, match="Ids must be from 0 to 39"):
-      index.similarities(query, wrong)
 
 
-def test_similarities_from_an_image_are_those_of_its_descriptors(tmp_path):
+@pytest.mark.parametrize("ids", [[-1], [40], [1.0], [True], [[1, 2]], ["a"], 3])
+def test_ids_that_are_not_of_the_index_are_refused(tmp_path, ids):
+  index = build(tmp_path, oracle.collection(16))
+  with pytest.raises(InputError, match="Ids must be from 0 to 39"):
+    index.similarities(np.eye(16), ids)
+
+
+def test_similarities_from_images_are_those_of_their_descriptors(tmp_path, monkeypatch):
   images = oracle.collection(16)
   index = build(tmp_path, images, max_query_descriptors=5)
-  for image in (0, 12, 39):
-    found = index.similarities_from(image, [3, 39, 12])
-    query = images[f"image-{image:03d}"]
-    np.testing.assert_array_equal(found, index.similarities(query, [3, 39, 12]))
-  for wrong in (-1, 40, 1.5):
-    with pytest.raises(InputError, match="An image needs an id"):
-      index.similarities_from(wrong, [0])
+  queries, ids = [39, 0, 12, 0], [3, 39, 12, 3]
+  expected = [index.similarities(images[f"image-{image:03d}"], ids) for image in queries]
+  for cosines in (1, 50, 10**6):
+    monkeypatch.setattr(scoring, "_COSINES", cosines)
+    np.testing.assert_array_equal(index.similarities_from(queries, ids), expected)
+  assert index.similarities_from([], ids).shape == (0, 4)
+  assert index.similarities_from(queries, []).shape == (4, 0)
+
+
+@pytest.mark.parametrize("image", [-1, 40, 1.5])
+def test_an_image_that_is_not_there_has_no_similarities(tmp_path, image):
+  index = build(tmp_path, oracle.collection(16))
+  with pytest.raises(InputError, match="An image needs an id"):
+    index.similarities_from([image], [0])
 
 
 def test_settings_survive_json():
