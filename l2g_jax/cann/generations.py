@@ -5,15 +5,13 @@ holds parts, `part-000000` and on, of some images each; then `whole`, all of the
 memory-mapped. Version 1 had the parts alone, in a folder named by a checksum of the three; they are
 read, and become a whole.
 
-What is removed is ours by two names: the folder's, and the entry's in it.
+What is removed has names of ours, and is provably ours, see `files.remove_ours`.
 """
 
-import contextlib
 import dataclasses
 import pathlib
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from l2g_jax import files
 from l2g_jax.cann import repair
 from l2g_jax.cann.repair import Change, Rows
 from l2g_jax.cann.scoring import Origins
+from l2g_jax.errors import InputError
 
 _PART_KIND = "l2g_jax.cann.neighbors"
 _WHOLE_KIND = "l2g_jax.cann.neighbor_lists"
@@ -29,8 +28,7 @@ _VERSION = 1
 _WHOLE = "whole"
 _FOLDER = re.compile(r"neighbors-([0-9a-f]{32})-(\d+)-(\d+)")
 _FOLDER_1 = re.compile(r"neighbors-[0-9a-f]{32}")
-# A bundle, or what a process that was killed has left of one.
-_ENTRY = re.compile(r"(whole|(part|added)-\d{6})|\.(whole|(part|added)-\d{6})-\w+")
+_PART = re.compile(r"(part|added)-\d{6}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,23 +131,19 @@ def load_part(
 
 
 def save_part(job: Job, name: str, images: Sequence[int], rows: Rows) -> None:
-  """Saves a part, unless another process was faster."""
-  try:
-    files.save_bundle(
-      job.root / name,
-      kind=_PART_KIND,
-      version=_VERSION,
-      arrays={
-        "images": np.asarray(images, np.int32),
-        "ids": rows.ids,
-        "similarities": rows.similarities,
-        "lost": rows.lost,
-      },
-      metadata={"state": job.state},
-    )
-  except OSError:
-    if load_part(job, name, images) is None:
-      raise
+  """Saves a part."""
+  files.save_bundle(
+    job.root / name,
+    kind=_PART_KIND,
+    version=_VERSION,
+    arrays={
+      "images": np.asarray(images, np.int32),
+      "ids": rows.ids,
+      "similarities": rows.similarities,
+      "lost": rows.lost,
+    },
+    metadata={"state": job.state},
+  )
 
 
 def find_source(job: Job) -> Generation | None:
@@ -171,11 +165,14 @@ def sweep(job: Job, *, index_is_current: bool) -> None:
   as long as the change is small. Lists of the same state stay, and all where the index has changed
   meanwhile.
   """
-  _remove(job.root_1)
+  files.remove_ours(job.root_1)
   current = {folder for folder in _folders(job.directory) if _is_current(folder, job)}
   for folder in current:
     if _load(folder / _WHOLE, _WHOLE_KIND) is not None:
-      _clear(folder, kept=_WHOLE)
+      files.remove_leftovers(folder)
+      for path in folder.iterdir():
+        if _PART.fullmatch(path.name):
+          files.remove_ours(path)
   if not index_is_current:
     return
   longest = {job.depth: job.k}
@@ -187,13 +184,13 @@ def sweep(job: Job, *, index_is_current: bool) -> None:
       kept[old.depth, old.k] = old.folder
   needed = {folder for (depth, k), folder in kept.items() if k > longest.get(depth, 0)}
   for folder in {*_folders(job.directory)} - current - needed:
-    _remove(folder)
+    files.remove_ours(folder)
 
 
 def remove_all(directory: pathlib.Path) -> None:
   """Removes the lists of an index that is not there any more."""
   for folder in _folders(directory):
-    _remove(folder)
+    files.remove_ours(folder)
 
 
 def _generations(job: Job) -> Iterator[Generation]:
@@ -232,8 +229,8 @@ def _is_current(folder: pathlib.Path, job: Job) -> bool:
 def _load(path: pathlib.Path, kind: str, *, verify: bool = False) -> files.Bundle | None:
   try:
     return files.load_bundle(path, kind=kind, version=_VERSION, verify=verify)
-  except (ValueError, FileNotFoundError):
-    # Damaged, or removed by another process at any point.
+  except InputError:
+    # Not there, damaged, or removed by another process at any point.
     return None
 
 
@@ -241,17 +238,3 @@ def _rows(bundle: files.Bundle) -> Rows:
   ids = bundle.arrays["ids"]
   lost = bundle.arrays.get("lost", np.zeros(len(ids), np.int32))
   return Rows(ids, bundle.arrays["similarities"], lost)
-
-
-def _remove(folder: pathlib.Path) -> None:
-  """Removes what is ours in a folder, and the folder if nothing else is in it."""
-  _clear(folder)
-  with contextlib.suppress(OSError):
-    folder.rmdir()
-
-
-def _clear(folder: pathlib.Path, *, kept: str | None = None) -> None:
-  entries: Iterable[pathlib.Path] = folder.iterdir() if folder.is_dir() else ()
-  for path in [*entries]:
-    if path.name != kept and _ENTRY.fullmatch(path.name):
-      shutil.rmtree(path, ignore_errors=True)

@@ -119,6 +119,8 @@ def make_lists(
       rows = generations.load_whole(job, verify=verify)
       if rows is None:
         rows = _make_whole(index, job, show_progress=show_progress)
+  # Also what a run has left that was killed.
+  generations.sweep(job, index_is_current=index.is_current())
   return NeighborLists(rows.ids, rows.similarities, index.state)
 
 
@@ -180,7 +182,7 @@ def _job(index: Searchable, k: int, rescoring_depth: int) -> Job:
 
 
 def _make_whole(index: Searchable, job: Job, *, show_progress: bool) -> Rows:
-  """Makes what is missing of the lists, joins it, and removes what is not needed any more."""
+  """Makes what is missing of the lists, and joins it."""
   parts = _parts("part", range(job.num_images))
   source = generations.find_source(job)
   with _bar(show_progress) as bar:
@@ -191,7 +193,6 @@ def _make_whole(index: Searchable, job: Job, *, show_progress: bool) -> Rows:
     for _ in _make_parts(job, parts, make, bar):
       pass
   generations.save_whole(job, [*parts])
-  generations.sweep(job, index_is_current=index.is_current())
   rows = generations.load_whole(job)
   if rows is None:
     raise FileNotFoundError(f"{job.root} vanished while neighbour lists were made.")

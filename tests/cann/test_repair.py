@@ -1,11 +1,10 @@
-import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
-from l2g_jax import files, kernels
-from l2g_jax.cann import CannConfig, CannIndex, generations, lists, repair
+from l2g_jax import kernels
+from l2g_jax.cann import CannConfig, CannIndex, generations, repair
 from tests.cann import oracle
 
 NUM_IMAGES = 32
@@ -254,62 +253,3 @@ def states(index):
 
 def _interrupt(*args):
   raise KeyboardInterrupt
-
-
-class Killed(BaseException):
-  """What stands for a kill: nothing in the library waits for it."""
-
-
-@pytest.mark.parametrize("change", ["anew", "repaired"])
-def test_killed_at_any_write_or_removal_the_right_lists_are_made(
-  tmp_path, index, images, monkeypatch, change
-):
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 20)
-  new = MORE["more-image-001"]
-  index = index.remove(["image-001"]).add([("new", new)])
-  for path in index.directory.glob("neighbors-*-*"):
-    if change == "anew" or "-60-" not in path.name:
-      shutil.rmtree(path)
-  kept = CannIndex.open(shutil.copytree(index.directory, tmp_path / "kept"))
-  expected = make(kept, 60)
-  check_equals_brute_force(kept, expected, {**images, "new": new})
-  points = 0
-  while interrupted(index, 60, points, monkeypatch):
-    for result in (make(index, 60), make(index, 59)):
-      k = result.ids.shape[1]
-      np.testing.assert_array_equal(result.ids, expected.ids[:, :k])
-      np.testing.assert_array_equal(result.similarities, expected.similarities[:, :k])
-    assert states(index) == {index.state}
-    assert {path.name for path in index.directory.glob("neighbors-*-*/*")} == {"whole"}
-    shutil.rmtree(index.directory)
-    shutil.copytree(kept.directory, index.directory)
-    for path in index.directory.glob(f"neighbors-{index.state}-*"):
-      shutil.rmtree(path)
-    points += 1
-  assert points > 25
-
-
-def interrupted(index, k, point, monkeypatch):
-  """Makes lists up to a write, rename, sync or removal by its number; whether there was one."""
-  left = point
-
-  def counted(function):
-    def step(*args, **settings):
-      nonlocal left
-      left -= 1
-      if left < 0:
-        raise Killed
-      return function(*args, **settings)
-
-    return step
-
-  steps = [(files, "_write_array"), (files, "write_manifest"), (files, "sync_directory")]
-  steps += [(pathlib.Path, "rename"), (pathlib.Path, "rmdir"), (shutil, "rmtree")]
-  with monkeypatch.context() as patch:
-    for owner, name in steps:
-      patch.setattr(owner, name, counted(getattr(owner, name)))
-    try:
-      make(index, k)
-    except Killed:
-      return True
-  return False
