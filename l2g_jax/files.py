@@ -491,8 +491,12 @@ def load_bundle(
     if manifest["kind"] != kind:
       raise InputError(f"{root} holds {manifest['kind']!r}, not {kind!r}.")
     if manifest["version"] != version:
+      way_out = "remove it to have it made again"
+      if manifest["version"] > version:
+        way_out = "install a newer l2g_jax"
       raise InputError(
-        f"{root} has version {manifest['version']} of {kind}; this program reads version {version}."
+        f"{root} has version {manifest['version']} of {kind}; this program reads version"
+        f" {version}; {way_out}."
       )
     arrays = {
       entry.get("array", pathlib.PurePath(file).stem): _open_array(root, file, entry, verify=verify)
