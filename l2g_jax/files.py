@@ -553,15 +553,16 @@ def _open_array(
   path = root / file
   if path.parent != root or path.suffix != ".npy":
     raise InputError(f"{root / MANIFEST} names a file outside its directory: {file!r}.")
-  if not path.is_file():
-    raise InputError(f"{path} is missing; remove {root} to have it made again.")
-  if path.stat().st_size != entry["bytes"]:
-    raise InputError(f"{path} is truncated; remove {root} to have it made again.")
-  if verify and checksum_file(path) != entry["checksum"]:
-    raise InputError(f"{path} was altered; remove {root} to have it made again.")
+  way_out = f"remove {root} to have it made again"
   try:
+    if path.stat().st_size != entry["bytes"]:
+      raise InputError(f"{path} is truncated; {way_out}.")
+    if verify and checksum_file(path) != entry["checksum"]:
+      raise InputError(f"{path} was altered; {way_out}.")
     return np.load(path, mmap_mode="r", allow_pickle=False)
   except FileNotFoundError as error:
-    raise InputError(f"{path} is missing; remove {root} to have it made again.") from error
+    raise InputError(f"{path} is missing; {way_out}.") from error
+  except (InputError, OSError):
+    raise
   except Exception as error:  # a header that was altered can raise anything
-    raise InputError(f"{path} was altered; remove {root} to have it made again.") from error
+    raise InputError(f"{path} was altered; {way_out}.") from error
