@@ -491,8 +491,12 @@ def load_bundle(
     if manifest["kind"] != kind:
       raise InputError(f"{root} holds {manifest['kind']!r}, not {kind!r}.")
     if manifest["version"] != version:
+      way_out = "remove it to have it made again"
+      if manifest["version"] > version:
+        way_out = "install a newer l2g_jax"
       raise InputError(
-        f"{root} has version {manifest['version']} of {kind}; this program reads version {version}."
+        f"{root} has version {manifest['version']} of {kind}; this program reads version"
+        f" {version}; {way_out}."
       )
     arrays = {
       entry.get("array", pathlib.PurePath(file).stem): _open_array(root, file, entry, verify=verify)
@@ -549,15 +553,16 @@ def _open_array(
   path = root / file
   if path.parent != root or path.suffix != ".npy":
     raise InputError(f"{root / MANIFEST} names a file outside its directory: {file!r}.")
-  if not path.is_file():
-    raise InputError(f"{path} is missing; remove {root} to have it made again.")
-  if path.stat().st_size != entry["bytes"]:
-    raise InputError(f"{path} is truncated; remove {root} to have it made again.")
-  if verify and checksum_file(path) != entry["checksum"]:
-    raise InputError(f"{path} was altered; remove {root} to have it made again.")
+  way_out = f"remove {root} to have it made again"
   try:
+    if path.stat().st_size != entry["bytes"]:
+      raise InputError(f"{path} is truncated; {way_out}.")
+    if verify and checksum_file(path) != entry["checksum"]:
+      raise InputError(f"{path} was altered; {way_out}.")
     return np.load(path, mmap_mode="r", allow_pickle=False)
   except FileNotFoundError as error:
-    raise InputError(f"{path} is missing; remove {root} to have it made again.") from error
+    raise InputError(f"{path} is missing; {way_out}.") from error
+  except (InputError, OSError):
+    raise
   except Exception as error:  # a header that was altered can raise anything
-    raise InputError(f"{path} was altered; remove {root} to have it made again.") from error
+    raise InputError(f"{path} was altered; {way_out}.") from error

@@ -118,10 +118,15 @@ def read_manifest(root: pathlib.Path) -> Manifest:
   if not exists(root):
     raise InputError(f"There is no index in {root}.")
   manifest = files.read_manifest(root / _MANIFEST)
-  if manifest["kind"] != _KIND or manifest["version"] != _VERSION:
+  kind, version = manifest.get("kind"), manifest.get("version")
+  if kind != _KIND:
+    raise InputError(f"{root / _MANIFEST} is of {kind!r}, not of {_KIND!r}.")
+  if version != _VERSION:
+    newer = isinstance(version, int) and version > _VERSION
+    way_out = "install a newer l2g_jax" if newer else f"remove {root} and build it again"
     raise InputError(
-      f"{root / _MANIFEST} is version {manifest['version']} of {manifest['kind']}; this program"
-      f" reads version {_VERSION} of {_KIND}."
+      f"{root / _MANIFEST} is version {version} of {_KIND}; this program reads version {_VERSION};"
+      f" {way_out}."
     )
   return manifest
 

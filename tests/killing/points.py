@@ -58,9 +58,9 @@ class _Points:
     os.fsync = lambda descriptor: self.reach()
 
   def _hear(self, event: str, arguments: tuple) -> None:
-    if event in _CHANGES or (event == "open" and (arguments[2] or 0) & _WRITING):
-      if self._is_inside(arguments[0]):
-        self.reach()
+    changing = event in _CHANGES or (event == "open" and (arguments[2] or 0) & _WRITING)
+    if changing and self._is_inside(arguments[0]):
+      self.reach()
 
   def _is_inside(self, path: object) -> bool:
     return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self.root)
