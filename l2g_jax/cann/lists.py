@@ -95,8 +95,9 @@ def make_lists(
 
   Where there are lists of another state of the index that few images were added to or removed from
   since, they are repaired: lists of images that stay are kept, without the images that are gone,
-  and with the new ones where they belong. After `compact` all are kept. Otherwise every image is
-  searched.
+  and with the new ones where they belong; after `compact` all are kept, as the scan of the old
+  cells left them. They differ from lists made anew at their ends, see `repair`. Where more was
+  changed, every image is searched.
 
   What is made is written in parts: a run that was interrupted goes on where it stood, and shards
   that are done are not made again. One process makes lists, others wait for it.
