@@ -157,24 +157,23 @@ def find_source(job: Job) -> Generation | None:
   return min(sources, key=lambda source: source.change.size, default=None)
 
 
-def sweep(job: Job, *, index_is_current: bool) -> None:
-  """Removes what lists that are whole now make useless.
+def find_useless(job: Job, *, index_is_current: bool) -> list[pathlib.Path]:
+  """Finds what lists that are whole now make useless, also what a run has left that was killed.
 
   That is the parts of lists that are whole, and lists of other states of the index. Of these one
   generation stays for a repair, of each depth and of each k above those of the lists of this state,
   as long as the change is small. Lists of the same state stay, and all where the index has changed
   meanwhile.
   """
-  files.remove_ours(job.root_1)
+  useless = [job.root_1] if job.root_1.exists() else []
   current = {folder for folder in _folders(job.directory) if _is_current(folder, job)}
   for folder in current:
     if _load(folder / _WHOLE, _WHOLE_KIND) is not None:
-      files.remove_leftovers(folder)
-      for path in folder.iterdir():
-        if _PART.fullmatch(path.name):
-          files.remove_ours(path)
+      useless += [
+        path for path in folder.iterdir() if _PART.fullmatch(path.name) or files.target_of(path)
+      ]
   if not index_is_current:
-    return
+    return useless
   longest = {job.depth: job.k}
   kept = {}
   for old in sorted(_generations(job), key=lambda old: old.change.size, reverse=True):
@@ -183,8 +182,7 @@ def sweep(job: Job, *, index_is_current: bool) -> None:
     else:
       kept[old.depth, old.k] = old.folder
   needed = {folder for (depth, k), folder in kept.items() if k > longest.get(depth, 0)}
-  for folder in {*_folders(job.directory)} - current - needed:
-    files.remove_ours(folder)
+  return [*useless, *({*_folders(job.directory)} - current - needed)]
 
 
 def remove_all(directory: pathlib.Path) -> None:

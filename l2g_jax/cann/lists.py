@@ -4,6 +4,7 @@ Lists of an index that has changed are made of those that there are, see `repair
 disk says `generations`.
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -120,8 +121,7 @@ def make_lists(
       rows = generations.load_whole(job, verify=verify)
       if rows is None:
         rows = _make_whole(index, job, show_progress=show_progress)
-  # Also what a run has left that was killed.
-  generations.sweep(job, index_is_current=index.is_current())
+  _sweep(index, job)
   return NeighborLists(rows.ids, rows.similarities, index.state)
 
 
@@ -180,6 +180,17 @@ def _job(index: Searchable, k: int, rescoring_depth: int) -> Job:
     k=whole_number("Neighbour lists need k", k, least=1, most=_MOST_NEIGHBORS),
     depth=whole_number("Neighbour lists need rescoring_depth", rescoring_depth, least=0),
   )
+
+
+def _sweep(index: Searchable, job: Job) -> None:
+  """Removes what is useless; it stays for another time while a process makes lists of any state."""
+  useless = generations.find_useless(job, index_is_current=index.is_current())
+  if useless:
+    lock = files.locked(index.directory / _LOCK, refusal="Lists are being made.")
+    # What can't be removed where nothing may be written does no harm.
+    with contextlib.suppress(OSError, InputError), lock:
+      for path in useless:
+        files.remove_ours(path)
 
 
 def _make_whole(index: Searchable, job: Job, *, show_progress: bool) -> Rows:

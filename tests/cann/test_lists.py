@@ -327,6 +327,27 @@ def test_old_lists_outlive_their_removal_where_they_are_open(index):
   np.testing.assert_array_equal(old.ids, expected)
 
 
+def test_lists_that_another_process_makes_of_an_old_state_stay(index, monkeypatch):
+  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
+  changed = index.remove(["image-001"])
+  make(changed, 5)
+  search = CannIndex.search_codes
+  calls = []
+
+  def ask(self, queries, k, **settings):
+    calls.append(k)
+    if len(calls) == 20:
+      make(CannIndex.open(index.directory), 5)
+    return search(self, queries, k, **settings)
+
+  monkeypatch.setattr(CannIndex, "search_codes", ask)
+  # Of a depth of its own, so that all are searched.
+  assert make(index, 5, rescoring_depth=7).ids.shape == (NUM_IMAGES, 5)
+  assert len(calls) == NUM_IMAGES
+  make(CannIndex.open(index.directory), 5)
+  assert set(folders(changed)) == {"neighbors-STATE-5-64", f"neighbors-{index.state}-5-7"}
+
+
 def test_lists_of_an_old_state_do_not_remove_those_of_the_new(index):
   changed = index.remove(["image-001"])
   make(changed, 5)
