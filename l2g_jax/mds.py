@@ -7,17 +7,20 @@ that are unknown, and for points that only pad the problem; a padded point stays
 import functools
 from typing import get_args
 
-import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
+import numpy as np
 from jax.typing import ArrayLike
 
+from l2g_jax import powers
 from l2g_jax.classical import classical_start
 from l2g_jax.errors import InputError
 from l2g_jax.minimizers import Method, Minimum, minimise
-from l2g_jax.stress import Problem, centre, distances_of, make_problem, stress_of
+from l2g_jax.reason import Reason
+from l2g_jax.smacof_input import read_count, read_init, read_problem, read_seed, read_tolerance
+from l2g_jax.start import Start, part, start_from
+from l2g_jax.stress import Problem, Unit, centre, distances_of, measure, stress_of
 
 
 @flax.struct.dataclass
@@ -26,10 +29,12 @@ class SmacofResult:
 
   Attributes:
     embedding: `[n, m]`, centred on its points of positive weight.
-    stress: `[]`, sum over i < j of w (d - delta)^2 of this embedding.
+    stress: `[]`, sum over i < j of w (d - delta)^2 of this embedding; infinite, or 0, where that is
+      beyond the range of the type.
     normalized_stress: `[]`, stress-1, sqrt(sum w (d - delta)^2 / sum w d^2), 0 where all is 0.
     num_iterations: `[]` int32, how often the embedding was updated.
     converged: `[]` bool, whether the stress had stopped to fall, to `rtol`.
+    reason: `[]` int32, a `Reason`: why the iteration stopped. `explain` says it in a sentence.
   """
 
   embedding: jax.Array
@@ -37,6 +42,15 @@ class SmacofResult:
   normalized_stress: jax.Array
   num_iterations: jax.Array
   converged: jax.Array
+  reason: jax.Array
+
+  def explain(self) -> str | list[str]:
+    """Returns why the iteration stopped, as a sentence; of a batch one for each problem.
+
+    On the host: not under `jit`, where `reason` itself can be returned.
+    """
+    sentences = [Reason(code).sentence for code in np.ravel(self.reason)]
+    return sentences if np.ndim(self.reason) else sentences[0]
 
 
 def smacof(
@@ -84,30 +98,19 @@ def smacof(
   Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; memoryless
   BFGS is Shanno's (1978), the restart that of O'Donoghue and Candes (2015).
   """
-  chex.assert_rank(dissimilarities, {2, 3})
   if method not in get_args(Method):
     raise InputError(f"SMACOF knows the methods {', '.join(get_args(Method))}, not {method!r}.")
-  delta = _floating(dissimilarities)
-  _check_values(delta, "dissimilarities")
-  if weights is not None:
-    weights = jnp.asarray(weights, delta.dtype)
-    chex.assert_equal_shape([delta, weights])
-    _check_values(weights, "weights")
-  if init is not None:
-    init = jnp.asarray(init, delta.dtype)
-    if not isinstance(init, Tracer) and not jnp.all(jnp.isfinite(init)):
-      raise InputError("SMACOF needs a finite init.")
-    chex.assert_rank(init, delta.ndim)
-    chex.assert_equal_shape_prefix([delta, init], delta.ndim - 1)
+  delta, weights = read_problem(dissimilarities, weights)
+  init = None if init is None else read_init(init, delta)
   return _solve(
     delta,
     weights,
     init,
-    jnp.asarray(rtol, delta.dtype),
-    jnp.asarray(max_iterations, jnp.int32),
-    num_dimensions=num_dimensions,
+    read_tolerance(rtol, delta.dtype),
+    jnp.asarray(read_count(max_iterations, "max_iterations", 0), jnp.int32),
+    read_seed(seed),
+    num_dimensions=read_count(num_dimensions, "num_dimensions", 1),
     method=method,
-    seed=seed,
   )
 
 
@@ -134,63 +137,49 @@ def classical_scaling(
   Returns:
     `[n, m]`.
   """
-  delta = _floating(dissimilarities)
-  chex.assert_rank(delta, 2)
-  weights = None if weights is None else jnp.asarray(weights, delta.dtype)
-  return classical_start(make_problem(delta, weights), num_dimensions, seed)
+  delta, weights = read_problem(dissimilarities, weights)
+  if delta.ndim != 2:
+    raise InputError(f"Classical scaling takes one problem [n, n], not {delta.shape}; use jax.vmap.")
+  num_dimensions = read_count(num_dimensions, "num_dimensions", 1)
+  return _scale_classically(delta, weights, read_seed(seed), num_dimensions=num_dimensions)
 
 
-def _floating(array: ArrayLike) -> jax.Array:
-  """Turns counts into floats, and leaves floats as they are."""
-  array = jnp.asarray(array)
-  return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+@functools.partial(jax.jit, static_argnames="num_dimensions")
+def _scale_classically(delta, weights, seed, *, num_dimensions):
+  problem, unit = measure(delta, weights)
+  return powers.out_of_unit(classical_start(problem, num_dimensions, seed).points, unit.length)
 
 
-def _check_values(array: jax.Array, name: str) -> None:
-  """Refuses values that no embedding can answer; traced arrays have no values yet."""
-  if isinstance(array, Tracer):
-    return
-  if array.shape[-1] != array.shape[-2]:
-    raise InputError(f"SMACOF needs square {name}, not {array.shape}.")
-  finite, positive, symmetric = jax.device_get(_properties(array))
-  if not finite:
-    raise InputError(f"SMACOF needs finite {name}; mask unknown pairs by a weight of 0.")
-  if not positive:
-    raise InputError(f"SMACOF needs {name} of at least 0.")
-  if not symmetric:
-    raise InputError(f"SMACOF needs symmetric {name}; average both directions first.")
-
-
-@jax.jit
-def _properties(array: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns whether a matrix is finite, at least 0 and symmetric; only that leaves the device."""
-  differences = jnp.abs(array - jnp.swapaxes(array, -1, -2))
-  symmetric = jnp.all(differences <= 1e-6 + 1e-4 * jnp.abs(array))
-  return jnp.all(jnp.isfinite(array)), jnp.all(array >= 0.0), symmetric
-
-
-@functools.partial(jax.jit, static_argnames=("num_dimensions", "method", "seed"))
-def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method, seed):
+@functools.partial(jax.jit, static_argnames=("num_dimensions", "method"))
+def _solve(
+  delta, weights, init, rtol, max_iterations, seed, *, num_dimensions, method
+) -> SmacofResult:
   """Solves one problem or a batch."""
 
   def solve_one(arrays) -> SmacofResult:
     delta, weights, init = arrays
-    problem = make_problem(delta, weights)
+    problem, unit = measure(delta, weights)
     if init is None:
       # More dimensions than points hold nothing.
-      start = classical_start(problem, min(num_dimensions, len(delta)), seed)
+      points, distances = classical_start(problem, max(1, min(num_dimensions, len(delta))), seed)
+      start = Start(points, unit.length)
     else:
-      start = init
+      start = start_from(problem, init, unit.length)
+      distances = distances_of(start.points)
+    # A start that is answered as it is stays as it is.
+    parted = part(problem, start.points, distances)
+    points = jnp.where(max_iterations > 0, parted, start.points)
     minimum = minimise(
       problem,
-      start,
+      points,
       method,
       uniform=weights is None,
       max_iterations=max_iterations,
       rtol=rtol,
     )
-    missing = 0 if init is not None else num_dimensions - start.shape[1]
-    return _result(problem, minimum, missing)
+    exponent = jnp.where(minimum.num_iterations > 0, unit.length, start.exponent)
+    missing = 0 if init is not None else num_dimensions - points.shape[1]
+    return _result(problem, unit, minimum, exponent, missing)
 
   arrays = (delta, weights, init)
   if delta.ndim == 2:
@@ -200,16 +189,31 @@ def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method
   )
 
 
-def _result(problem: Problem, minimum: Minimum, missing: int) -> SmacofResult:
-  """Makes the result, with columns of 0 for dimensions that are missing."""
+def _result(
+  problem: Problem, unit: Unit, minimum: Minimum, exponent: jax.Array, missing: int
+) -> SmacofResult:
+  """Makes the result, with columns of 0 for dimensions that are missing.
+
+  The embedding is 2^exponent times the minimum's: that is the problem's unit but for a start of
+  another size, which is compared in the larger of both units.
+  """
   embedding = centre(problem, minimum.embedding)
   distances = distances_of(embedding)
-  stress = stress_of(problem, distances)
   energy = 0.5 * jnp.sum(problem.weights * distances**2)
+  larger = jnp.maximum(exponent, unit.length)
+  compared = problem._replace(delta=powers.multiply(problem.delta, unit.length - larger))
+  stress = stress_of(compared, powers.multiply(distances, exponent - larger))
+  normalized = powers.multiply(jnp.sqrt(stress / energy), larger - exponent)
+  embedding = powers.out_of_unit(embedding, exponent)
+  finite = jnp.all(jnp.isfinite(embedding)) & jnp.isfinite(stress)
+  reason = jnp.where(finite, minimum.reason, Reason.NOT_FINITE).astype(jnp.int32)
   return SmacofResult(
     embedding=jnp.pad(embedding, ((0, 0), (0, missing))),
-    stress=stress,
-    normalized_stress=jnp.sqrt(stress / jnp.where(energy > 0.0, energy, 1.0)),
+    stress=powers.out_of_unit(stress, 2 * larger + unit.weight),
+    normalized_stress=jnp.where(stress > 0.0, normalized, stress),
     num_iterations=minimum.num_iterations,
-    converged=minimum.converged,
+    converged=functools.reduce(
+      jnp.logical_or, (reason == known for known in Reason if known.converged)
+    ),
+    reason=reason,
   )

@@ -76,9 +76,9 @@ def test_the_best_point_never_gets_worse():
 
   def loop(update, state):
     for _ in range(40):
-      state, reached = update(state)
+      state, reached, _ = update(state)
       visited.append((float(reached), stress_of(state.best, delta)))
-    return state, minimizers._Progress(jnp.zeros(6), jnp.asarray(40), jnp.asarray(False))
+    return state, minimizers._Progress(jnp.zeros(6), jnp.asarray(40), jnp.asarray(0))
 
   def majorizer(gradient):
     return gradient / SIZE
