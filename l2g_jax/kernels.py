@@ -14,7 +14,6 @@ from typing import Any
 
 from l2g_jax.errors import InputError
 
-
 # Of parameters above 0: their reciprocals, too, are used in single precision.
 _LEAST, _GREATEST = 1e-30, 1e30
 # Exponents up to this are products, larger ones a power: that rounds once.

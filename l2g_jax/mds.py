@@ -139,7 +139,9 @@ def classical_scaling(
   """
   delta, weights = read_problem(dissimilarities, weights)
   if delta.ndim != 2:
-    raise InputError(f"Classical scaling takes one problem [n, n], not {delta.shape}; use jax.vmap.")
+    raise InputError(
+      f"Classical scaling takes one problem [n, n], not {delta.shape}; use jax.vmap."
+    )
   num_dimensions = read_count(num_dimensions, "num_dimensions", 1)
   return _scale_classically(delta, weights, read_seed(seed), num_dimensions=num_dimensions)
 

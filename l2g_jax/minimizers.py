@@ -108,9 +108,7 @@ def _until_settled(problem: Problem, update, state, *, max_iterations, rtol):
 
   empty = jnp.all(problem.degrees <= 0.0)
   return jax.lax.while_loop(
-    lambda carry: (
-      (carry[1].num_iterations < max_iterations) & (carry[1].reason == Reason.LIMIT)
-    ),
+    lambda carry: (carry[1].num_iterations < max_iterations) & (carry[1].reason == Reason.LIMIT),
     body,
     (
       state,

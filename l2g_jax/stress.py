@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from l2g_jax import powers
 
-
 # Exponent of the greatest weight at most, negative: squares of distances come on top.
 _MOST_LIFT = -60
 
