@@ -59,15 +59,16 @@ def smacof(
   weights: ArrayLike | None = None,
   init: ArrayLike | None = None,
   num_dimensions: int = 128,
-  max_iterations: int = 100,
-  rtol: float = 1e-3,
+  max_iterations: ArrayLike = 100,
+  rtol: ArrayLike = 1e-3,
   method: Method = "quasi_newton",
-  seed: int = 0,
+  seed: ArrayLike = 0,
 ) -> SmacofResult:
   """Minimises the stress of an embedding by majorization.
 
   `guttman` is the plain method: every update is the Guttman transform X <- V^+ B(X) X, and the
-  stress never rises; with weights it costs one n^3 pseudo-inverse. The other methods take the same
+  stress never rises; weights that differ take some products with V more, by conjugate gradients
+  (about ten where weights are dense). The other methods take the same
   step with V bounded by a multiple of its diagonal, which needs no inverse and is the same
   transform where all weights are equal. `quasi_newton`, the default, corrects it by the curvature
   that the last step met (memoryless BFGS); where the stress would rise, the plain step is taken.
@@ -77,23 +78,33 @@ def smacof(
   A batch runs in lock step on an accelerator and one after another on a CPU, where that is faster;
   a problem's result does not depend on the others.
 
+  The result scales with the dissimilarities, over the whole range of the type: they are measured in
+  a power of 2 of their own, and so are the weights. float16, bfloat16, bool and counts are computed
+  and answered in float32 (counts and NumPy's doubles in float64 where JAX has that enabled).
+
+  JAX derives it forwards only (`jax.jvp`): it iterates until the stress has settled.
+
   Args:
     dissimilarities: `[n, n]` or `[B, n, n]`, symmetric, at least 0; the diagonal is taken as 0.
-    weights: like `dissimilarities`, at least 0; 0 = pair unknown or padded; None = all 1.
+    weights: like `dissimilarities`, at least 0; None = all 1. 0 = pair unknown or padded, whatever
+      stands there, NaN too.
     init: `[n, m]` or `[B, n, m]` to start from; None = classical scaling, clipped to its positive
-      eigenvalues and scaled to the least stress.
+      eigenvalues and scaled to the least stress. One that is 2^16 times larger or smaller than the
+      dissimilarities is first brought to their size; points in one place that must part are moved
+      apart by a hundredth of its extent.
     num_dimensions: m, ignored when `init` is given.
     max_iterations: updates at most; 0 returns the start.
-    rtol: stop once the stress fell by less than this fraction of itself over 5 updates.
+    rtol: stop once the stress fell by less than this fraction of itself over 5 updates; at least 0.
     method: `quasi_newton`, `momentum`, `guttman` or `lbfgs`.
-    seed: of the random subspace in which the classical start is looked for.
+    seed: of the random subspace in which the classical start is looked for; 32 bits. It, `rtol` and
+      `max_iterations` may be traced.
 
   Returns:
     A `SmacofResult`.
 
   Raises:
-    InputError: an array that is not traced holds a value that is not finite, or is below 0, or is
-      not symmetric; or the method is unknown.
+    InputError: an array that is not traced holds a value of positive weight that is not finite in
+      its type, or is below 0, or is not symmetric; or a shape or a setting makes no sense.
 
   Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; memoryless
   BFGS is Shanno's (1978), the restart that of O'Donoghue and Candes (2015).
@@ -119,7 +130,7 @@ def classical_scaling(
   *,
   weights: ArrayLike | None = None,
   num_dimensions: int = 128,
-  seed: int = 0,
+  seed: ArrayLike = 0,
 ) -> jax.Array:
   """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
 
@@ -136,6 +147,9 @@ def classical_scaling(
 
   Returns:
     `[n, m]`.
+
+  Raises:
+    InputError: as `smacof`.
   """
   delta, weights = read_problem(dissimilarities, weights)
   if delta.ndim != 2:

@@ -127,7 +127,7 @@ def _uniform_majorizer(problem: Problem) -> _Majorizer:
 
 
 def _exact_majorizer(problem: Problem) -> _Majorizer:
-  """Returns that of the Guttman transform X - V^+ (V - B(X)) X, but for what moves all points alike.
+  """Returns that of the Guttman transform X - V^+ (V - B(X)) X, up to a shift of all points.
 
   Where all pairs of the points that are not padding weigh the same, V^+ is a multiple of 1 on what
   is centred. Other weights take conjugate gradients, preconditioned by the diagonal of V: products

@@ -26,7 +26,7 @@ class Reason(enum.IntEnum):
 _SENTENCES = {
   Reason.LIMIT: "The stress was still falling when max_iterations were done; allow more.",
   Reason.SETTLED: "The stress settled: it fell by less than rtol of itself over 5 iterations.",
-  Reason.NEGLIGIBLE: "Nothing is left to gain: the stress is negligible beside the dissimilarities.",
+  Reason.NEGLIGIBLE: "Nothing is left to gain: the stress is negligible.",
   Reason.EMPTY: "There is nothing to fit: no pair of points has a positive weight.",
   Reason.NOT_FINITE: (
     "The numbers left the range of their type, or the input was not finite; scale the input, "

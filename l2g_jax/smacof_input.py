@@ -18,8 +18,8 @@ from l2g_jax import powers
 from l2g_jax.errors import InputError
 
 _MOST_ITERATIONS = 2**31 - 1
-# Rounding apart, both directions of a pair are equal: to this share of the pair, and dissimilarities
-# also to this share of the greatest, since small ones may be differences of larger numbers.
+# Both directions of a pair are equal to this share of the pair; dissimilarities also to this share
+# of the greatest, since small ones may be differences of larger numbers.
 _SYMMETRY = 1e-4
 _SYMMETRY_OF_GREATEST = 1e-6
 

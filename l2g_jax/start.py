@@ -1,4 +1,4 @@
-"""Where a minimisation starts: at the problem's size, and with no points together that must part."""
+"""Where a minimisation starts: at the problem's size, with points apart that must part."""
 
 from typing import NamedTuple
 
