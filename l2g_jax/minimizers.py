@@ -320,7 +320,7 @@ def _lbfgs(problem, start, majorizer: _Majorizer, loop) -> Minimum:
   """Minimises by limited-memory BFGS with optax's line search."""
   solver = optax.lbfgs()
   stress_of_points = stress_function(problem)
-  value_and_grad = optax.value_and_grad_from_state(stress_of_points)
+  value_and_grad: Any = optax.value_and_grad_from_state(stress_of_points)
 
   def update(state):
     points, solver_state = state
