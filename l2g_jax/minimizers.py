@@ -199,7 +199,7 @@ def _diagonal_majorizer(problem: Problem) -> _Majorizer:
   mu is at most 2, and n / (n - 1) where all weights are equal: then this is the Guttman transform.
   """
   degrees = jnp.where(problem.degrees > 0.0, problem.degrees, 1.0)
-  scaled = problem.weights / jnp.sqrt(degrees * degrees.T)
+  scaled = problem.weights / jnp.sqrt(degrees) / jnp.sqrt(degrees.T)
   diagonal = (problem.degrees > 0.0).astype(scaled.dtype)
 
   def pass_once(_, vector):

@@ -68,7 +68,9 @@ def part(problem: Problem, points: jax.Array, distances: jax.Array) -> jax.Array
   resolution = 2.0 * jnp.finfo(points.dtype).eps ** 0.5 * extent
   together = (problem.weights > 0.0) & (distances <= resolution)
   together &= problem.delta > 10.0 * resolution
-  # Fixed irregular directions: no two points have the same.
-  directions = jnp.sin(1.0 + jnp.arange(points.size, dtype=points.dtype)).reshape(points.shape)
+  # Fixed irregular directions, by digits of a sine far behind the point: they span the space, as
+  # sines of even steps would not.
+  digits = 43758.5453 * jnp.sin(1.0 + jnp.arange(points.size, dtype=points.dtype))
+  directions = (digits - jnp.floor(digits) - 0.5).reshape(points.shape)
   length = _NUDGE * jnp.where(extent > 0.0, extent, 1.0) / max(1, points.shape[1]) ** 0.5
   return points + jnp.where(jnp.any(together, axis=1, keepdims=True), length * directions, 0.0)
