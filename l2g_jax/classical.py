@@ -4,8 +4,11 @@ Decompositions of a batch of matrices run one after another on a GPU, and slowly
 do not. Only matrices that a batched Jacobi method takes at once meet `eigh`.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from l2g_jax.stress import Problem, centre, distances_of, product
 
@@ -24,7 +27,14 @@ _UNSIGNED_SHARE = 0.02
 _SIGN_STEPS = 40
 
 
-def classical_start(problem: Problem, num_dimensions: int, seed: int) -> jax.Array:
+class Start(NamedTuple):
+  """Points `[n, m]` to start from, and their distances `[n, n]`."""
+
+  points: jax.Array
+  distances: jax.Array
+
+
+def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> Start:
   """Embeds a problem of n points by classical scaling, clipped and scaled to the least stress.
 
   The centred matrix C is shifted by its least eigenvalue, so that subspace iteration finds the
@@ -37,14 +47,19 @@ def classical_start(problem: Problem, num_dimensions: int, seed: int) -> jax.Arr
     seed: of the random subspace.
 
   Returns:
-    `[n, m]`, centred.
+    The `Start`, centred.
 
   Source: Torgerson (1952); Halko, Martinsson and Tropp (2011), randomised subspace iteration;
   Yamamoto and others (2015), Cholesky QR in two passes.
   """
+  size = len(problem.delta)
+  if size < 2:
+    points = jnp.zeros((size, num_dimensions), problem.delta.dtype)
+    return Start(points, jnp.zeros_like(problem.delta))
+  lanczos_key, basis_key = jax.random.split(jax.random.key(seed))
   centred = _centred_squares(problem)
-  shift = jnp.maximum(-_least_eigenvalue(centred, seed), 0.0)
-  basis = _leading_basis(centred, shift, num_dimensions, seed)
+  shift = jnp.maximum(-_least_eigenvalue(centred, lanczos_key), 0.0)
+  basis = _leading_basis(centred, shift, num_dimensions, basis_key)
   inner = product(basis.T, product(centred, basis))
   inner = 0.5 * (inner + inner.T)
   if len(inner) <= _LEAST_RANK:
@@ -57,7 +72,7 @@ def classical_start(problem: Problem, num_dimensions: int, seed: int) -> jax.Arr
   distances = distances_of(start)
   energy = jnp.sum(problem.weights * distances**2)
   scale = jnp.sum(problem.weights * problem.delta * distances) / jnp.where(energy > 0, energy, 1.0)
-  return scale * start
+  return Start(scale * start, scale * distances)
 
 
 def _centred_squares(problem: Problem) -> jax.Array:
@@ -69,9 +84,9 @@ def _centred_squares(problem: Problem) -> jax.Array:
   return -0.5 * centre(problem, centre(problem, squared).T)
 
 
-def _least_eigenvalue(matrix: jax.Array, seed: int) -> jax.Array:
+def _least_eigenvalue(matrix: jax.Array, key: jax.Array) -> jax.Array:
   """Returns about the least eigenvalue, from above, by Lanczos' method."""
-  vector = jax.random.normal(jax.random.key(seed), (len(matrix),), matrix.dtype)
+  vector = jax.random.normal(key, (len(matrix),), matrix.dtype)
   vector = vector / jnp.linalg.norm(vector)
   before, norm = jnp.zeros_like(vector), jnp.zeros((), matrix.dtype)
   diagonal, beside = [], []
@@ -87,13 +102,13 @@ def _least_eigenvalue(matrix: jax.Array, seed: int) -> jax.Array:
   return jnp.linalg.eigvalsh(jnp.diag(jnp.stack(diagonal)) + off + off.T)[0]
 
 
-def _leading_basis(matrix: jax.Array, shift: jax.Array, num_dimensions: int, seed: int):
+def _leading_basis(matrix: jax.Array, shift: jax.Array, num_dimensions: int, key: jax.Array):
   """Returns orthonormal columns `[n, r]`, r at least m, or n; near the leading eigenvectors."""
   size = len(matrix)
   rank = max(num_dimensions, _LEAST_RANK)
   if rank >= size:
     return jnp.eye(size, dtype=matrix.dtype)
-  basis = jax.random.normal(jax.random.key(seed), (size, rank), matrix.dtype)
+  basis = jax.random.normal(key, (size, rank), matrix.dtype)
 
   def turn(_, basis: jax.Array) -> jax.Array:
     basis = product(matrix, basis) + shift * basis

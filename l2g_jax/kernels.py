@@ -2,14 +2,24 @@
 
 Every kernel is monotone, so the maximum over descriptors may be taken before it. A kernel is a
 frozen value, hence static under `jit`; it is called on NumPy and on JAX arrays alike, and `str` of
-it is the text that `parse` reads, on a command line as in a file.
+it is the text that `parse` reads, on a command line as in a file. Equal kernels have equal texts:
+parameters are floats, whatever number was given.
 """
 
 import dataclasses
+import math
+import numbers
 import re
 from typing import Any
 
 from l2g_jax.errors import InputError
+
+# Of parameters above 0: their reciprocals, too, are used in single precision.
+_LEAST, _GREATEST = 1e-30, 1e30
+# Exponents up to this are products, larger ones a power: that rounds once.
+_MOST_PRODUCTS = 1024
+
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +39,7 @@ class Power:
   """A selective kernel, f(c) = (max(c - tau, 0) / (1 - tau))^alpha.
 
   Attributes:
-    alpha: the exponent, at least 1.
+    alpha: the exponent, at least 1; any real number, kept as a float.
     tau: the cosine up to which a match is worth nothing, in [0, 1).
   """
 
@@ -37,15 +47,16 @@ class Power:
   tau: float = 0.0
 
   def __post_init__(self):
+    _take_floats(self)
     if not (self.alpha >= 1.0 and 0.0 <= self.tau < 1.0):
       raise InputError(f"Kernel power needs alpha >= 1 and 0 <= tau < 1, not {self}.")
 
   def __call__(self, cosines: Any) -> Any:
     """Returns f of an array of cosines in [-1, 1], same shape."""
     values = (cosines.clip(self.tau, 1.0) - self.tau) / (1.0 - self.tau)
-    return (
-      _integer_power(values, int(self.alpha)) if self.alpha.is_integer() else values**self.alpha
-    )
+    if self.alpha.is_integer() and self.alpha <= _MOST_PRODUCTS:
+      return _integer_power(values, int(self.alpha))
+    return values**self.alpha
 
   def __str__(self) -> str:
     return f"power(alpha={self.alpha},tau={self.tau})"
@@ -65,6 +76,7 @@ class Cann:
   p: float = 0.459
 
   def __post_init__(self):
+    _take_floats(self)
     if not (self.radius > 0.0 and 0.0 < self.p < 1.0):
       raise InputError(f"Kernel cann needs radius > 0 and 0 < p < 1, not {self}.")
 
@@ -79,6 +91,25 @@ class Cann:
 
 
 Kernel = Chamfer | Power | Cann
+
+
+def _take_floats(kernel: Power | Cann) -> None:
+  """Turns the parameters of a kernel into floats."""
+  for field in dataclasses.fields(kernel):
+    value = getattr(kernel, field.name)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+      raise InputError(f"Kernel parameter {field.name} must be a real number, not {value!r}.")
+    try:
+      number = float(value)
+    except OverflowError:
+      number = math.inf
+    # NaN is in no range.
+    if number != 0.0 and not _LEAST <= abs(number) <= _GREATEST:
+      raise InputError(
+        f"Kernel parameter {field.name} must be 0 or from {_LEAST} to {_GREATEST}, not {value}."
+      )
+    # A zero loses its sign, which texts would show.
+    object.__setattr__(kernel, field.name, number + 0.0)
 
 
 def _integer_power(values: Any, exponent: int) -> Any:
@@ -102,12 +133,18 @@ def parse(text: str) -> Kernel:
   Raises:
     InputError: the text names no kernel, or a parameter that the kernel lacks or can't have.
   """
-  match = re.fullmatch(r"(\w+)(?:\(([^()]*)\))?", text.strip())
+  match = re.fullmatch(r"([a-z]+)\s*(?:\(([^()]*)\))?", str(text).strip())
   if not match or match[1] not in _BY_NAME:
     raise InputError(f"Kernel {text!r} is not one of {', '.join(_BY_NAME)}, as in power(alpha=7).")
-  try:
-    pairs = (pair.split("=") for pair in (match[2] or "").split(",") if pair.strip())
-    parameters = {name.strip(): float(value) for name, value in pairs}
-    return _BY_NAME[match[1]](**parameters)
-  except (TypeError, ValueError) as error:
-    raise InputError(f"Kernel {text!r} can't be read: {error}.") from error
+  kernel = _BY_NAME[match[1]]
+  known = [field.name for field in dataclasses.fields(kernel)]
+  parameters = {}
+  for pair in match[2].split(",") if (match[2] or "").strip() else []:
+    parameter = re.fullmatch(rf"\s*([a-z]+)\s*=\s*({_NUMBER})\s*", pair)
+    if not parameter or parameter[1] not in known or parameter[1] in parameters:
+      raise InputError(
+        f"Kernel {text!r} can't be read at {pair!r}: {match[1]} takes "
+        f"{' and '.join(f'{name}=NUMBER once' for name in known) or 'no parameters'}."
+      )
+    parameters[parameter[1]] = float(parameter[2])
+  return kernel(**parameters)

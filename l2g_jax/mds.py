@@ -7,17 +7,20 @@ that are unknown, and for points that only pad the problem; a padded point stays
 import functools
 from typing import get_args
 
-import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
+import numpy as np
 from jax.typing import ArrayLike
 
+from l2g_jax import powers
 from l2g_jax.classical import classical_start
 from l2g_jax.errors import InputError
 from l2g_jax.minimizers import Method, Minimum, minimise
-from l2g_jax.stress import Problem, centre, distances_of, make_problem, stress_of
+from l2g_jax.reason import Reason
+from l2g_jax.smacof_input import read_count, read_init, read_problem, read_seed, read_tolerance
+from l2g_jax.start import Start, part, start_from
+from l2g_jax.stress import Problem, Unit, centre, distances_of, measure, stress_of
 
 
 @flax.struct.dataclass
@@ -26,10 +29,12 @@ class SmacofResult:
 
   Attributes:
     embedding: `[n, m]`, centred on its points of positive weight.
-    stress: `[]`, sum over i < j of w (d - delta)^2 of this embedding.
+    stress: `[]`, sum over i < j of w (d - delta)^2 of this embedding; infinite, or 0, where that is
+      beyond the range of the type.
     normalized_stress: `[]`, stress-1, sqrt(sum w (d - delta)^2 / sum w d^2), 0 where all is 0.
     num_iterations: `[]` int32, how often the embedding was updated.
     converged: `[]` bool, whether the stress had stopped to fall, to `rtol`.
+    reason: `[]` int32, a `Reason`: why the iteration stopped. `explain` says it in a sentence.
   """
 
   embedding: jax.Array
@@ -37,6 +42,15 @@ class SmacofResult:
   normalized_stress: jax.Array
   num_iterations: jax.Array
   converged: jax.Array
+  reason: jax.Array
+
+  def explain(self) -> str | list[str]:
+    """Returns why the iteration stopped, as a sentence; of a batch one for each problem.
+
+    On the host: not under `jit`, where `reason` itself can be returned.
+    """
+    sentences = [Reason(code).sentence for code in np.ravel(self.reason)]
+    return sentences if np.ndim(self.reason) else sentences[0]
 
 
 def smacof(
@@ -45,15 +59,16 @@ def smacof(
   weights: ArrayLike | None = None,
   init: ArrayLike | None = None,
   num_dimensions: int = 128,
-  max_iterations: int = 100,
-  rtol: float = 1e-3,
+  max_iterations: ArrayLike = 100,
+  rtol: ArrayLike = 1e-3,
   method: Method = "quasi_newton",
-  seed: int = 0,
+  seed: ArrayLike = 0,
 ) -> SmacofResult:
   """Minimises the stress of an embedding by majorization.
 
   `guttman` is the plain method: every update is the Guttman transform X <- V^+ B(X) X, and the
-  stress never rises; with weights it costs one n^3 pseudo-inverse. The other methods take the same
+  stress never rises; weights that differ take some products with V more, by conjugate gradients
+  (about ten where weights are dense). The other methods take the same
   step with V bounded by a multiple of its diagonal, which needs no inverse and is the same
   transform where all weights are equal. `quasi_newton`, the default, corrects it by the curvature
   that the last step met (memoryless BFGS); where the stress would rise, the plain step is taken.
@@ -63,51 +78,50 @@ def smacof(
   A batch runs in lock step on an accelerator and one after another on a CPU, where that is faster;
   a problem's result does not depend on the others.
 
+  The result scales with the dissimilarities, over the whole range of the type: they are measured in
+  a power of 2 of their own, and so are the weights. float16, bfloat16, bool and counts are computed
+  and answered in float32 (counts and NumPy's doubles in float64 where JAX has that enabled).
+
+  JAX derives it forwards only (`jax.jvp`): it iterates until the stress has settled.
+
   Args:
     dissimilarities: `[n, n]` or `[B, n, n]`, symmetric, at least 0; the diagonal is taken as 0.
-    weights: like `dissimilarities`, at least 0; 0 = pair unknown or padded; None = all 1.
+    weights: like `dissimilarities`, at least 0; None = all 1. 0 = pair unknown or padded, whatever
+      stands there, NaN too.
     init: `[n, m]` or `[B, n, m]` to start from; None = classical scaling, clipped to its positive
-      eigenvalues and scaled to the least stress.
+      eigenvalues and scaled to the least stress. One that is 2^16 times larger or smaller than the
+      dissimilarities is first brought to their size; points in one place that must part are moved
+      apart by a hundredth of its extent.
     num_dimensions: m, ignored when `init` is given.
     max_iterations: updates at most; 0 returns the start.
-    rtol: stop once the stress fell by less than this fraction of itself over 5 updates.
+    rtol: stop once the stress fell by less than this fraction of itself over 5 updates; at least 0.
     method: `quasi_newton`, `momentum`, `guttman` or `lbfgs`.
-    seed: of the random subspace in which the classical start is looked for.
+    seed: of the random subspace in which the classical start is looked for; 32 bits. It, `rtol` and
+      `max_iterations` may be traced.
 
   Returns:
     A `SmacofResult`.
 
   Raises:
-    InputError: an array that is not traced holds a value that is not finite, or is below 0, or is
-      not symmetric; or the method is unknown.
+    InputError: an array that is not traced holds a value of positive weight that is not finite in
+      its type, or is below 0, or is not symmetric; or a shape or a setting makes no sense.
 
   Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; memoryless
   BFGS is Shanno's (1978), the restart that of O'Donoghue and Candes (2015).
   """
-  chex.assert_rank(dissimilarities, {2, 3})
   if method not in get_args(Method):
     raise InputError(f"SMACOF knows the methods {', '.join(get_args(Method))}, not {method!r}.")
-  delta = _floating(dissimilarities)
-  _check_values(delta, "dissimilarities")
-  if weights is not None:
-    weights = jnp.asarray(weights, delta.dtype)
-    chex.assert_equal_shape([delta, weights])
-    _check_values(weights, "weights")
-  if init is not None:
-    init = jnp.asarray(init, delta.dtype)
-    if not isinstance(init, Tracer) and not jnp.all(jnp.isfinite(init)):
-      raise InputError("SMACOF needs a finite init.")
-    chex.assert_rank(init, delta.ndim)
-    chex.assert_equal_shape_prefix([delta, init], delta.ndim - 1)
+  delta, weights = read_problem(dissimilarities, weights)
+  init = None if init is None else read_init(init, delta)
   return _solve(
     delta,
     weights,
     init,
-    jnp.asarray(rtol, delta.dtype),
-    jnp.asarray(max_iterations, jnp.int32),
-    num_dimensions=num_dimensions,
+    read_tolerance(rtol, delta.dtype),
+    jnp.asarray(read_count(max_iterations, "max_iterations", 0), jnp.int32),
+    read_seed(seed),
+    num_dimensions=read_count(num_dimensions, "num_dimensions", 1),
     method=method,
-    seed=seed,
   )
 
 
@@ -116,7 +130,7 @@ def classical_scaling(
   *,
   weights: ArrayLike | None = None,
   num_dimensions: int = 128,
-  seed: int = 0,
+  seed: ArrayLike = 0,
 ) -> jax.Array:
   """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
 
@@ -133,64 +147,55 @@ def classical_scaling(
 
   Returns:
     `[n, m]`.
+
+  Raises:
+    InputError: as `smacof`.
   """
-  delta = _floating(dissimilarities)
-  chex.assert_rank(delta, 2)
-  weights = None if weights is None else jnp.asarray(weights, delta.dtype)
-  return classical_start(make_problem(delta, weights), num_dimensions, seed)
+  delta, weights = read_problem(dissimilarities, weights)
+  if delta.ndim != 2:
+    raise InputError(
+      f"Classical scaling takes one problem [n, n], not {delta.shape}; use jax.vmap."
+    )
+  num_dimensions = read_count(num_dimensions, "num_dimensions", 1)
+  return _scale_classically(delta, weights, read_seed(seed), num_dimensions=num_dimensions)
 
 
-def _floating(array: ArrayLike) -> jax.Array:
-  """Turns counts into floats, and leaves floats as they are."""
-  array = jnp.asarray(array)
-  return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+@functools.partial(jax.jit, static_argnames="num_dimensions")
+def _scale_classically(delta, weights, seed, *, num_dimensions):
+  problem, unit = measure(delta, weights)
+  return powers.out_of_unit(classical_start(problem, num_dimensions, seed).points, unit.length)
 
 
-def _check_values(array: jax.Array, name: str) -> None:
-  """Refuses values that no embedding can answer; traced arrays have no values yet."""
-  if isinstance(array, Tracer):
-    return
-  if array.shape[-1] != array.shape[-2]:
-    raise InputError(f"SMACOF needs square {name}, not {array.shape}.")
-  finite, positive, symmetric = jax.device_get(_properties(array))
-  if not finite:
-    raise InputError(f"SMACOF needs finite {name}; mask unknown pairs by a weight of 0.")
-  if not positive:
-    raise InputError(f"SMACOF needs {name} of at least 0.")
-  if not symmetric:
-    raise InputError(f"SMACOF needs symmetric {name}; average both directions first.")
-
-
-@jax.jit
-def _properties(array: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns whether a matrix is finite, at least 0 and symmetric; only that leaves the device."""
-  differences = jnp.abs(array - jnp.swapaxes(array, -1, -2))
-  symmetric = jnp.all(differences <= 1e-6 + 1e-4 * jnp.abs(array))
-  return jnp.all(jnp.isfinite(array)), jnp.all(array >= 0.0), symmetric
-
-
-@functools.partial(jax.jit, static_argnames=("num_dimensions", "method", "seed"))
-def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method, seed):
+@functools.partial(jax.jit, static_argnames=("num_dimensions", "method"))
+def _solve(
+  delta, weights, init, rtol, max_iterations, seed, *, num_dimensions, method
+) -> SmacofResult:
   """Solves one problem or a batch."""
 
   def solve_one(arrays) -> SmacofResult:
     delta, weights, init = arrays
-    problem = make_problem(delta, weights)
+    problem, unit = measure(delta, weights)
     if init is None:
       # More dimensions than points hold nothing.
-      start = classical_start(problem, min(num_dimensions, len(delta)), seed)
+      points, distances = classical_start(problem, max(1, min(num_dimensions, len(delta))), seed)
+      start = Start(points, unit.length)
     else:
-      start = init
+      start = start_from(problem, init, unit.length)
+      distances = distances_of(start.points)
+    # A start that is answered as it is stays as it is.
+    parted = part(problem, start.points, distances)
+    points = jnp.where(max_iterations > 0, parted, start.points)
     minimum = minimise(
       problem,
-      start,
+      points,
       method,
       uniform=weights is None,
       max_iterations=max_iterations,
       rtol=rtol,
     )
-    missing = 0 if init is not None else num_dimensions - start.shape[1]
-    return _result(problem, minimum, missing)
+    exponent = jnp.where(minimum.num_iterations > 0, unit.length, start.exponent)
+    missing = 0 if init is not None else num_dimensions - points.shape[1]
+    return _result(problem, unit, minimum, exponent, missing)
 
   arrays = (delta, weights, init)
   if delta.ndim == 2:
@@ -200,16 +205,31 @@ def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method
   )
 
 
-def _result(problem: Problem, minimum: Minimum, missing: int) -> SmacofResult:
-  """Makes the result, with columns of 0 for dimensions that are missing."""
+def _result(
+  problem: Problem, unit: Unit, minimum: Minimum, exponent: jax.Array, missing: int
+) -> SmacofResult:
+  """Makes the result, with columns of 0 for dimensions that are missing.
+
+  The embedding is 2^exponent times the minimum's: that is the problem's unit but for a start of
+  another size, which is compared in the larger of both units.
+  """
   embedding = centre(problem, minimum.embedding)
   distances = distances_of(embedding)
-  stress = stress_of(problem, distances)
   energy = 0.5 * jnp.sum(problem.weights * distances**2)
+  larger = jnp.maximum(exponent, unit.length)
+  compared = problem._replace(delta=powers.multiply(problem.delta, unit.length - larger))
+  stress = stress_of(compared, powers.multiply(distances, exponent - larger))
+  normalized = powers.multiply(jnp.sqrt(stress / energy), larger - exponent)
+  embedding = powers.out_of_unit(embedding, exponent)
+  finite = jnp.all(jnp.isfinite(embedding)) & jnp.isfinite(stress)
+  reason = jnp.where(finite, minimum.reason, Reason.NOT_FINITE).astype(jnp.int32)
   return SmacofResult(
     embedding=jnp.pad(embedding, ((0, 0), (0, missing))),
-    stress=stress,
-    normalized_stress=jnp.sqrt(stress / jnp.where(energy > 0.0, energy, 1.0)),
+    stress=powers.out_of_unit(stress, 2 * larger + unit.weight),
+    normalized_stress=jnp.where(stress > 0.0, normalized, stress),
     num_iterations=minimum.num_iterations,
-    converged=minimum.converged,
+    converged=functools.reduce(
+      jnp.logical_or, (reason == known for known in Reason if known.converged)
+    ),
+    reason=reason,
   )

@@ -6,6 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from l2g_jax import powers
+
+# Exponent of the greatest weight at most, negative: squares of distances come on top.
+_MOST_LIFT = -60
+
 
 class Problem(NamedTuple):
   """What an embedding is fitted to.
@@ -22,18 +27,53 @@ class Problem(NamedTuple):
 
 
 def make_problem(delta: jax.Array, weights: jax.Array | None) -> Problem:
-  """Clears the diagonals; no weights are weights of 1."""
-  off_diagonal = ~jnp.eye(delta.shape[0], dtype=bool)
-  weights = (
-    off_diagonal.astype(delta.dtype)
-    if weights is None
-    else weights * off_diagonal.astype(delta.dtype)
-  )
+  """Clears the diagonals, and what has no weight; no weights are weights of 1."""
+  weights = _clear_diagonal(jnp.ones_like(delta) if weights is None else weights)
   return Problem(
-    delta=jnp.where(off_diagonal, delta, 0.0),
+    # An unknown dissimilarity may be NaN, which a weight of 0 alone would not clear.
+    delta=jnp.where(weights > 0.0, delta, 0.0),
     weights=weights,
     degrees=jnp.sum(weights, axis=1, keepdims=True),
   )
+
+
+class Unit(NamedTuple):
+  """In what a problem is measured: powers of 2, by their exponents `[]` int32."""
+
+  length: jax.Array
+  weight: jax.Array
+
+
+def measure(delta: jax.Array, weights: jax.Array | None) -> tuple[Problem, Unit]:
+  """Makes a problem in units in which its numbers are near 1.
+
+  The greatest dissimilarity that has a weight is then in [1, 2), and so are the weights, or larger
+  where those of the great dissimilarities are the smaller ones: the stress must not vanish.
+
+  Args:
+    delta: `[n, n]`, of any size.
+    weights: `[n, n]`, of any size; None = all 1.
+
+  Returns:
+    The problem, and its units: its stress is to be multiplied by 2^(2 length + weight).
+  """
+  weight = jnp.zeros((), jnp.int32)
+  if weights is not None:
+    weight = powers.exponent_of(_clear_diagonal(weights))
+    weights = powers.into_unit(weights, weight)
+  problem = make_problem(delta, weights)
+  length = powers.exponent_of(problem.delta)
+  problem = problem._replace(delta=powers.into_unit(problem.delta, length))
+  if weights is not None:
+    greatest = powers.exponent_of(problem.weights * problem.delta**2)
+    lift = jnp.maximum(greatest, _MOST_LIFT)
+    problem = make_problem(problem.delta, powers.multiply(problem.weights, -lift))
+    weight = weight + lift
+  return problem, Unit(length, weight)
+
+
+def _clear_diagonal(matrix: jax.Array) -> jax.Array:
+  return jnp.where(jnp.eye(len(matrix), dtype=bool), 0.0, matrix)
 
 
 def product(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -46,7 +86,9 @@ def distances_of(points: jax.Array) -> jax.Array:
   squares = jnp.sum(points**2, axis=1)
   gram = product(points, points.T)
   squared = squares[:, None] + squares[None, :] - 2.0 * gram
-  return jnp.sqrt(jnp.where(jnp.eye(len(points), dtype=bool), 0.0, jnp.maximum(squared, 0.0)))
+  # A root has no derivative at 0: that of a distance is 0 there. What is not a number stays so.
+  apart = ~(squared <= 0.0) & ~jnp.eye(len(points), dtype=bool)
+  return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
 
 
 def stress_of(problem: Problem, distances: jax.Array) -> jax.Array:

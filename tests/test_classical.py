@@ -20,7 +20,7 @@ start_by_jit = jax.jit(classical_start, static_argnums=(1, 2))
 def start_of(delta, num_dimensions, weights=None, seed=0):
   weights = None if weights is None else jnp.asarray(weights)
   problem = make_problem(jnp.asarray(delta), weights)
-  return np.asarray(start_by_jit(problem, num_dimensions, seed), np.float64)
+  return np.asarray(start_by_jit(problem, num_dimensions, seed).points, np.float64)
 
 
 def spectrum(delta):

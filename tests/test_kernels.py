@@ -1,3 +1,5 @@
+import fractions
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,3 +46,84 @@ def test_superellipse_is_zero_beyond_its_radius():
 def test_unreadable_kernel_is_refused(text):
   with pytest.raises(InputError, match="ernel"):
     kernels.parse(text)
+
+
+@pytest.mark.parametrize(
+  "kernels_of_seven",
+  [
+    [
+      kernels.Power(alpha=alpha)
+      for alpha in (7, 7.0, np.int64(7), np.float32(7.0), fractions.Fraction(7))
+    ],
+    [kernels.Power(tau=tau) for tau in (0, 0.0, -0.0, np.uint8(0))],
+    [kernels.Cann(radius=radius) for radius in (2, 2.0, np.float64(2.0))],
+  ],
+)
+def test_equal_kernels_have_one_text_and_one_hash(kernels_of_seven):
+  assert len(set(kernels_of_seven)) == 1
+  assert len({str(kernel) for kernel in kernels_of_seven}) == 1
+  cosines = np.linspace(-1.0, 1.0, 21, dtype=np.float32)
+  for kernel in kernels_of_seven:
+    assert kernel(cosines).dtype == np.float32
+    np.testing.assert_array_equal(kernel(cosines), kernels_of_seven[1](cosines))
+
+
+def test_texts_of_defaults_are_those_of_indexes_on_disk():
+  texts = [str(kernel()) for kernel in (kernels.Chamfer, kernels.Power, kernels.Cann)]
+  assert texts == [
+    "chamfer",
+    "power(alpha=7.0,tau=0.0)",
+    "cann(radius=5.454545454545454,p=0.459)",
+  ]
+
+
+@pytest.mark.parametrize("kernel", [*ALL, kernels.Power(alpha=2.5)], ids=str)
+def test_the_type_of_the_cosines_is_kept(kernel):
+  for dtype in (np.float32, np.float64):
+    assert kernel(np.linspace(-1.0, 1.0, 5, dtype=dtype)).dtype == dtype
+  assert kernel(jnp.linspace(-1.0, 1.0, 5)).dtype == jnp.float32
+  assert np.isnan(kernel(np.array([np.nan]))[0])
+
+
+@pytest.mark.parametrize("alpha", [1024, 1e9, 1e30])
+def test_huge_exponents_leave_equal_descriptors_alone(alpha):
+  cosines = np.array([0.0, 0.9, 1.0], np.float32)
+  for values in (cosines, jnp.asarray(cosines)):
+    np.testing.assert_allclose(kernels.Power(alpha=alpha)(values), [0.0, 0.0, 1.0], atol=1e-30)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e40, 10**400, "7", True, None, 7j, np.ones(1)])
+def test_parameters_that_are_no_usable_number_are_refused(value):
+  for kernel in (lambda: kernels.Power(alpha=value), lambda: kernels.Cann(radius=value)):
+    with pytest.raises(InputError, match="Kernel parameter"):
+      kernel()
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "power(alpha=1,alpha=2)",
+    "power(alpha==7)",
+    "power(alpha=7,)",
+    "power(,)",
+    "power(7)",
+    "power(alpha=1_0)",
+    "power(alpha=\u0667)",
+    "power(alpha=nan)",
+    "power(alpha=1e999)",
+    "chamfer(alpha=7)",
+    "Power",
+    "power(alpha=7",
+    "power(alpha=7)(tau=0)",
+    None,
+    7,
+  ],
+)
+def test_odd_texts_are_refused_in_one_sentence(text):
+  with pytest.raises(InputError, match=r"^Kernel [^\n]*\.$"):
+    kernels.parse(text)
+
+
+@pytest.mark.parametrize("text", ["power()", " power ", "power ( alpha = 7 , tau=-0e0 )"])
+def test_spaces_and_left_out_parameters_are_of_no_account(text):
+  assert str(kernels.parse(text)) == str(kernels.Power())

@@ -450,5 +450,5 @@ def test_bad_values_are_refused(arguments, message):
   ],
 )
 def test_wrong_shapes_are_refused(arguments):
-  with pytest.raises(AssertionError):
+  with pytest.raises(InputError, match=r"shape|squareform"):
     mds.smacof(**arguments)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2g_jax import mds, minimizers, stress
+from tests.test_classical import decomposed_sizes
 from tests.test_mds import SIZE, clustered, guttman_by_hand, some_start, some_weights, stress_of
 
 
@@ -76,9 +77,9 @@ def test_the_best_point_never_gets_worse():
 
   def loop(update, state):
     for _ in range(40):
-      state, reached = update(state)
+      state, reached, _ = update(state)
       visited.append((float(reached), stress_of(state.best, delta)))
-    return state, minimizers._Progress(jnp.zeros(6), jnp.asarray(40), jnp.asarray(False))
+    return state, minimizers._Progress(jnp.zeros(6), jnp.asarray(40), jnp.asarray(0))
 
   def majorizer(gradient):
     return gradient / SIZE
@@ -100,6 +101,55 @@ def test_the_least_bound_never_raises_the_stress(seed):
     gradient = stress.residual(problem, points, stress.distances_of(points))
     points = points - gradient / problem.degrees
     assert stress_of(points, delta, weights) <= before * (1.0 + 1e-5)
+
+
+def test_the_program_of_plain_smacof_decomposes_nothing():
+  """A pseudo-inverse costs n^3 for every problem of a batch."""
+  deltas = np.stack([clustered(0), clustered(1)])
+  weights = np.stack([some_weights(0), np.ones_like(deltas[0])])
+  starts = np.stack([some_start(0), some_start(1)])
+
+  def solve(delta, weights, start):
+    return mds.smacof(delta, weights=weights, init=start, method="guttman").embedding
+
+  for many in (jax.vmap(solve), solve):
+    assert not list(decomposed_sizes(jax.make_jaxpr(many)(deltas, weights, starts).jaxpr))
+
+
+def test_equal_weights_of_a_batch_take_no_linear_system(monkeypatch):
+  products = []
+
+  def counted(a, b):
+    jax.debug.callback(lambda: products.append(1))
+    return stress.product(a, b)
+
+  monkeypatch.setattr(minimizers, "product", counted)
+  padded = np.ones((SIZE, SIZE), np.float32)
+  padded[20:] = padded[:, 20:] = 0.0
+
+  def step(weights, gradient):
+    problem = stress.make_problem(jnp.zeros_like(weights), weights)
+    return minimizers._exact_majorizer(problem)(gradient)
+
+  def steps(*weights):
+    gradients = np.stack([some_start(row) for row in range(len(weights))])
+    gradients -= gradients.mean(axis=1, keepdims=True)
+    result = jax.vmap(step)(jnp.asarray(weights), gradients)
+    jax.effects_barrier()
+    return gradients, result
+
+  gradients, result = steps(np.ones_like(padded), 0.5 * np.ones_like(padded))
+  assert not products
+  np.testing.assert_allclose(result[0], gradients[0] / SIZE, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(result[1], gradients[1] / (0.5 * SIZE), rtol=1e-4, atol=1e-6)
+  steps(padded, np.ones_like(padded))
+  assert not products
+  gradients, result = steps(np.ones_like(padded), some_weights(5))
+  assert products
+  weights = some_weights(5) * (1.0 - np.eye(SIZE))
+  inverse = np.linalg.pinv(np.diag(weights.sum(axis=1)) - weights)
+  steps_apart = np.asarray(result[1]) - inverse @ gradients[1]
+  np.testing.assert_allclose(steps_apart - steps_apart.mean(axis=0), 0.0, atol=1e-5)
 
 
 def test_the_estimated_bound_is_near_the_largest_eigenvalue():
