@@ -158,7 +158,7 @@ def atomic_path(path: os.PathLike | str) -> Iterator[pathlib.Path]:
   target = pathlib.Path(os.path.realpath(path))
   if target.exists() and not target.is_file():
     raise InputError(f"{path} is no plain file; give another name.")
-  with _writing(target), _workplace(target) as place:
+  with _writing(target), workplace(target) as place:
     temporary = place / target.name
     yield temporary
     if target.exists():
@@ -182,10 +182,11 @@ def _writing(target: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _workplace(target: pathlib.Path, *, refusal: str | None = None) -> Iterator[pathlib.Path]:
-  """Holds the folder beside a target in which that is written under its own name.
+def workplace(target: pathlib.Path, *, refusal: str | None = None) -> Iterator[pathlib.Path]:
+  """Holds the folder beside a target in which that is made, under its own name.
 
-  Writers of one target take turns. What a killed one left is gone when the next begins.
+  Writers of one target take turns. What a killed one left is gone when the next begins; what is
+  left under the target's name is gone in the end.
   """
   place = target.with_name(f".{target.name}{_WORKPLACE}")
   if place.is_symlink():
@@ -207,12 +208,9 @@ def _workplace(target: pathlib.Path, *, refusal: str | None = None) -> Iterator[
 
 
 def _clear(path: pathlib.Path) -> None:
-  """Removes a file, or a folder of arrays, that was not finished."""
+  """Removes a file or folder that was not finished."""
   if path.is_dir() and not path.is_symlink():
-    for file in path.iterdir():
-      if file.suffix == ".npy" or file.name == MANIFEST:
-        file.unlink()
-    path.rmdir()
+    shutil.rmtree(path)
   else:
     path.unlink(missing_ok=True)
 
@@ -242,7 +240,7 @@ def remove_ours(path: os.PathLike | str) -> bool:
     elif (name := target_of(path)) is not None:
       target, children = path.with_name(name), {child.name for child in path.iterdir()}
       if not children or {LOCK} <= children <= {LOCK, name}:
-        with contextlib.suppress(InputError), _workplace(target, refusal="It is being written."):
+        with contextlib.suppress(InputError), workplace(target, refusal="It is being written."):
           pass
     elif (path / MANIFEST).exists():
       manifest = _try_manifest(path / MANIFEST)
@@ -353,7 +351,7 @@ def save_bundle(
     OSError: the disk is full or can't be written; the message names the bundle.
   """
   target = pathlib.Path(os.path.realpath(directory))
-  with _writing(target), _workplace(target) as place:
+  with _writing(target), workplace(target) as place:
     fresh = place / target.name
     fresh.mkdir()
     replaced = target.exists()

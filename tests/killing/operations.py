@@ -55,12 +55,11 @@ def _find_index(root: pathlib.Path) -> Found:
 
 def _find_lists(root: pathlib.Path) -> Found:
   index = CannIndex.open(root, verify=True)
-  return _find_index(root) | {
-    str(path.parent.relative_to(root)): sorted(
-      (array.name, np.load(array).tobytes()) for array in path.parent.glob("*.npy")
-    )
+  lists = {
+    str(path.parent.relative_to(root)): _arrays(path.parent)
     for path in index.directory.glob("neighbors-*/*/manifest.json")
   }
+  return {**_find_index(root), **lists}
 
 
 def _put_foreign(root: pathlib.Path) -> None:
@@ -118,7 +117,7 @@ def _find_shards(root: pathlib.Path) -> Found:
   for manifest in root.glob("shards/[dl]*/manifest.json"):
     files.verify_bundle(manifest.parent)
     pieces[manifest.parent.name] = _arrays(manifest.parent)
-  return pieces | _find_index(root)
+  return {**pieces, **_find_index(root)}
 
 
 def _arrays(directory: pathlib.Path) -> list[tuple[str, bytes]]:
