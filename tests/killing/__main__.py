@@ -67,12 +67,14 @@ def main() -> None:
   parser = argparse.ArgumentParser(description="Kills everything that writes.")
   parser.add_argument("--kills", type=int, default=2000, help="kills at random times, of all")
   parser.add_argument("--most", type=int, help="points of an operation that are tried; all if none")
+  parser.add_argument("--only", nargs="*", help="operations by name; all if none are given")
   parser.add_argument("--seed", type=int, default=0)
   flags = parser.parse_args()
   points.stop_syncing()
   rng = np.random.default_rng(flags.seed)
   report = {}
-  for number, operation in enumerate(OPERATIONS):
+  operations = [item for item in OPERATIONS if not flags.only or item.name in flags.only]
+  for number, operation in enumerate(operations):
     with tempfile.TemporaryDirectory() as folder:
       case = _Case(operation, pathlib.Path(folder))
       case.reset()
@@ -87,7 +89,7 @@ def main() -> None:
         losses += _is_lost(case, f"{operation.name}, point {point}")
       case.reset()
       seconds = points.duration(operation.change, case.root)
-      kills, wanted = 0, len(range(number, flags.kills, len(OPERATIONS)))
+      kills, wanted = 0, len(range(number, flags.kills, len(operations)))
       while kills < wanted:
         case.reset()
         hit = points.kill_after(operation.change, case.root, float(rng.uniform(0.0, 1.2 * seconds)))
