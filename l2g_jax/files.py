@@ -1,20 +1,16 @@
-"""Files that are whole or absent: locks, atomic writes, and bundles of arrays with checksums.
+"""Bundles of arrays with checksums, and the removal of what is ours; see also `atomic`.
 
 A bundle is a directory of `.npy` files beside a `manifest.json` that names its kind, its version
 and the size and checksum of every file. It appears under its name only once all of it is on disk.
 Where a bundle is replaced, new files of other names come first, then the manifest in one step, and
 the old files go last.
 
-Whatever is written is written in a folder `.<name>.l2g` beside its target, whose lock the writer
-holds. The next writer of that target takes over what a killed one left there.
-
-Whatever the library removes, it removes here: what a manifest with its own checksum proves to be
-ours, see `remove_ours`. Links are never followed.
+Whatever the library removes, it removes here, where a manifest with its own checksum proves that it
+is ours, see `remove_ours`; or it has made it itself in the same call. Links are never followed.
 """
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import io
 import itertools
@@ -23,28 +19,53 @@ import math
 import os
 import pathlib
 import re
-import shutil
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-import filelock
 import numpy as np
 
+from l2g_jax.atomic import (
+  LOCK,
+  atomic_path,
+  checksum_file,
+  checksum_json,
+  locked,
+  manifest_text,
+  read_manifest,
+  sync_directory,
+  target_of,
+  workplace,
+  write_json,
+  write_manifest,
+  writing,
+)
 from l2g_jax.errors import InputError
+
+__all__ = [
+  "LOCK",
+  "MANIFEST",
+  "Bundle",
+  "Stream",
+  "atomic_path",
+  "checksum_file",
+  "checksum_json",
+  "load_bundle",
+  "locked",
+  "read_manifest",
+  "remove_leftovers",
+  "remove_ours",
+  "save_bundle",
+  "sync_directory",
+  "target_of",
+  "verify_bundle",
+  "workplace",
+  "write_json",
+  "write_manifest",
+]
 
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
-LOCK = "lock"
-_WORKPLACE = ".l2g"
-_CHUNK_BYTES = 1 << 20
-# Between two lines of somebody who waits for a lock.
-_NOTICE_SECONDS = 10.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What systems answer that can't sync a directory.
-_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,263 +96,6 @@ class Stream:
   blocks: Iterable[np.ndarray]
 
 
-def checksum_file(path: os.PathLike | str) -> str:
-  """Returns the BLAKE2b-128 checksum of a file's content as hexadecimal digits."""
-  digest = hashlib.blake2b(digest_size=16)
-  with open(path, "rb") as file:
-    while chunk := file.read(_CHUNK_BYTES):
-      digest.update(chunk)
-  return digest.hexdigest()
-
-
-def checksum_json(value: Any) -> str:
-  """Returns the BLAKE2b-128 checksum of a JSON value's canonical text, for keys and manifests."""
-  text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def sync_directory(path: os.PathLike | str) -> None:
-  """Makes renames and new names in a directory durable, where the system can."""
-  if os.name == "nt":
-    return
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  except OSError as error:
-    if error.errno not in _UNSUPPORTED:
-      raise
-  finally:
-    os.close(descriptor)
-
-
-@contextlib.contextmanager
-def locked(
-  directory: os.PathLike | str, *, refusal: str | None, notice: str | None = None
-) -> Iterator[None]:
-  """Holds the lock of a directory, which is made; a process that is killed lets go of it.
-
-  Locks of one process exclude each other as those of two do. A forked child does not hold the lock
-  of its parent.
-
-  Args:
-    directory: where the lock is.
-    refusal: what an InputError says where it is held already; None = wait until it is free.
-    notice: what stderr is told at once by one who has to wait, and every ten seconds again.
-
-  Raises:
-    InputError: the lock is held, and there is a refusal.
-    OSError: the directory can't be written.
-  """
-  root = pathlib.Path(directory)
-  # Whoever leaves the context lets go of the lock, be it another thread.
-  lock = filelock.FileLock(root / LOCK, thread_local=False)
-  start, patience = time.monotonic(), 0.0
-  while not lock.is_locked:
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-      lock.acquire(timeout=patience)
-    except FileNotFoundError:  # who held it removed the directory
-      continue
-    except filelock.Timeout:
-      if refusal is not None:
-        raise InputError(refusal) from None
-      if notice is not None:
-        waited = f" ({time.monotonic() - start:.0f} s)" if patience else ""
-        print(f"{notice}{waited}", file=sys.stderr, flush=True)
-      patience = _NOTICE_SECONDS
-  try:
-    yield
-  finally:
-    lock.release()
-
-
-@contextlib.contextmanager
-def atomic_path(path: os.PathLike | str) -> Iterator[pathlib.Path]:
-  """Yields a temporary path of the same name; what is written there is synced and moved on success.
-
-  On an exception `path` is as it was before. A link stays, and what it leads to is replaced.
-
-  Raises:
-    InputError: there is something that is no file.
-    OSError: the disk is full or can't be written; the message names the file.
-  """
-  target = pathlib.Path(os.path.realpath(path))
-  if target.exists() and not target.is_file():
-    raise InputError(f"{path} is no plain file; give another name.")
-  with _writing(target), _workplace(target) as place:
-    temporary = place / target.name
-    yield temporary
-    if target.exists():
-      if not os.access(target, os.W_OK):
-        raise PermissionError(errno.EACCES, "It is write-protected", str(target))
-      shutil.copymode(target, temporary)
-    with open(temporary, "r+b") as file:
-      os.fsync(file.fileno())
-    temporary.replace(target)
-    sync_directory(target.parent)
-
-
-@contextlib.contextmanager
-def _writing(target: pathlib.Path) -> Iterator[None]:
-  """Lets an OSError name what was being written."""
-  try:
-    yield
-  except OSError as error:
-    reason = "; is the disk full?" if error.errno in _FULL else "."
-    raise OSError(f"{target} can't be written{reason} {error}") from error
-
-
-@contextlib.contextmanager
-def _workplace(target: pathlib.Path, *, refusal: str | None = None) -> Iterator[pathlib.Path]:
-  """Holds the folder beside a target in which that is written under its own name.
-
-  Writers of one target take turns. What a killed one left is gone when the next begins.
-  """
-  place = target.with_name(f".{target.name}{_WORKPLACE}")
-  if place.is_symlink():
-    raise InputError(f"{place} is a link where a folder of ours would be; remove it.")
-  notice = f"{target} is being written by another process; waiting for it."
-  try:
-    with locked(place, refusal=refusal, notice=notice):
-      try:
-        _clear(place / target.name)
-        yield place
-      finally:
-        _clear(place / target.name)
-        # While it is held: who waits for it sees that it is gone, and makes another.
-        with contextlib.suppress(OSError):
-          (place / LOCK).unlink()
-  finally:
-    with contextlib.suppress(OSError):
-      place.rmdir()
-
-
-def _clear(path: pathlib.Path) -> None:
-  """Removes a file, or a folder of arrays, that was not finished."""
-  if path.is_dir() and not path.is_symlink():
-    for file in path.iterdir():
-      if file.suffix == ".npy" or file.name == MANIFEST:
-        file.unlink()
-    path.rmdir()
-  else:
-    path.unlink(missing_ok=True)
-
-
-def target_of(path: pathlib.Path) -> str | None:
-  """Returns the name of what is or was being written in a folder; None = it is no such folder."""
-  match = re.fullmatch(rf"\.(.+){re.escape(_WORKPLACE)}", path.name)
-  return match[1] if match else None
-
-
-def remove_ours(path: os.PathLike | str) -> bool:
-  """Removes what is provably ours, and returns whether nothing is left there.
-
-  Provably ours are a bundle that holds nothing but its manifest and the files that this may name, a
-  file that `write_manifest` wrote, an empty lock, and what a killed writer left. Of another folder
-  what is ours in it goes, and the folder itself if that leaves it empty. Anything else stays, as do
-  links, what they lead to, and what another process is writing. So call it for names of ours only.
-  """
-  path = pathlib.Path(path)
-  # What another process removes at the same time, and what may not be removed, is no error.
-  with contextlib.suppress(OSError):
-    if path.is_symlink():
-      return False
-    if path.is_file():
-      if (path.name == LOCK and not path.stat().st_size) or _try_manifest(path) is not None:
-        path.unlink()
-    elif (name := target_of(path)) is not None:
-      target, children = path.with_name(name), {child.name for child in path.iterdir()}
-      if not children or {LOCK} <= children <= {LOCK, name}:
-        with contextlib.suppress(InputError), _workplace(target, refusal="It is being written."):
-          pass
-    elif (path / MANIFEST).exists():
-      manifest = _try_manifest(path / MANIFEST)
-      if manifest is not None and _holds_arrays_alone(path, _array_names(manifest)):
-        # The manifest last: until then it says whose the others are.
-        for file in path.glob("*.npy"):
-          file.unlink()
-        (path / MANIFEST).unlink()
-        path.rmdir()
-    else:
-      for child in path.iterdir():
-        remove_ours(child)
-      path.rmdir()
-  return not os.path.lexists(path)
-
-
-def remove_leftovers(directory: os.PathLike | str) -> None:
-  """Removes what killed writers left in a folder; what is being written stays."""
-  for path in pathlib.Path(directory).iterdir():
-    if target_of(path) is not None:
-      remove_ours(path)
-
-
-def _try_manifest(path: pathlib.Path) -> dict[str, Any] | None:
-  """Reads what `write_manifest` wrote; None where it is anything else."""
-  try:
-    return read_manifest(path)
-  except InputError:
-    return None
-
-
-def _array_names(manifest: Mapping[str, Any]) -> set[str]:
-  """Returns the names of a bundle's arrays; where one was replaced its file has another name."""
-  return {
-    entry.get("array", pathlib.PurePath(file).stem)
-    for file, entry in manifest.get("files", {}).items()
-  }
-
-
-def _is_of_arrays(file: pathlib.Path, names: Iterable[str]) -> bool:
-  """Whether a file is named as one of these arrays, or one that replaced it, would be."""
-  pattern = rf"(?:{'|'.join(map(re.escape, names))})(?:\.\d+)?\.npy"
-  return re.fullmatch(pattern, file.name) is not None
-
-
-def _holds_arrays_alone(directory: pathlib.Path, names: set[str]) -> bool:
-  """Whether a folder holds nothing but a manifest and files of these arrays."""
-  return all(
-    file.is_file()
-    and not file.is_symlink()
-    and (file.name == MANIFEST or _is_of_arrays(file, names))
-    for file in directory.iterdir()
-  )
-
-
-def write_json(path: os.PathLike | str, value: Any) -> None:
-  """Writes a JSON value atomically, with sorted keys and no NaN."""
-  with atomic_path(path) as temporary:
-    temporary.write_text(_json_text(value), encoding="utf-8")
-
-
-def write_manifest(path: os.PathLike | str, body: Mapping[str, Any]) -> None:
-  """Writes a JSON object with its own checksum, atomically."""
-  write_json(path, _with_checksum(body))
-
-
-def _json_text(value: Any) -> str:
-  return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-
-
-def _with_checksum(body: Mapping[str, Any]) -> dict[str, Any]:
-  return {**body, "checksum": checksum_json(dict(body))}
-
-
-def read_manifest(path: os.PathLike | str) -> dict[str, Any]:
-  """Reads what `write_manifest` wrote; InputError where it is missing, truncated or altered."""
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise InputError(f"{path} is missing.")
-  try:
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    intact = manifest.pop("checksum") == checksum_json(manifest)
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise InputError(f"{path} is truncated or not a manifest.") from error
-  if not intact:
-    raise InputError(f"{path} was altered.")
-  return manifest
-
-
 def save_bundle(
   directory: os.PathLike | str,
   *,
@@ -353,7 +117,7 @@ def save_bundle(
     OSError: the disk is full or can't be written; the message names the bundle.
   """
   target = pathlib.Path(os.path.realpath(directory))
-  with _writing(target), _workplace(target) as place:
+  with writing(target), workplace(target) as place:
     fresh = place / target.name
     fresh.mkdir()
     replaced = target.exists()
@@ -370,7 +134,7 @@ def save_bundle(
       if number:
         entries[file]["array"] = name
     body = {"kind": kind, "version": version, "files": entries, "metadata": dict(metadata)}
-    _write_synced(fresh / MANIFEST, [_json_text(_with_checksum(body)).encode()])
+    _write_synced(fresh / MANIFEST, [manifest_text(body).encode()])
     if replaced:
       try:
         for file in entries:
@@ -566,3 +330,78 @@ def _open_array(
     raise
   except Exception as error:  # a header that was altered can raise anything
     raise InputError(f"{path} was altered; {way_out}.") from error
+
+
+def remove_ours(path: os.PathLike | str) -> bool:
+  """Removes what is provably ours, and returns whether nothing is left there.
+
+  Provably ours are a bundle that holds nothing but its manifest and the files that this may name, a
+  file that `write_manifest` wrote, an empty lock, and what a killed writer left. Of another folder
+  what is ours in it goes, and the folder itself if that leaves it empty. Anything else stays, as do
+  links, what they lead to, and what another process is writing. So call it for names of ours only.
+  """
+  path = pathlib.Path(path)
+  # What another process removes at the same time, and what may not be removed, is no error.
+  with contextlib.suppress(OSError):
+    if path.is_symlink():
+      return False
+    if path.is_file():
+      if (path.name == LOCK and not path.stat().st_size) or _try_manifest(path) is not None:
+        path.unlink()
+    elif (name := target_of(path)) is not None:
+      target, children = path.with_name(name), {child.name for child in path.iterdir()}
+      if not children or {LOCK} <= children <= {LOCK, name}:
+        with contextlib.suppress(InputError), workplace(target, refusal="It is being written."):
+          pass
+    elif (path / MANIFEST).exists():
+      manifest = _try_manifest(path / MANIFEST)
+      if manifest is not None and _holds_arrays_alone(path, _array_names(manifest)):
+        # The manifest last: until then it says whose the others are.
+        for file in path.glob("*.npy"):
+          file.unlink()
+        (path / MANIFEST).unlink()
+        path.rmdir()
+    else:
+      for child in path.iterdir():
+        remove_ours(child)
+      path.rmdir()
+  return not os.path.lexists(path)
+
+
+def remove_leftovers(directory: os.PathLike | str) -> None:
+  """Removes what killed writers left in a folder; what is being written stays."""
+  for path in pathlib.Path(directory).iterdir():
+    if target_of(path) is not None:
+      remove_ours(path)
+
+
+def _try_manifest(path: pathlib.Path) -> dict[str, Any] | None:
+  """Reads what `write_manifest` wrote; None where it is anything else."""
+  try:
+    return read_manifest(path)
+  except InputError:
+    return None
+
+
+def _array_names(manifest: Mapping[str, Any]) -> set[str]:
+  """Returns the names of a bundle's arrays; where one was replaced its file has another name."""
+  return {
+    entry.get("array", pathlib.PurePath(file).stem)
+    for file, entry in manifest.get("files", {}).items()
+  }
+
+
+def _is_of_arrays(file: pathlib.Path, names: Iterable[str]) -> bool:
+  """Whether a file is named as one of these arrays, or one that replaced it, would be."""
+  pattern = rf"(?:{'|'.join(map(re.escape, names))})(?:\.\d+)?\.npy"
+  return re.fullmatch(pattern, file.name) is not None
+
+
+def _holds_arrays_alone(directory: pathlib.Path, names: set[str]) -> bool:
+  """Whether a folder holds nothing but a manifest and files of these arrays."""
+  return all(
+    file.is_file()
+    and not file.is_symlink()
+    and (file.name == MANIFEST or _is_of_arrays(file, names))
+    for file in directory.iterdir()
+  )

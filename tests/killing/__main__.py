@@ -17,7 +17,6 @@ import pathlib
 import shutil
 import sys
 import tempfile
-import time
 import traceback
 
 import numpy as np
@@ -36,9 +35,7 @@ class _Case:
     operation.prepare(self._kept)
     self.reset()
     self._before = find(operation, self.root)
-    start = time.monotonic()
     operation.change(self.root)
-    self.seconds = time.monotonic() - start
     self._after = find(operation, self.root)
 
   def reset(self) -> None:
@@ -67,14 +64,17 @@ def _is_between(before: Found, found: Found, after: Found) -> bool:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description="Kills everything that writes.")
   parser.add_argument("--kills", type=int, default=2000, help="kills at random times, of all")
   parser.add_argument("--most", type=int, help="points of an operation that are tried; all if none")
+  parser.add_argument("--only", nargs="*", help="operations by name; all if none are given")
   parser.add_argument("--seed", type=int, default=0)
   flags = parser.parse_args()
+  points.stop_syncing()
   rng = np.random.default_rng(flags.seed)
   report = {}
-  for number, operation in enumerate(OPERATIONS):
+  operations = [item for item in OPERATIONS if not flags.only or item.name in flags.only]
+  for number, operation in enumerate(operations):
     with tempfile.TemporaryDirectory() as folder:
       case = _Case(operation, pathlib.Path(folder))
       case.reset()
@@ -87,12 +87,12 @@ def main() -> None:
         case.reset()
         points.kill_at(operation.change, case.root, point)
         losses += _is_lost(case, f"{operation.name}, point {point}")
-      kills, wanted = 0, len(range(number, flags.kills, len(OPERATIONS)))
+      case.reset()
+      seconds = points.duration(operation.change, case.root)
+      kills, wanted = 0, len(range(number, flags.kills, len(operations)))
       while kills < wanted:
         case.reset()
-        hit = points.kill_after(
-          operation.change, case.root, float(rng.uniform(0.0, 1.2 * case.seconds))
-        )
+        hit = points.kill_after(operation.change, case.root, float(rng.uniform(0.0, 1.2 * seconds)))
         kills += hit
         losses += _is_lost(case, f"{operation.name}, at random")
       report[operation.name] = {

@@ -123,7 +123,7 @@ def _find_shards(root: pathlib.Path) -> Found:
   for manifest in root.glob("shards/[dl]*/manifest.json"):
     files.verify_bundle(manifest.parent)
     pieces[manifest.parent.name] = _arrays(manifest.parent)
-  return pieces | _find_index(root)
+  return {**pieces, **_find_index(root)}
 
 
 def _arrays(directory: pathlib.Path) -> list[tuple[str, bytes]]:
