@@ -2,11 +2,12 @@
 
 from l2g_jax.pickles.arrays import ARRAYS, PickledArray
 from l2g_jax.pickles.containers import CONTAINERS
-from l2g_jax.pickles.reader import Builder, Name, Placeholder, read_pickle, text_bytes
+from l2g_jax.pickles.reader import Buffer, Builder, Name, Placeholder, read_pickle, text_bytes
 
 __all__ = [
   "ARRAYS",
   "CONTAINERS",
+  "Buffer",
   "Builder",
   "Name",
   "PickledArray",

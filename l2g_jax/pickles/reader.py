@@ -8,6 +8,7 @@ to: a few bytes of it take gigabytes or never end. Here a step costs no more tha
 
 import codecs
 import dataclasses
+import mmap
 import pickle
 import struct
 from collections.abc import Callable
@@ -24,7 +25,8 @@ _MOST_KEY_BITS = 60
 # Texts of Python 2 are bytes; these two give them back unchanged.
 _TEXT, _TEXT_ERRORS = "utf-8", "surrogateescape"
 
-Buffer = Any  # bytes or a memory map: slices are bytes
+# Slices of both are bytes.
+Buffer = bytes | mmap.mmap
 
 
 @dataclasses.dataclass(frozen=True)

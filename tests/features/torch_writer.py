@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-_STORAGES = {"<f8": "Double", "<f4": "Float", "<f2": "Half", "<i8": "Long", "|u1": "Byte"}
+_STORAGES = {
+  "float64": "Double",
+  "float32": "Float",
+  "float16": "Half",
+  "bfloat16": "BFloat16",
+  "int64": "Long",
+  "int32": "Int",
+  "int8": "Char",
+  "uint8": "Byte",
+  "bool": "Bool",
+  "complex64": "ComplexFloat",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +71,7 @@ class _Pickler(_PythonPickler):
     key = next((key for key, seen in self.storages.items() if seen is obj.values), None)
     key = key or str(len(self.storages))
     self.storages[key] = obj.values
-    name = f"{_STORAGES[obj.values.dtype.str]}Storage"
+    name = f"{_STORAGES[obj.values.dtype.name]}Storage"
     pid = ("storage", Global("torch", name), key, "cpu", obj.values.size)
     return (*pid, None) if self._stream else pid
 
