@@ -123,11 +123,9 @@ def read_tensor(tensor: Tensor, read_storage: ReadStorage) -> np.ndarray:
     raise InputError("it holds a tensor that leaves its storage")
   if math.prod(tensor.shape) > storage.size:
     raise InputError("it holds a tensor that is larger than its storage")
-  values = np.frombuffer(read_storage(storage), dtype)
-  if len(values) != storage.size:
+  content = read_storage(storage)
+  if len(content) != storage.size * dtype.itemsize:
     raise InputError("it is truncated")
   strides = [stride * dtype.itemsize for stride in tensor.strides]
-  array = np.lib.stride_tricks.as_strided(
-    values[tensor.offset :], tensor.shape, strides, writeable=False
-  )
+  array = np.ndarray(tensor.shape, dtype, content, tensor.offset * dtype.itemsize, strides)
   return array if dtype.isbuiltin == 1 else array.astype(np.float32)
