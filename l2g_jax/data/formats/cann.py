@@ -18,6 +18,7 @@ from l2g_jax.errors import InputError
 
 DIMENSION = 128
 _TYPE = np.dtype("<f4")
+_MOST_SCORE = float(np.finfo(np.float32).max)
 
 
 def read_descriptors(path: os.PathLike | str, *, dimension: int = DIMENSION) -> np.ndarray:
@@ -117,7 +118,7 @@ def read_results(
     except ValueError as error:
       refuse_other_encoding(path, number, line)
       raise InputError(f"Line {number} of {path} is not `query, image, score`.") from error
-    if not abs(similarity) <= np.finfo(np.float32).max:
+    if not abs(similarity) <= _MOST_SCORE:
       raise InputError(f"Line {number} of {path} has a score that is not finite.")
     of_query = query_numbers.get(source.image_name(query))
     of_image = image_numbers.get(source.image_name(image))
