@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from l2g_jax import files, pickles
-from l2g_jax.errors import InputError
+from l2g_jax.errors import InputError, reading
 
 _LABELS = ("easy", "hard", "junk")
 
@@ -103,12 +103,8 @@ def _read_json(path: pathlib.Path) -> Any:
 
 
 def _read_pickle(path: pathlib.Path) -> Any:
-  try:
+  with reading(path, "is truncated or not a pickle of a ground truth"):
     content, _ = pickles.read_pickle(path.read_bytes(), resolve=_resolve)
-  except InputError as error:
-    raise InputError(f"{path} is refused: {error}.") from None
-  except Exception as error:  # a damaged pickle can raise anything
-    raise InputError(f"{path} is truncated or not a pickle of a ground truth.") from error
   return content
 
 

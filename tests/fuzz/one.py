@@ -41,9 +41,11 @@ def main() -> None:
   findings = arguments.output / "findings"
   for made in (corpus, findings):
     made.mkdir(parents=True, exist_ok=True)
+  folder = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-"))
   for seed in target.seeds():
     (corpus / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
-  folder = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-"))
+    # Compilation and imports cost what no later call does.
+    targets.call(target, seed, folder)
 
   def run(content: bytes) -> None:
     # One folder for all: a parser may leave files, but no input sees those of another.

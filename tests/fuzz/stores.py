@@ -116,7 +116,6 @@ def open_index(path: pathlib.Path) -> None:
   index = CannIndex.open(copy, verify=True)
   index.search(_random(4, 7), 5)
   index.search(_random(4, 7), 5, num_probes=10**6, rescoring_depth=1)
-  index.neighbor_lists(3)
 
 
 def open_store(path: pathlib.Path) -> None:

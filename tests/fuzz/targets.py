@@ -18,8 +18,9 @@ import safetensors.numpy
 import scipy.io
 from PIL import Image
 
+from l2g_jax import arrays
 from l2g_jax.data import ground_truth
-from l2g_jax.data.formats import ames, arrays, cann, folder, matlab, tensor
+from l2g_jax.data.formats import ames, cann, folder, matlab, tensor
 from l2g_jax.data.images import read_image
 from l2g_jax.errors import InputError
 from l2g_jax.features import weights

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from l2g_jax.arrays import as_float32
 from l2g_jax.data.formats import source
-from l2g_jax.data.formats.arrays import as_float32
 from l2g_jax.data.formats.shortlist import Shortlist
 from l2g_jax.data.formats.tensor import read_tensor
-from l2g_jax.errors import InputError
+from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.features.protocol import LocalFeatures
 
 _COLUMNS = 5
@@ -55,12 +55,10 @@ def open_local(
     h5py: Any = importlib.import_module("h5py")
   except ImportError as error:
     raise InputError(f"Reading {path} needs h5py: pip install h5py.") from error
-  try:
+  with damage_refused(f"{path} is truncated, or no HDF5 file with a dataset `features`."):
     features = h5py.File(path, "r")["features"]
     shape, kind, itemsize = tuple(features.shape), features.dtype.kind, features.dtype.itemsize
     is_virtual, is_outside = features.is_virtual, bool(features.external)
-  except Exception as error:  # a damaged file can raise anything
-    raise InputError(f"{path} is truncated, or no HDF5 file with a dataset `features`.") from error
   if len(shape) != 3 or shape[2] <= _COLUMNS or kind != "f":
     raise InputError(f"features in {path} must be [N, count, 5 + d] numbers, not {shape}.")
   if shape[0] != len(names):
@@ -69,12 +67,8 @@ def open_local(
     raise InputError(f"{path} keeps its numbers in other files; copy them into one.")
   if max(math.prod(shape[1:]), math.prod(features.chunks or ())) * itemsize > _MOST_BYTES:
     raise InputError(f"{path} can't be read in parts of less than {_MOST_BYTES >> 20} MiB.")
-  try:
+  with damage_refused(f"{path} is truncated or damaged."):
     _check_parts(features, path) if is_virtual else _check_chunks(features, path)
-  except InputError:
-    raise
-  except Exception as error:
-    raise InputError(f"{path} is truncated or damaged.") from error
   state = [*source.file_state(path), list(shape)]
   return source.LocalSource(
     names=tuple(names),
@@ -131,10 +125,8 @@ def _check_chunks(features: Any, path: pathlib.Path) -> None:
 
 
 def _read(features: Any, path: pathlib.Path, count: int | None, index: int) -> LocalFeatures:
-  try:
-    rows = np.asarray(features[index, :count], np.float32)
-  except Exception as error:  # filters raise anything
-    raise InputError(f"{path} is truncated or damaged.") from error
+  with damage_refused(f"{path} is truncated or damaged."):
+    rows = as_float32(features[index, :count])
   is_padding = rows[:, 3]
   if not np.all((is_padding == 0) | (is_padding == 1)):
     raise InputError(f"Image {index} in {path} has a mask that is neither 0 nor 1.")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from l2g_jax.arrays import as_float32, read_array
 from l2g_jax.data.formats import source
-from l2g_jax.data.formats.arrays import as_float32, read_array
 from l2g_jax.errors import InputError
 
 

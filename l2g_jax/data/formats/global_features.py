@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from l2g_jax.arrays import as_float32, read_archived
 from l2g_jax.data import store
 from l2g_jax.data.formats import matlab
-from l2g_jax.data.formats.arrays import as_float32, read_archived
 from l2g_jax.data.formats.tensor import read_tensor
 from l2g_jax.errors import InputError
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax.data.formats.arrays import check_inflation
-from l2g_jax.errors import InputError
+from l2g_jax.arrays import check_inflation
+from l2g_jax.errors import InputError, reading
 
 _HEADER_BYTES = 128
 _TAG_BYTES = 8
@@ -53,7 +53,7 @@ _Bytes = bytes | memoryview
 def read_matrix(path: os.PathLike | str, name: str) -> np.ndarray:
   """Returns a matrix of floats, as MATLAB has it; InputError if damaged or not there."""
   path = pathlib.Path(path)
-  try:
+  with reading(path, "is truncated or not a .mat file"):
     with path.open("rb") as file:
       content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if content[:19] == b"MATLAB 7.3 MAT-file" or content[:4] == b"\x89HDF":
@@ -61,10 +61,6 @@ def read_matrix(path: os.PathLike | str, name: str) -> np.ndarray:
     # The newer formats begin with a text.
     is_old = 0 in content[:4]
     matrix = _find_old(content, name) if is_old else _find(content, name)
-  except InputError as error:
-    raise InputError(f"{path} can't be read: {error}.") from None
-  except Exception as error:  # a damaged file can raise anything
-    raise InputError(f"{path} is truncated or not a .mat file.") from error
   if matrix is None:
     raise InputError(f"{path} has no matrix {name} of floats.")
   return matrix

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from l2g_jax.data.formats.arrays import read_array
+from l2g_jax.arrays import read_array
 from l2g_jax.errors import InputError
 from l2g_jax.features.checkpoints.torch_file import Tensor, open_torch_file
 

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from l2g_jax import pickles
-from l2g_jax.errors import InputError
+from l2g_jax.errors import InputError, reading
 from l2g_jax.features.checkpoints import safetensors_file
 from l2g_jax.features.checkpoints.tensors import ReadStorage, Storage, Tensor, read_tensor
 from l2g_jax.features.checkpoints.torch_pickle import TensorPickles
@@ -59,23 +59,15 @@ def open_torch_file(path: os.PathLike | str) -> Iterator[TorchFile]:
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"There is no checkpoint at {path}.")
-  try:
+  with reading(path, "is truncated or not a PyTorch checkpoint"):
     with path.open("rb") as file:
       # Numbers may be more than fits in memory.
       buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     content, read_storage = _open(buffer)
-  except InputError as error:
-    raise InputError(f"{path} is refused: {error}.") from None
-  except Exception as error:  # a damaged pickle can raise anything
-    raise InputError(f"{path} is truncated or not a PyTorch checkpoint.") from error
 
   def read(tensor: Tensor) -> np.ndarray:
-    try:
+    with reading(path, "is truncated or damaged"):
       return read_tensor(tensor, read_storage)
-    except InputError as error:
-      raise InputError(f"{path} is refused: {error}.") from None
-    except Exception as error:
-      raise InputError(f"{path} is truncated or damaged.") from error
 
   yield TorchFile(content, read)
 

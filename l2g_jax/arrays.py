@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax.errors import InputError
+from l2g_jax.errors import InputError, reading
 
 # Real headers have a hundred bytes.
 _HEADER_BYTES = 1 << 16
@@ -40,37 +40,30 @@ class _Header:
 def read_array(path: os.PathLike | str) -> np.ndarray:
   """Opens a `.npy` file of numbers, memory-mapped; InputError if damaged or of something else."""
   path = pathlib.Path(path)
-  try:
+  with reading(path, "is truncated or not a .npy file of numbers"):
     with path.open("rb") as file:
       header = _parse_header(file.read(_HEADER_BYTES))
     if header.start + header.num_bytes > path.stat().st_size:
       raise EOFError
     return np.memmap(path, header.dtype, "r", header.start, header.shape, header.order)
-  except Exception as error:  # a damaged header can raise anything
-    raise InputError(f"{path} is truncated or not a .npy file of numbers.") from error
 
 
 def read_archived(path: os.PathLike | str, name: str) -> np.ndarray:
   """Reads an array of numbers from a `.npz` file; InputError if damaged or not there."""
   path = pathlib.Path(path)
-  try:
-    with zipfile.ZipFile(path) as archive:
-      entry = archive.getinfo(f"{name}.npy")
-      if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError("a compression that NumPy does not use")
-      if entry.compress_size > path.stat().st_size:
-        raise EOFError
-      check_inflation(entry.compress_size, entry.file_size)
-      content = archive.read(entry)
+  damage = f"is not a .npz file with an array {name!r} of numbers"
+  with reading(path, damage), zipfile.ZipFile(path) as archive:
+    entry = archive.getinfo(f"{name}.npy")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+      raise ValueError("a compression that NumPy does not use")
+    if entry.compress_size > path.stat().st_size:
+      raise EOFError
+    check_inflation(entry.compress_size, entry.file_size)
+    content = archive.read(entry)
     header = _parse_header(content[:_HEADER_BYTES])
     if header.start + header.num_bytes > len(content):
       raise EOFError
-    values = np.ndarray(header.shape, header.dtype, content, header.start, order=header.order)
-  except InputError as error:
-    raise InputError(f"{path} is refused: {error}.") from None
-  except Exception as error:  # a damaged archive can raise anything
-    raise InputError(f"{path} is not a .npz file with an array {name!r} of numbers.") from error
-  return values
+    return np.ndarray(header.shape, header.dtype, content, header.start, order=header.order)
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
@@ -94,6 +87,6 @@ def _parse_header(content: bytes) -> _Header:
     # Headers of Python 2 are read all the same.
     warnings.simplefilter("ignore")
     shape, is_fortran, dtype = read(file)
-  if dtype.kind not in "fiu" or any(side < 0 for side in shape):
+  if dtype.kind not in "biuf" or any(side < 0 for side in shape):
     raise ValueError("no numbers")
   return _Header(shape, "F" if is_fortran else "C", dtype, file.tell())
