@@ -7,7 +7,7 @@ import os
 import pathlib
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,28 @@ def read_archived(path: os.PathLike | str, name: str) -> np.ndarray:
     if header.start + header.num_bytes > len(content):
       raise EOFError
     return np.ndarray(header.shape, header.dtype, content, header.start, order=header.order)
+
+
+def check_arrays(
+  path: object, arrays: Mapping[str, np.ndarray], layout: Mapping[str, tuple[str, tuple[Any, ...]]]
+) -> None:
+  """Refuses arrays of a file or folder that do not fit together.
+
+  Args:
+    path: what they were read from.
+    arrays: by name.
+    layout: of each, the name of its dtype and its sides: numbers, or texts that stand for the same
+      number everywhere.
+  """
+  sides: dict[str, int] = {}
+  fits = arrays.keys() == layout.keys()
+  for name, (dtype, shape) in layout.items() if fits else ():
+    array = arrays[name]
+    fits &= array.dtype == np.dtype(dtype) and array.ndim == len(shape)
+    for side, expected in zip(array.shape, shape, strict=False):
+      fits &= side == (sides.setdefault(expected, side) if isinstance(expected, str) else expected)
+  if not fits:
+    raise InputError(f"{path} has arrays that do not fit together; have it made again.")
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:

@@ -15,12 +15,14 @@ class InputError(ValueError):
 def damage_refused(sentence: str) -> Iterator[None]:
   """Raises an InputError with that sentence for whatever reading a damaged file raises.
 
-  An InputError passes as it is.
+  An InputError passes as it is, and a file that may not be read is not called damaged.
   """
   try:
     yield
   except InputError:
     raise
+  except PermissionError as error:
+    raise InputError(f"{error.filename} may not be read; check its permissions.") from error
   except Exception as error:
     raise InputError(sentence) from error
 

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax.errors import InputError
+from l2g_jax.arrays import read_array
+from l2g_jax.errors import InputError, damage_refused
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
@@ -144,7 +145,7 @@ def read_manifest(path: os.PathLike | str) -> dict[str, Any]:
   try:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     intact = manifest.pop("checksum") == checksum_json(manifest)
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise InputError(f"{path} is truncated or not a manifest.") from error
   if not intact:
     raise InputError(f"{path} was altered.")
@@ -242,23 +243,24 @@ def load_bundle(
       truncated or altered; the message names the file.
   """
   root = pathlib.Path(directory)
-  manifest = read_manifest(root / _MANIFEST)
-  if manifest.get("kind") != kind:
-    raise InputError(f"{root} holds {manifest.get('kind')!r}, not {kind!r}.")
-  if manifest["version"] != version:
-    raise InputError(
-      f"{root} has version {manifest['version']} of {kind}; this program reads version {version}."
-    )
-  arrays = {}
-  for name, expected in manifest["files"].items():
-    path = root / name
-    if path.parent != root or path.suffix != ".npy":
-      raise InputError(f"{root / _MANIFEST} names a file outside its directory: {name!r}.")
-    if not path.is_file():
-      raise InputError(f"{path} is missing; remove {root} to have it made again.")
-    if path.stat().st_size != expected["bytes"]:
-      raise InputError(f"{path} is truncated; remove {root} to have it made again.")
-    if verify and checksum_file(path) != expected["checksum"]:
-      raise InputError(f"{path} was altered; remove {root} to have it made again.")
-    arrays[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
-  return Bundle(arrays=arrays, metadata=manifest["metadata"])
+  with damage_refused(f"{root / _MANIFEST} can't be of this library; have {root} made again."):
+    manifest = read_manifest(root / _MANIFEST)
+    if manifest.get("kind") != kind:
+      raise InputError(f"{root} holds {manifest.get('kind')!r}, not {kind!r}.")
+    if manifest["version"] != version:
+      raise InputError(
+        f"{root} has version {manifest['version']} of {kind}; this program reads version {version}."
+      )
+    arrays = {}
+    for name, expected in manifest["files"].items():
+      path = root / name
+      if path.parent != root or path.suffix != ".npy":
+        raise InputError(f"{root / _MANIFEST} names a file outside its directory: {name!r}.")
+      if not path.is_file():
+        raise InputError(f"{path} is missing; remove {root} to have it made again.")
+      if path.stat().st_size != expected["bytes"]:
+        raise InputError(f"{path} is truncated; remove {root} to have it made again.")
+      if verify and checksum_file(path) != expected["checksum"]:
+        raise InputError(f"{path} was altered; remove {root} to have it made again.")
+      arrays[path.stem] = read_array(path)
+    return Bundle(arrays=arrays, metadata=manifest["metadata"])

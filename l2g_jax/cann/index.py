@@ -17,8 +17,8 @@ from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.lists import NeighborLists
 from l2g_jax.cann.quantizer import load_quantizer
-from l2g_jax.cann.segment import Descriptors, Lists, open_descriptors, open_lists
-from l2g_jax.errors import InputError
+from l2g_jax.cann.segment import Descriptors, Lists, check_fit, open_descriptors, open_lists
+from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.features.whitening import Whitening
 
 # Images whose exact similarities are computed at a time.
@@ -84,6 +84,15 @@ class CannIndex:
     self._segments = [
       _open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
     ]
+    for segment in self._segments:
+      check_fit(
+        directory,
+        segment.descriptors,
+        segment.lists,
+        self._quantizer,
+        dimension=self.dimension,
+        verify=verify,
+      )
     self.names = tuple(
       itertools.chain.from_iterable(segment.present_names() for segment in self._segments)
     )
@@ -187,7 +196,8 @@ class CannIndex:
     while True:
       manifest = storage.read_manifest(root)
       try:
-        return cls(root, manifest, verify=verify)
+        with damage_refused(f"The index in {root} is damaged; build it again."):
+          return cls(root, manifest, verify=verify)
       except InputError:
         # A writer may have replaced what the manifest named since it was read.
         if storage.read_manifest(root) == manifest:

@@ -68,9 +68,10 @@ def read_manifest(root: pathlib.Path) -> Manifest:
   if not exists(root):
     raise InputError(f"There is no index in {root}.")
   manifest = files.read_manifest(root / _MANIFEST)
-  if manifest["kind"] != _KIND or manifest["version"] != _VERSION:
+  kind, version = manifest.get("kind"), manifest.get("version")
+  if kind != _KIND or version != _VERSION:
     raise InputError(
-      f"{root / _MANIFEST} is version {manifest['version']} of {manifest['kind']}; this program"
+      f"{root / _MANIFEST} is version {version} of {kind}; this program"
       f" reads version {_VERSION} of {_KIND}."
     )
   return manifest

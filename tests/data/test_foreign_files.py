@@ -1,6 +1,9 @@
 """Files of others that are damaged, hostile, or in another encoding than ours."""
 
+import errno
 import importlib
+import pathlib
+import re
 import zipfile
 import zlib
 
@@ -11,6 +14,7 @@ import scipy.io
 from l2g_jax.arrays import read_archived, read_array
 from l2g_jax.data.formats import ames, cann, folder, global_features, matlab
 from l2g_jax.data.formats.tensor import read_tensor
+from l2g_jax.data.ground_truth import load_ground_truth
 from l2g_jax.errors import InputError
 
 NAMES = ("a", "b", "c")
@@ -81,6 +85,23 @@ def test_scores_beyond_float32_are_refused(tmp_path, score):
   (tmp_path / "pairs.txt").write_text(f"q, a, {score}\n")
   with pytest.raises(InputError, match=r"Line 1 of .* has a score that is not finite"):
     cann.read_results(tmp_path / "pairs.txt", ["q"], ["a"])
+
+
+def test_files_that_may_not_be_read_are_not_called_damaged(tmp_path, monkeypatch):
+  def refuse(self, *_, **__):
+    raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+  for name in ("x.npy", "x.mat", "x.pth", "x.pkl"):
+    (tmp_path / name).touch()
+  monkeypatch.setattr(pathlib.Path, "open", refuse)
+  for read, name in (
+    (read_array, "x.npy"),
+    (lambda path: matlab.read_matrix(path, "X"), "x.mat"),
+    (read_tensor, "x.pth"),
+    (load_ground_truth, "x.pkl"),
+  ):
+    with pytest.raises(InputError, match=rf"{re.escape(name)} may not be read; check its perm"):
+      read(tmp_path / name)
 
 
 # Arrays of NumPy.
