@@ -179,7 +179,7 @@ def check_fit(
   """
   images = lists.images if verify else lists.images[:0]
   if (
-    descriptors.dimension != dimension
+    {descriptors.dimension, len(learned.packing.rotation)} != {dimension}
     or len(lists.counts) != len(learned.coarse.cells.used)
     or lists.blocks.shape[1] != learned.packing.num_words
     or lists.counts.sum() != len(descriptors.values)

@@ -81,6 +81,16 @@ def store_seeds() -> Iterator[bytes]:
   return _seeds(_store())
 
 
+def copy_of_index(copy: pathlib.Path) -> pathlib.Path:
+  """Returns a copy of an index of two segments, one image of which was removed."""
+  return pathlib.Path(shutil.copytree(_index(), copy))
+
+
+def copy_of_store(copy: pathlib.Path) -> pathlib.Path:
+  """Returns a copy of a store of two parts."""
+  return pathlib.Path(shutil.copytree(_store(), copy))
+
+
 def _replaced(root: pathlib.Path, content: bytes, copy: pathlib.Path) -> None:
   """Copies a folder with one of its files replaced."""
   shutil.rmtree(copy, ignore_errors=True)
@@ -91,10 +101,11 @@ def _replaced(root: pathlib.Path, content: bytes, copy: pathlib.Path) -> None:
   path = members[content[0] % len(members)]
   path.write_bytes(content[2:])
   if content[1] % 2:
-    _fit_checksums(path)
+    fit_checksums(path)
 
 
-def _fit_checksums(path: pathlib.Path) -> None:
+def fit_checksums(path: pathlib.Path) -> None:
+  """Makes the checksums of an altered file, be it an array or a manifest, fit again."""
   try:
     if path.suffix == ".json":
       manifest = json.loads(path.read_bytes())
