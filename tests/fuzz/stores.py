@@ -66,9 +66,10 @@ def _members(root: pathlib.Path) -> list[pathlib.Path]:
 
 def _seeds(root: pathlib.Path) -> Iterator[bytes]:
   """Yields each file, behind its number and whether checksums are made to fit."""
-  for number, path in enumerate(_members(root)):
-    for fits in (1, 0):
-      yield bytes([number, fits]) + path.read_bytes()
+  members = _members(root)
+  yield bytes([0, 0]) + members[0].read_bytes()
+  for number, path in enumerate(members):
+    yield bytes([number, 1]) + path.read_bytes()
 
 
 def index_seeds() -> Iterator[bytes]:
