@@ -50,24 +50,27 @@ def unpack(
   """
   archive, folder = pathlib.Path(archive), pathlib.Path(folder)
   staging = archive.with_name(f"{archive.name}.unpacked")
-  shutil.rmtree(staging, ignore_errors=True)
   try:
-    members = _extract(archive, staging, flat, show_progress)
-    for name, state in members.items():
-      place(staging / name, folder / name, state)
-    # One for all: thousands of small files would wait for the disk one by one.
-    os.sync()
+    with files.workplace(staging) as workplace:
+      members = _extract(archive, workplace / staging.name, flat, show_progress)
+      for name, state in members.items():
+        place(workplace / staging.name / name, folder / name, state)
+      _sync()
   except OSError as error:
     raise OSError(f"{archive} can't be unpacked; is the disk full? {error}") from error
-  finally:
-    shutil.rmtree(staging, ignore_errors=True)
   return members
+
+
+def _sync() -> None:
+  # One for all: thousands of small files would wait for the disk one by one. Windows has none.
+  if hasattr(os, "sync"):
+    os.sync()
 
 
 def place(source: pathlib.Path, target: pathlib.Path, state: State) -> None:
   """Moves a file to where it belongs; one that is there already must be the same."""
-  if target.exists():
-    if state_of(target) != state:
+  if os.path.lexists(target):
+    if not target.is_file() or state_of(target) != state:
       raise InputError(f"{target} differs from what is published; move it away to have that.")
     source.unlink()
   else:

@@ -116,7 +116,8 @@ def obtain(
     source: what to bring.
     data_root: the folder below which it gets its own.
     mirror: address of a folder that has the same files; None = where they were published.
-    keep_archives: whether archives stay once their images are unpacked.
+    keep_archives: whether archives stay once their images are unpacked; those that were there
+      before stay.
     verify: whether to compare checksums of what was there before; sizes are always compared.
     show_progress: whether to show bars.
 
@@ -140,11 +141,16 @@ def obtain(
       place = folder / "jpg" if address in source.archives else folder
       if record and _is_intact(place, record["members"], verify, show_progress):
         continue
-      state = _receive(url, path, record, show_progress)
+      fetched = not path.is_file()
+      if fetched:
+        transfer.fetch(url, path, show_progress=show_progress)
+      state = state_of(path)
+      _compare(state, record, path, url, fetched=fetched)
       if address in source.archives:
         members = archive.unpack(path, place, flat=source.flat, show_progress=show_progress)
         _write_record(path, url, state, members)
-        if not keep_archives:
+        # One that somebody put here is theirs.
+        if fetched and not keep_archives:
           path.unlink()
       else:
         # Recorded first: a file in its place without a record is never one of ours.
@@ -191,18 +197,17 @@ def _is_intact(
   return True
 
 
-def _receive(
-  url: str, path: pathlib.Path, record: Mapping[str, Any] | None, show_progress: bool
-) -> State:
-  """Fetches a file unless it has come already, and compares it with what came the first time."""
-  if not path.is_file():
-    transfer.fetch(url, path, show_progress=show_progress)
-  state = state_of(path)
-  if record and state != record["content"]:
+def _compare(
+  state: State, record: Mapping[str, Any] | None, path: pathlib.Path, url: str, *, fetched: bool
+) -> None:
+  """Compares what came with what came the first time; InputError where that was another file."""
+  if record is None or state == record["content"]:
+    return
+  if fetched:
     path.unlink()
-    raise InputError(
-      f"{url} has {state['bytes']} bytes with checksum {state['checksum']}, not"
-      f" {record['content']['bytes']} with {record['content']['checksum']} as the first time;"
-      f" remove {_record_path(path)} to accept the new one."
-    )
-  return state
+  remedy = "" if fetched else f"{path} to have it fetched, or "
+  raise InputError(
+    f"{url if fetched else path} has {state['bytes']} bytes with checksum {state['checksum']}, not"
+    f" {record['content']['bytes']} with {record['content']['checksum']} as the first time;"
+    f" remove {remedy}{_record_path(path)} to accept the new one."
+  )

@@ -46,6 +46,7 @@ def fetch(
     show_progress: whether to show a bar.
 
   Raises:
+    InputError: there is a `<path>.part` that was not begun here.
     OSError: there is no such file or server, the transfer broke off too often, or the disk is full;
       what has come is kept.
   """
@@ -80,12 +81,19 @@ def _validator_path(part: pathlib.Path) -> pathlib.Path:
 
 
 def _read_validator(part: pathlib.Path, url: str) -> dict[str, Any] | None:
-  """Reads what a part is a part of; None where that is not known, or is another address."""
+  """Reads what a part is a part of; None where it can't be continued, or is of another address.
+
+  Raises:
+    InputError: nothing says that the part was begun here; a browser has such names, too.
+  """
+  if not os.path.lexists(part) and not _validator_path(part).exists():
+    return None
   try:
     known = files.read_manifest(_validator_path(part))
-  except InputError:
-    return None
-  return known if known["url"] == url else None
+  except InputError as error:
+    raise InputError(f"{part} was not begun here; move it away.") from error
+  continues = known["validator"] and known["bytes"] is not None
+  return known if continues and known["url"] == url else None
 
 
 def _transfer(url: str, part: pathlib.Path, bar: tqdm.tqdm) -> None:
@@ -112,8 +120,7 @@ def _transfer(url: str, part: pathlib.Path, bar: tqdm.tqdm) -> None:
       held = 0
       length = response.headers.get("Content-Length")
       found["bytes"] = None if length is None else int(length)
-      if found["bytes"] is not None and found["validator"]:
-        files.write_manifest(_validator_path(part), found)
+      files.write_manifest(_validator_path(part), found)
     total = found["bytes"]
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - held > free:
@@ -159,6 +166,7 @@ def _validator(headers: http.client.HTTPMessage) -> str | None:
 
 
 def _forget(part: pathlib.Path) -> None:
+  # In this order: until it is gone, something says that it is ours.
   part.unlink(missing_ok=True)
   _validator_path(part).unlink(missing_ok=True)
 

@@ -91,3 +91,29 @@ def test_images_that_are_there_are_not_written_over(tmp_path):
   with pytest.raises(InputError, match=r"b\.jpg differs from what is published"):
     archives.unpack(tmp_path / "a.tar.gz", tmp_path / "jpg")
   assert (tmp_path / "jpg" / "b.jpg").read_bytes() == b"mine"
+
+
+def test_folders_and_links_of_ones_own_are_kept(tmp_path):
+  archive = tmp_path / "a.tar.gz"
+  archive.write_bytes(pack(IMAGES.items()))
+  (tmp_path / "a.tar.gz.unpacked").mkdir()
+  (tmp_path / "a.tar.gz.unpacked" / "mine.jpg").write_bytes(b"mine")
+  (tmp_path / "jpg").mkdir()
+  for target in (tmp_path / "nowhere", tmp_path):
+    (tmp_path / "jpg" / "b.jpg").symlink_to(target)
+    with pytest.raises(InputError, match=r"b\.jpg differs from what is published"):
+      archives.unpack(archive, tmp_path / "jpg")
+    assert (tmp_path / "jpg" / "b.jpg").is_symlink()
+    (tmp_path / "jpg" / "b.jpg").unlink()
+  archives.unpack(archive, tmp_path / "jpg")
+  assert (tmp_path / "a.tar.gz.unpacked" / "mine.jpg").read_bytes() == b"mine"
+
+
+def test_what_a_killed_unpacking_left_is_removed_by_the_next(tmp_path):
+  archive = tmp_path / "a.tar.gz"
+  archive.write_bytes(pack(IMAGES.items()))
+  left = tmp_path / ".a.tar.gz.unpacked.l2g" / "a.tar.gz.unpacked"
+  left.mkdir(parents=True)
+  (left / "b.jpg").write_bytes(b"half")
+  members = archives.unpack(archive, tmp_path / "jpg")
+  assert names(tmp_path) == ["a.tar.gz", *(f"jpg/{name}" for name in sorted(members))]

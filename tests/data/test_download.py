@@ -159,3 +159,19 @@ def test_the_published_addresses():
     "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/oxbuild_images-v1.tgz",
   ]
   assert addresses[-2].endswith("/revisitop1m/jpg/revisitop1m.100.tar.gz")
+
+
+def test_an_archive_that_somebody_put_there_stays(site, source, tmp_path):
+  path = tmp_path / "toy" / "downloads" / "toy.2.tar.gz"
+  path.parent.mkdir(parents=True)
+  path.write_bytes(site.files["toy.2.tar.gz"])
+  folder = download.obtain(source, tmp_path)
+  assert path.read_bytes() == site.files["toy.2.tar.gz"]
+  assert not (path.parent / "toy.1.tar.gz").exists()
+  shutil.rmtree(folder / "jpg")
+  path.write_bytes(pack([("x/b.jpg", b"another")]))
+  with pytest.raises(
+    InputError, match=r"toy\.2\.tar\.gz has .* as the first time; remove .*toy\.2"
+  ):
+    download.obtain(source, tmp_path)
+  assert path.exists()

@@ -9,6 +9,7 @@ from l2g_jax.data.mini import MiniConfig, make_mini, make_plan, overlap
 from l2g_jax.data.mini.facades import borrow_parts, make_style
 from l2g_jax.data.mini.render import Surface, look_at, render
 from l2g_jax.data.mini.textures import Patch, Texture, light_relief, make_rng
+from l2g_jax.errors import InputError
 
 SMALL = MiniConfig(
   num_landmarks=2,
@@ -328,3 +329,12 @@ def test_a_box_keeps_off_the_frame_and_small_ones_are_refused():
   assert box[2] < 80
   assert box[3] < 60
   assert overlap.find_box(sight([square(0, 0, 200)], camera_at(0.0, 0.0, 40.0)), SIZE) is None
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "gnd_mini.json"])
+def test_a_data_set_that_was_not_made_here_stays(tmp_path, name):
+  (tmp_path / "mini" / "jpg").mkdir(parents=True)
+  (tmp_path / "mini" / name).write_text('{"imlist": ["mine"]}')
+  with pytest.raises(InputError, match=rf"{name} was not made here; move it, or give another"):
+    make_small(tmp_path)
+  assert (tmp_path / "mini" / name).read_text() == '{"imlist": ["mine"]}'

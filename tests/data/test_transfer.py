@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from l2g_jax.data import transfer
+from l2g_jax.errors import InputError
 from tests.data.site import CONTENT, names
 
 
@@ -161,3 +162,14 @@ def test_a_disk_that_fills_up_loses_nothing(site, tmp_path):
   assert held <= 5000
   transfer.fetch(site.url("a.bin"), tmp_path / "a.bin")
   assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("beside", [None, '{"name": "mine"}'])
+def test_a_part_that_was_not_begun_here_stays(site, tmp_path, beside):
+  (tmp_path / "a.bin.part").write_bytes(b"of a browser")
+  if beside:
+    (tmp_path / "a.bin.part.json").write_text(beside)
+  with pytest.raises(InputError, match=r"a\.bin\.part was not begun here; move it away"):
+    transfer.fetch(site.url("a.bin"), tmp_path / "a.bin")
+  assert (tmp_path / "a.bin.part").read_bytes() == b"of a browser"
+  assert site.asked == []

@@ -62,6 +62,9 @@ def make_mini(
 
   Returns:
     The benchmark's folder.
+
+  Raises:
+    InputError: there is a data set of that name that was not made here.
   """
   folder = pathlib.Path(root) / NAME
   config = config or MiniConfig()
@@ -70,9 +73,7 @@ def make_mini(
   manifest, truth = folder / "manifest.json", folder / f"gnd_{NAME}.json"
   if _read_intact(manifest, key, folder) is not None:
     return folder
-  # What is half made must not be opened as a data set.
-  manifest.unlink(missing_ok=True)
-  truth.unlink(missing_ok=True)
+  _withdraw(manifest, truth, key)
   tasks = []
   for scene in plan:
     if _read_intact(_record_path(folder, scene), key, folder) is None:
@@ -94,13 +95,33 @@ def make_mini(
   return folder
 
 
-def _read_intact(path: pathlib.Path, key: str, folder: pathlib.Path) -> dict[str, Any] | None:
-  """Reads a manifest or a record; None unless it has the key and all its files are as written."""
+def _withdraw(manifest: pathlib.Path, truth: pathlib.Path, key: str) -> None:
+  """Removes the manifest and truth of a benchmark of another key: half made it opens as none."""
+  found = _read_record(manifest)
+  if found is not None and found["key"] == key:
+    return
+  records = map(_read_record, (manifest.parent / "scenes").glob("*.json"))
+  ours = found is not None or any(record is not None for record in records)
+  for path in (manifest, truth):
+    if os.path.lexists(path):
+      if not ours:
+        raise InputError(f"{path} was not made here; move it, or give another data root.")
+      path.unlink()
+
+
+def _read_record(path: pathlib.Path) -> dict[str, Any] | None:
+  """Reads a manifest or a record of a scene; None where it is neither."""
   try:
     record = files.read_manifest(path)
   except InputError:
     return None
-  if record.get("key") != key:
+  return record if record.get("kind") == _KIND and "key" in record else None
+
+
+def _read_intact(path: pathlib.Path, key: str, folder: pathlib.Path) -> dict[str, Any] | None:
+  """Reads a manifest or a record; None unless it has the key and all its files are as written."""
+  record = _read_record(path)
+  if record is None or record["key"] != key:
     return None
   for name, expected in record["files"].items():
     if not (folder / name).is_file() or _state(folder / name) != expected:
