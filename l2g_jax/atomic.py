@@ -206,7 +206,7 @@ def read_manifest(path: os.PathLike | str) -> dict[str, Any]:
   try:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     intact = manifest.pop("checksum") == checksum_json(manifest)
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise InputError(f"{path} is truncated or not a manifest.") from error
   if not intact:
     raise InputError(f"{path} was altered.")

@@ -1,8 +1,43 @@
 """The one exception that means: what was given is wrong, and here is what to do about it."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
   """Raised on the host for input that can't be used; the message is one clear sentence.
 
   Command-line programs print the message and exit with status 1, without a traceback.
   """
+
+
+@contextlib.contextmanager
+def damage_refused(sentence: str) -> Iterator[None]:
+  """Raises an InputError with that sentence for whatever reading a damaged file raises.
+
+  An InputError passes as it is, and a file that may not be read is not called damaged.
+  """
+  try:
+    yield
+  except InputError:
+    raise
+  except PermissionError as error:
+    raise InputError(f"{error.filename} may not be read; check its permissions.") from error
+  except Exception as error:
+    raise InputError(sentence) from error
+
+
+@contextlib.contextmanager
+def reading(path: object, damage: str) -> Iterator[None]:
+  """Makes sentences about a file of what reading it raises.
+
+  Args:
+    path: of the file.
+    damage: what is said of it where anything but an InputError is raised, without a full stop; an
+      InputError says itself what is wrong with it.
+  """
+  with damage_refused(f"{path} {damage}."):
+    try:
+      yield
+    except InputError as error:
+      raise InputError(f"{path} is refused: {error}.") from None

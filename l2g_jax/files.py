@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from l2g_jax.arrays import read_array
 from l2g_jax.atomic import (
   LOCK,
   atomic_path,
@@ -305,7 +306,15 @@ def _content(path: pathlib.Path) -> bytes | None:
 
 def _read_bundle_manifest(root: pathlib.Path) -> dict[str, Any]:
   manifest = read_manifest(root / MANIFEST)
-  if not manifest.keys() >= {"kind", "version", "files", "metadata"}:
+  entries = manifest.get("files")
+  if (
+    not manifest.keys() >= {"kind", "version", "files", "metadata"}
+    or not isinstance(manifest["version"], int)
+    or not isinstance(manifest["metadata"], dict)
+    or not isinstance(entries, dict)
+    or not all(isinstance(entry, dict) for entry in entries.values())
+    or not all(isinstance(entry.get("array", ""), str) for entry in entries.values())
+  ):
     raise InputError(f"{root / MANIFEST} is no manifest of a bundle.")
   return manifest
 
@@ -323,7 +332,7 @@ def _open_array(
       raise InputError(f"{path} is truncated; {way_out}.")
     if verify and checksum_file(path) != entry["checksum"]:
       raise InputError(f"{path} was altered; {way_out}.")
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return read_array(path)
   except FileNotFoundError as error:
     raise InputError(f"{path} is missing; {way_out}.") from error
   except (InputError, OSError):

@@ -19,7 +19,8 @@ from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.lists import NeighborLists
 from l2g_jax.cann.quantizer import load_quantizer
 from l2g_jax.cann.scoring import Origins
-from l2g_jax.errors import InputError
+from l2g_jax.cann.segment import check_fit
+from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.features.whitening import Whitening
 
 # Ids are int32: no more images can be asked for.
@@ -72,6 +73,15 @@ class CannIndex:
     self._segments = [
       scoring.open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
     ]
+    for segment in self._segments:
+      check_fit(
+        directory,
+        segment.descriptors,
+        segment.lists,
+        self._quantizer,
+        dimension=self.dimension,
+        verify=verify,
+      )
     if verify:
       storage.verify_neighbors(directory)
     self.names = tuple(
@@ -186,8 +196,9 @@ class CannIndex:
     while True:
       manifest = storage.read_manifest(root)
       try:
-        return cls(root, manifest, verify=verify)
-      except (InputError, FileNotFoundError):
+        with damage_refused(f"The index in {root} is damaged; build it again."):
+          return cls(root, manifest, verify=verify)
+      except InputError:
         # A writer may have replaced what the manifest named since it was read, at any point.
         if storage.read_manifest(root) == manifest:
           raise

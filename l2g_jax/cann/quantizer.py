@@ -4,16 +4,19 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.cann import coarse, packing
+from l2g_jax.arrays import check_arrays
+from l2g_jax.cann import coarse, packing, products
 from l2g_jax.cann.coarse import CellFinder, Centroids, CoarseQuantizer
 from l2g_jax.cann.codec import Codes, concatenate, decode
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.packing import Packing
 from l2g_jax.cann.threads import in_threads
+from l2g_jax.errors import InputError
 
 _KIND = "l2g_jax.cann.quantizer"
 _VERSION = 1
@@ -111,8 +114,18 @@ def save_quantizer(directory: os.PathLike | str, quantizer: Quantizer) -> None:
 def load_quantizer(directory: os.PathLike | str, *, verify: bool = False) -> Quantizer:
   """Reads a quantiser; InputError names a file that is missing, truncated or altered."""
   bundle = files.load_bundle(directory, kind=_KIND, version=_VERSION, verify=verify)
+  layout: dict[str, Any] = {
+    "regions": ("int8", ("regions", "width")),
+    "regions_used": ("bool", ("regions",)),
+    "cells": ("int8", ("cells", "width")),
+    "cells_used": ("bool", ("cells",)),
+    "firsts": ("int64", ("firsts",)),
+    "rotation": ("float32", ("dimension", "packed")),
+    "spacing": ("float32", ("packed",)),
+  }
+  check_arrays(directory, bundle.arrays, layout)
   arrays = {name: np.array(array) for name, array in bundle.arrays.items()}
-  return Quantizer(
+  learned = Quantizer(
     CoarseQuantizer(
       Centroids(arrays["regions"], arrays["regions_used"], bundle.metadata["regions_step"]),
       Centroids(arrays["cells"], arrays["cells_used"], bundle.metadata["cells_step"]),
@@ -125,3 +138,25 @@ def load_quantizer(directory: os.PathLike | str, *, verify: bool = False) -> Qua
       bundle.metadata["num_2"],
     ),
   )
+  _check(learned, directory)
+  return learned
+
+
+def _check(learned: Quantizer, directory: os.PathLike | str) -> None:
+  """Refuses numbers that do not fit together, which compiled code would not notice."""
+  cells, packed = learned.coarse, learned.packing
+  dimension, width = len(packed.rotation), cells.cells.values.shape[1]
+  if (
+    not 0 < dimension <= width < dimension + _WORD_BYTES
+    or width % _WORD_BYTES
+    or len(cells.regions.used) % products.LANES
+    or len(cells.cells.used) % products.LANES
+    or not cells.cells.used.any()
+    or len(cells.firsts) != len(cells.regions.used) + 1
+    or (cells.firsts[0], cells.firsts[-1]) != (0, len(cells.cells.used) // products.LANES)
+    or np.any(np.diff(cells.firsts) < 0)
+    or not (math.isfinite(cells.regions.step) and math.isfinite(cells.cells.step))
+    or min(packed.num_4, packed.num_2) < 0
+    or len(packed.spacing) != 8 * packed.num_4 + 16 * packed.num_2
+  ):
+    raise InputError(f"{directory} has numbers that do not fit together; build the index again.")

@@ -10,21 +10,26 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numba
 import numpy as np
 
 from l2g_jax import files
+from l2g_jax.arrays import check_arrays
 from l2g_jax.cann import products, quantizer
 from l2g_jax.cann.coarse import padded_values
 from l2g_jax.cann.codec import Codes, concatenate
 from l2g_jax.cann.quantizer import Quantizer
+from l2g_jax.errors import InputError
 
 _DESCRIPTORS_KIND = "l2g_jax.cann.descriptors"
 _LISTS_KIND = "l2g_jax.cann.lists"
 _VERSION = 1
 # Of packed codes that are in memory at a time while segments merge.
 _MERGED_BYTES = 1 << 28
+# Values are compared four at a time.
+_WORD = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +101,25 @@ def save_descriptors(
 def open_descriptors(directory: os.PathLike | str, *, verify: bool = False) -> Descriptors:
   """Opens descriptors by memory map; InputError names a file that is truncated or altered."""
   bundle = files.load_bundle(directory, kind=_DESCRIPTORS_KIND, version=_VERSION, verify=verify)
-  return Descriptors(dimension=bundle.metadata["dimension"], **bundle.arrays)
+  layout: dict[str, Any] = {
+    "values": ("int8", ("codes", "width")),
+    "scales": ("float32", ("codes",)),
+    "offsets": ("int64", ("offsets",)),
+    "names": ("uint8", ("bytes",)),
+  }
+  check_arrays(directory, bundle.arrays, layout)
+  opened = Descriptors(dimension=bundle.metadata["dimension"], **bundle.arrays)
+  offsets, width = opened.offsets, opened.values.shape[1]
+  if (
+    not 0 < opened.dimension <= width < opened.dimension + _WORD
+    or width % _WORD
+    or not len(offsets)
+    or (offsets[0], offsets[-1]) != (0, len(opened.values))
+    or np.any(np.diff(offsets) < 0)
+    or np.count_nonzero(opened.names == 0) != len(opened)
+  ):
+    raise InputError(f"{directory} has numbers that do not fit together; have it made again.")
+  return opened
 
 
 def save_lists(directory: os.PathLike | str, descriptors: Descriptors, learned: Quantizer) -> None:
@@ -118,7 +141,51 @@ def save_lists(directory: os.PathLike | str, descriptors: Descriptors, learned: 
 def open_lists(directory: os.PathLike | str, *, verify: bool = False) -> Lists:
   """Opens lists by memory map; InputError names a file that is truncated or altered."""
   bundle = files.load_bundle(directory, kind=_LISTS_KIND, version=_VERSION, verify=verify)
-  return Lists(**bundle.arrays)
+  layout: dict[str, Any] = {
+    "blocks": ("uint8", ("blocks", "words", products.WORD_BYTES)),
+    "images": ("int32", ("places",)),
+    "counts": ("int64", ("cells",)),
+  }
+  check_arrays(directory, bundle.arrays, layout)
+  lists = Lists(**bundle.arrays)
+  if (
+    len(lists.images) != products.LANES * len(lists.blocks)
+    or np.any(lists.counts < 0)
+    or np.any(lists.counts > len(lists.images))
+    or lists.offsets[-1] != len(lists.blocks)
+  ):
+    raise InputError(f"{directory} has numbers that do not fit together; have it made again.")
+  return lists
+
+
+def check_fit(
+  directory: os.PathLike | str,
+  descriptors: Descriptors,
+  lists: Lists,
+  learned: Quantizer,
+  *,
+  dimension: int,
+  verify: bool,
+) -> None:
+  """Refuses a segment that was not made by a quantiser, which compiled code would not notice.
+
+  Args:
+    directory: of the index.
+    descriptors: of the segment.
+    lists: of the segment.
+    learned: the quantiser of the index.
+    dimension: of the index.
+    verify: whether to look at the image of every code too.
+  """
+  images = lists.images if verify else lists.images[:0]
+  if (
+    {descriptors.dimension, len(learned.packing.rotation)} != {dimension}
+    or len(lists.counts) != len(learned.coarse.cells.used)
+    or lists.blocks.shape[1] != learned.packing.num_words
+    or lists.counts.sum() != len(descriptors.values)
+    or np.any((images < 0) | (images > len(descriptors)))
+  ):
+    raise InputError(f"A segment of the index in {directory} does not fit it; build it again.")
 
 
 def merge_descriptors(directory: os.PathLike | str, parts: Sequence[os.PathLike | str]) -> None:

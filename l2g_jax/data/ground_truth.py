@@ -4,27 +4,20 @@ import dataclasses
 import json
 import os
 import pathlib
-import pickle
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from l2g_jax import files
-from l2g_jax.errors import InputError
+from l2g_jax import files, pickles
+from l2g_jax.errors import InputError, reading
 
 _LABELS = ("easy", "hard", "junk")
 
-# All that the published files need: containers are built by opcodes, arrays by these.
-_ADMITTED = {
-  ("numpy.core.multiarray", "_reconstruct"),
-  ("numpy._core.multiarray", "_reconstruct"),
-  ("numpy.core.multiarray", "scalar"),
-  ("numpy._core.multiarray", "scalar"),
-  ("numpy", "ndarray"),
-  ("numpy", "dtype"),
-  ("__builtin__", "bytes"),
-}
+# Nothing else is asked of pickles; a name outside is a sign that the file is something else.
+_ADMITTED = {**pickles.CONTAINERS, **pickles.ARRAYS}
+_MOST_SHOWN = 100
+_MOST_COORDINATE = 1 << 53
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +66,7 @@ def load_ground_truth(path: os.PathLike | str) -> GroundTruth:
   if not path.is_file():
     raise InputError(f"There is no ground truth at {path}.")
   if path.suffix == ".json":
-    try:
-      content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-      raise InputError(f"{path} is truncated or not JSON: {error}.") from error
+    content = _read_json(path)
   elif path.suffix == ".pkl":
     content = _read_pickle(path)
   else:
@@ -102,42 +92,35 @@ def save_ground_truth(path: os.PathLike | str, ground_truth: GroundTruth) -> Non
     temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
-  """Builds containers and NumPy arrays, and refuses every other global by name."""
-
-  def find_class(self, module: str, name: str) -> Any:
-    if (module, name) == ("_codecs", "encode"):
-      return _encode
-    if (module, name) not in _ADMITTED:
-      raise InputError(f"it asks for {module}.{name}, which no ground truth needs")
-    return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _encode(text: str, encoding: str) -> bytes:
-  """Stands for `_codecs.encode`, by which old protocols write bytes, and knows that use alone."""
-  if encoding != "latin1":
-    raise InputError(f"it asks for the codec {encoding}, which no ground truth needs")
-  return text.encode(encoding)
+def _read_json(path: pathlib.Path) -> Any:
+  try:
+    # JSON may begin with a byte order mark, and be UTF-16.
+    return json.loads(path.read_bytes())
+  except UnicodeDecodeError as error:
+    raise InputError(f"{path} is not UTF-8: save it in that encoding.") from error
+  except (ValueError, RecursionError) as error:
+    raise InputError(f"{path} is truncated or not JSON: {error}.") from error
 
 
 def _read_pickle(path: pathlib.Path) -> Any:
-  with path.open("rb") as file:
-    try:
-      # The published files were written by Python 2.
-      return _RestrictedUnpickler(file, encoding="latin1").load()
-    except InputError as error:
-      raise InputError(f"{path} is refused: {error}.") from None
-    except Exception as error:  # a damaged pickle can raise anything
-      raise InputError(f"{path} is truncated or not a pickle of a ground truth.") from error
+  with reading(path, "is truncated or not a pickle of a ground truth"):
+    content, _ = pickles.read_pickle(path.read_bytes(), resolve=_resolve)
+  return content
+
+
+def _resolve(name: pickles.Name) -> Any:
+  if name not in _ADMITTED:
+    raise InputError(f"it asks for {name}, which no ground truth needs")
+  return _ADMITTED[name]
 
 
 def _parse(content: Any, path: pathlib.Path) -> GroundTruth:
-  if not isinstance(content, Mapping) or not {"imlist", "qimlist", "gnd"} <= set(content):
+  if not isinstance(content, dict) or not {"imlist", "qimlist", "gnd"} <= set(content):
     raise InputError(f"{path} lacks imlist, qimlist or gnd.")
   imlist = _parse_names(content["imlist"], f"imlist of {path}")
   qimlist = _parse_names(content["qimlist"], f"qimlist of {path}")
-  gnd = content["gnd"]
-  if not isinstance(gnd, Sequence) or len(gnd) != len(qimlist):
+  gnd = _items(content["gnd"])
+  if gnd is None or len(gnd) != len(qimlist):
     raise InputError(f"{path} needs one entry of gnd for each of its {len(qimlist)} queries.")
   queries = tuple(
     _parse_query(entry, len(imlist), f"query {name} in {path}")
@@ -146,52 +129,93 @@ def _parse(content: Any, path: pathlib.Path) -> GroundTruth:
   return GroundTruth(imlist=imlist, qimlist=qimlist, queries=queries)
 
 
+def _items(value: Any) -> Sequence[Any] | None:
+  """Returns the elements of a list, a tuple or an array of one dimension; None of other values."""
+  if isinstance(value, pickles.PickledArray):
+    array = value.array
+    return array.tolist() if array is not None and array.ndim == 1 else None
+  return value if isinstance(value, list | tuple) else None
+
+
+def _show(value: Any) -> str:
+  """Returns a value for a message; containers may be too deep or too large to be shown."""
+  if isinstance(value, str | bytes):
+    return repr(value[:_MOST_SHOWN])
+  if isinstance(value, bool | float) or (_is_integer(value) and abs(value) < 1 << 64):
+    return repr(value)
+  return f"a value of type {type(value).__name__}"
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+  return isinstance(value, float) or (_is_integer(value) and abs(value) < _MOST_COORDINATE)
+
+
+def _is_integer(value: Any) -> TypeGuard[int]:
+  return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _parse_names(names: Any, where: str) -> tuple[str, ...]:
-  if not isinstance(names, Sequence | np.ndarray) or isinstance(names, str) or not len(names):
+  items = _items(names)
+  if not items:
     raise InputError(f"The {where} is not a list of names.")
-  seen = set()
-  for name in names:
-    if not isinstance(name, str) or not name:
-      raise InputError(f"The {where} holds {name!r}, which is not a name.")
-    # Names become paths below the image folder.
-    if pathlib.PurePosixPath(name).is_absolute() or ".." in pathlib.PurePosixPath(name).parts:
-      raise InputError(f"The {where} holds {name!r}, which leads outside the image folder.")
-    if name in seen:
-      raise InputError(f"The {where} holds {name!r} twice.")
-    seen.add(name)
-  return tuple(str(name) for name in names)
+  parsed: dict[str, None] = {}
+  for item in items:
+    name = _parse_name(item, where)
+    if name in parsed:
+      raise InputError(f"The {where} holds {_show(name)} twice.")
+    parsed[name] = None
+  return tuple(parsed)
+
+
+def _parse_name(name: Any, where: str) -> str:
+  if isinstance(name, bytes):
+    # As file systems give names to Python.
+    name = name.decode("utf-8", "surrogateescape")
+  if not isinstance(name, str) or not name:
+    raise InputError(f"The {where} holds {_show(name)}, which is not a name.")
+  try:
+    whole = b"\0" not in name.encode("utf-8", "surrogateescape")
+  except UnicodeEncodeError:
+    whole = False
+  if not whole:
+    raise InputError(f"The {where} holds {_show(name)}, which no file can be named.")
+  # Names become paths below the image folder.
+  path = pathlib.PurePosixPath(name)
+  if path.is_absolute() or ".." in path.parts:
+    raise InputError(f"The {where} holds {_show(name)}, which leads outside the image folder.")
+  return name
 
 
 def _parse_query(entry: Any, num_images: int, where: str) -> QueryJudgement:
-  if not isinstance(entry, Mapping):
+  if not isinstance(entry, dict):
     raise InputError(f"The entry of {where} is not a dictionary.")
   labels = {}
   seen: dict[int, str] = {}
   for label in _LABELS:
     if label not in entry:
       raise InputError(f"The entry of {where} lacks {label!r}.")
-    ids = np.asarray(entry[label])
-    if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
+    ids = _items(entry[label])
+    if ids is None or not all(map(_is_integer, ids)):
       raise InputError(f"The {label} list of {where} is not a list of integers.")
-    for image in ids.tolist():
+    for image in ids:
       if not 0 <= image < num_images:
         raise InputError(
-          f"The {label} list of {where} holds {image}, outside 0 .. {num_images - 1}."
+          f"The {label} list of {where} holds {_show(image)}, outside 0 .. {num_images - 1}."
         )
       if image in seen:
         raise InputError(f"Image {image} of {where} is listed as {seen[image]} and as {label}.")
       seen[image] = label
-    labels[label] = np.sort(ids.astype(np.int64))
+    labels[label] = np.sort(np.asarray(ids, np.int64))
   return QueryJudgement(bbx=_parse_box(entry.get("bbx"), where), **labels)
 
 
 def _parse_box(box: Any, where: str) -> tuple[float, float, float, float] | None:
   if box is None:
     return None
-  try:
-    x1, y1, x2, y2 = (float(value) for value in box)
-  except (TypeError, ValueError) as error:
-    raise InputError(f"The box of {where} is not four numbers: {box!r}.") from error
+  values = _items(box)
+  if values is None or len(values) != 4 or not all(map(_is_number, values)):
+    raise InputError(f"The box of {where} is not four numbers.")
+  x1, y1, x2, y2 = (float(value) for value in values)
   if not (np.all(np.isfinite([x1, y1, x2, y2])) and x1 < x2 and y1 < y2):
     raise InputError(f"The box of {where} is empty or not finite: {[x1, y1, x2, y2]}.")
   return x1, y1, x2, y2

@@ -9,12 +9,13 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.errors import InputError
+from l2g_jax.arrays import check_arrays
+from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.features.protocol import LocalFeatures
 
 Precision = Literal["float32", "float16", "int8"]
@@ -188,27 +189,47 @@ def open_store(directory: os.PathLike | str) -> FeatureStore:
   index = files.read_manifest(root / _INDEX)
   if (index.get("kind"), index.get("version")) != (_INDEX_KIND, _VERSION):
     raise InputError(f"{root / _INDEX} is no index of a feature store of version {_VERSION}.")
-  keys = index["keys"]
-  names: list[str] = []
-  failures: dict[str, str] = {}
-  places, parts, dimension = [], [], 0
-  for part, key in enumerate(keys):
-    bundle = files.load_bundle(part_path(root, part), kind=_KIND, version=_VERSION)
-    if bundle.metadata["key"] != key:
-      raise InputError(f"{part_path(root, part)} is not the part that {root} was made of.")
-    parts.append(bundle.arrays)
-    places += [(part, row) for row in range(len(bundle.metadata["names"]))]
-    names += bundle.metadata["names"]
-    failures |= bundle.metadata["failures"]
-    dimension = bundle.metadata["dimension"]
-  return FeatureStore(
-    names=tuple(names),
-    key=files.checksum_json(keys),
-    dimension=dimension,
-    failures=failures,
-    _parts=tuple(parts),
-    _places=np.array(places, np.int64).reshape(-1, 2),
-  )
+  with damage_refused(f"{root} is damaged; run the extraction again."):
+    keys = index["keys"]
+    names: list[str] = []
+    failures: dict[str, str] = {}
+    places, parts, dimension = [], [], 0
+    for part, key in enumerate(keys):
+      bundle = files.load_bundle(part_path(root, part), kind=_KIND, version=_VERSION)
+      if bundle.metadata["key"] != key:
+        raise InputError(f"{part_path(root, part)} is not the part that {root} was made of.")
+      _check(part_path(root, part), bundle)
+      parts.append(bundle.arrays)
+      places += [(part, row) for row in range(len(bundle.metadata["names"]))]
+      names += bundle.metadata["names"]
+      failures |= bundle.metadata["failures"]
+      dimension = bundle.metadata["dimension"]
+    return FeatureStore(
+      names=tuple(names),
+      key=files.checksum_json(keys),
+      dimension=dimension,
+      failures=failures,
+      _parts=tuple(parts),
+      _places=np.array(places, np.int64).reshape(-1, 2),
+    )
+
+
+def _check(path: pathlib.Path, bundle: files.Bundle) -> None:
+  """Refuses a part whose arrays do not fit together."""
+  dtype = bundle.arrays["descriptors"].dtype.name
+  layout: dict[str, Any] = {
+    "offsets": ("int64", (len(bundle.metadata["names"]) + 1,)),
+    "descriptors": (dtype, ("count", bundle.metadata["dimension"])),
+    "locations": ("float32", ("count", 2)),
+    "scales": ("float32", ("count",)),
+    "strengths": ("float32", ("count",)),
+  }
+  if dtype == "int8":
+    layout["steps"] = ("float32", ("count",))
+  check_arrays(path, bundle.arrays, layout)
+  offsets = bundle.arrays["offsets"]
+  if (offsets[0], offsets[-1]) != (0, len(bundle.arrays["scales"])) or np.any(np.diff(offsets) < 0):
+    raise InputError(f"{path} has numbers that do not fit together; run the extraction again.")
 
 
 def _descriptors(arrays: Mapping[str, np.ndarray], rows: slice | np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from l2g_jax import files
-from l2g_jax.errors import InputError
+from l2g_jax.errors import InputError, damage_refused
 
 _FORMAT = "l2g_jax.weights"
 _VERSION = "1"
@@ -62,14 +62,14 @@ def load_weights(path: os.PathLike | str, *, model: str) -> Weights:
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"There are no weights at {path}; experiments.convert makes them.")
-  try:
-    with safetensors.safe_open(path, framework="numpy") as file:
-      header = dict(file.metadata() or {})
-      if header.pop("format", None) != _FORMAT:
-        raise InputError(f"{path} holds no weights of ours; experiments.convert makes them.")
-      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-  except (safetensors.SafetensorError, TypeError) as error:
-    raise InputError(f"{path} is truncated or not a safetensors file.") from error
+  with (
+    damage_refused(f"{path} is truncated or not a safetensors file."),
+    safetensors.safe_open(path, framework="numpy") as file,
+  ):
+    header = dict(file.metadata() or {})
+    if header.pop("format", None) != _FORMAT:
+      raise InputError(f"{path} holds no weights of ours; experiments.convert makes them.")
+    arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
   if header.pop("version", None) != _VERSION:
     raise InputError(f"{path} was written by another version; convert the checkpoint again.")
   checksum = header.pop("checksum", None)
@@ -77,7 +77,8 @@ def load_weights(path: os.PathLike | str, *, model: str) -> Weights:
     raise InputError(f"{path} was altered; convert the checkpoint again.")
   if header.get("model") != model:
     raise InputError(f"{path} holds weights of {header.get('model')}, not of {model}.")
-  params = traverse_util.unflatten_dict(arrays, sep="/")
+  with damage_refused(f"{path} has parameters of one name twice; convert the checkpoint again."):
+    params = traverse_util.unflatten_dict(arrays, sep="/")
   return Weights(params, {**header, "checksum": checksum})
 
 

@@ -1,5 +1,11 @@
+import argparse
+import collections
+import datetime
+import fractions
 import functools
+import pathlib
 
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -85,6 +91,125 @@ def test_the_state_may_be_all_there_is(small, tmp_path):
   assert load_weights(tmp_path / "x.safetensors", model="superglobal").metadata["depth"] == "101"
 
 
+def convert(model, content, tmp_path, write=write_archive):
+  """The parameters that a checkpoint becomes, and what was said about it."""
+  sentences = []
+  checkpoint = write(tmp_path / "x.pth", content)
+  checkpoints.convert(model, checkpoint, tmp_path / "x.safetensors", report=sentences.append)
+  return flat(load_weights(tmp_path / "x.safetensors", model=model).params), sentences
+
+
+def assert_same(params, expected):
+  assert params.keys() == expected.keys()
+  for name, array in params.items():
+    np.testing.assert_array_equal(array, expected[name], strict=True)
+
+
+@pytest.mark.parametrize(
+  "wrapping", ["module.", "_orig_mod.", "model.", "module.student.backbone."]
+)
+@pytest.mark.parametrize("model", ["superglobal", "fire"])
+def test_what_all_keys_begin_with_is_passed_over(small, tmp_path, model, wrapping):
+  architecture = architecture_of(model)
+  state = {wrapping + key: value for key, value in synthetic_state(architecture, 3).items()}
+  params, sentences = convert(model, checkpoint_of(model, state), tmp_path)
+  assert_same(params, flat(synthetic_params(architecture, 3)))
+  assert not any("module" in sentence for sentence in sentences)
+
+
+def test_the_depth_is_found_below_a_wrapping(small, tmp_path):
+  state = synthetic_state(superglobal_architecture(101), 4)
+  convert("superglobal", {f"module.{key}": value for key, value in state.items()}, tmp_path)
+  metadata = load_weights(tmp_path / "x.safetensors", model="superglobal").metadata
+  assert metadata["depth"] == "101"
+
+
+def test_a_network_that_is_there_twice_is_refused_unless_one_is_bare(small, tmp_path):
+  state = synthetic_state(fire_architecture(), 3)
+  other = synthetic_state(fire_architecture(), 4)
+  twice = {
+    f"{name}.{key}": values[key] for name, values in (("a", state), ("b", other)) for key in state
+  }
+  with pytest.raises(InputError, match=r"holds the network 2 times, under a\., b\."):
+    convert("fire", twice, tmp_path)
+  bare = state | {f"ema.{key}": value for key, value in other.items()}
+  params, sentences = convert("fire", bare, tmp_path)
+  assert_same(params, flat(synthetic_params(fire_architecture(), 3)))
+  assert sentences[0].startswith(f"{len(other)} tensors of ")
+
+
+def test_tensors_that_no_network_needs_are_counted_and_named(small, tmp_path):
+  state = synthetic_state(fire_architecture(), 3)
+  rest = ["fc.weight", "fc.bias", "queue", "optimizer.0.exp_avg", "aux_head.0.weight", "last"]
+  state |= {key: np.zeros(3, np.float32) for key in rest}
+  params, sentences = convert("fire", checkpoint_of("fire", state), tmp_path)
+  assert_same(params, flat(synthetic_params(fire_architecture(), 3)))
+  (sentence,) = sentences
+  assert sentence.startswith("6 tensors of ")
+  assert sentence.endswith(
+    "which fire does not need: fc.weight, fc.bias, queue, optimizer.0.exp_avg, aux_head.0.weight"
+    " and 1 more."
+  )
+  _, sentences = convert("fire", synthetic_state(fire_architecture(), 3), tmp_path)
+  assert not sentences
+
+
+@pytest.mark.parametrize("write", [write_archive, write_stream])
+def test_what_training_leaves_beside_the_weights_does_no_harm(small, tmp_path, write):
+  state = synthetic_state(fire_architecture(), 3)
+  beside = {
+    "mask": np.zeros(3, np.uint8),
+    "flags": np.zeros(3, np.bool_),
+    "phase": np.zeros(3, np.complex64),
+    "rounded": Called(Global("torch._utils", "_rebuild_qtensor"), (np.zeros(3, np.int8), 0, (3,))),
+  }
+  content = {
+    **checkpoint_of("fire", {**state, **beside}),
+    "path": pathlib.PurePosixPath("/data/train"),
+    "seen": {1, 2},
+    "kept": frozenset("ab"),
+    "started": datetime.datetime(2021, 5, 4, tzinfo=datetime.UTC),
+    "took": datetime.timedelta(hours=3),
+    "arguments": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("/out")),
+    "history": collections.defaultdict(list, loss=[1.0]),
+    "counts": collections.Counter("aab"),
+    "share": fractions.Fraction(1, 3),
+    "scores": Called(
+      Global("numpy.core.multiarray", "_reconstruct"), (Global("numpy", "ndarray"), (0,), b"b")
+    ),
+    "config": Called(Global("somebody.training.config", "Config"), ({"a": 1},)),
+    "schedule": Called(Global("functools", "partial"), (Global("math", "cos"),)),
+    "device": Called(Global("torch", "device"), ("cuda:0",)),
+    "level": Called(Global("builtins", "getattr"), (Global("somebody.levels", "Level"), "HIGH")),
+  }
+  params, _ = convert("fire", content, tmp_path, write)
+  assert_same(params, flat(synthetic_params(fire_architecture(), 3)))
+
+
+@pytest.mark.parametrize("write", [write_archive, write_stream])
+def test_weights_of_16_bits_are_read(small, tmp_path, write):
+  architecture = fire_architecture()
+  # Numbers that have no more digits than the type.
+  state = {
+    key: values.astype(ml_dtypes.bfloat16)
+    for key, values in synthetic_state(architecture, 3).items()
+  }
+  params, _ = convert("fire", state, tmp_path, write)
+  exact = {key: values.astype(np.float32) for key, values in state.items()}
+  assert_same(params, convert("fire", exact, tmp_path, write)[0])
+
+
+def test_safetensors_are_checkpoints_too(small, tmp_path):
+  architecture = fire_architecture()
+  state = synthetic_state(architecture, 3)
+  safetensors.numpy.save_file(
+    {f"module.{key}": value for key, value in state.items()}, tmp_path / "in.safetensors"
+  )
+  checkpoints.convert("fire", tmp_path / "in.safetensors", tmp_path / "x.safetensors")
+  params = flat(load_weights(tmp_path / "x.safetensors", model="fire").params)
+  assert_same(params, flat(synthetic_params(architecture, 3)))
+
+
 def remove(state, key):
   del state[key]
 
@@ -105,6 +230,18 @@ def add(state, key):
   state[key] = np.zeros(3, np.float32)
 
 
+def count(state, key):
+  state[key] = state[key].astype(np.int64)
+
+
+def mask(state, key):
+  state[key] = state[key].astype(np.uint8)
+
+
+def compress(state, key):
+  state[key] = Called(Global("torch._utils", "_rebuild_qtensor"), (state[key], 0, 3))
+
+
 @pytest.mark.parametrize(
   ("model", "change", "key", "message"),
   [
@@ -116,7 +253,11 @@ def add(state, key):
     ("superglobal", negate, "encoder_q.stem.bn.running_var", r"not finite, of encoder_q\.stem"),
     ("fire", remove, "lit.templates_init", r"fire: it lacks lit\.templates_init\."),
     ("fire", remove, "dim_reduction.weight", r"fire: it lacks dim_reduction\.weight\."),
-    ("fire", add, "fc.weight", r"fire: it has the unknown fc\.weight\."),
+    ("fire", add, "features.6.9.bn1.bias", r"fire: it has the unknown features\.6\.9\.bn1\.bias\."),
+    ("fire", add, "lit.gate.weight", r"fire: it has the unknown lit\.gate\.weight\."),
+    ("fire", count, "lit.mlp.0.bias", r"lit\.mlp\.0\.bias of a type that weights do not have"),
+    ("fire", mask, "lit.mlp.0.bias", r"lit\.mlp\.0\.bias of a type that weights do not have"),
+    ("fire", compress, "lit.mlp.0.bias", r"has lit\.mlp\.0\.bias as no plain tensor"),
     ("fire", transpose, "lit.mlp.0.weight", r"\(16, 8\) instead of \(8, 16\)"),
   ],
 )

@@ -1,20 +1,26 @@
 import collections
 import contextlib
+import json
 import pickle
 import zipfile
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from l2g_jax.errors import InputError
 from l2g_jax.features.checkpoints.torch_file import Tensor, open_torch_file
+from l2g_jax.pickles import Placeholder
+from tests.features import torch_writer
 from tests.features.torch_writer import Called, Global, View, write_archive, write_stream
 
 WRITERS = pytest.mark.parametrize("write", [write_archive, write_stream])
 NUMBERS = np.arange(24, dtype=np.float32)
+BYTES = NUMBERS.view(np.uint8)
 
 
 def read_all(path) -> Any:
@@ -176,3 +182,126 @@ def test_damage_raises_nothing_else(tmp_path, write, data):
   (tmp_path / "x.pth").write_bytes(content)
   with contextlib.suppress(InputError):
     read_all(tmp_path / "x.pth")
+
+
+def rebuilt(function, *arguments, module="torch._utils"):
+  return Called(Global(module, function), arguments)
+
+
+def tensor_arguments(values, *rest):
+  return (torch_writer.Storage(values.ravel()), 0, values.shape, (1,), False, {}, *rest)
+
+
+@WRITERS
+def test_tensors_are_rebuilt_in_every_way(tmp_path, write):
+  v2 = Global("torch._utils", "_rebuild_tensor_v2")
+  content = {
+    "first": rebuilt("_rebuild_tensor", *tensor_arguments(NUMBERS)[:4]),
+    "parameter": rebuilt("_rebuild_parameter_with_state", NUMBERS, True, {}, {"tag": 1}),
+    "subclass": rebuilt(
+      "_rebuild_from_type_v2",
+      v2,
+      Global("somebody.tensors", "Image"),
+      tensor_arguments(NUMBERS),
+      {"tag": 1},
+      module="torch._tensor",
+    ),
+  }
+  found = read_all(write(tmp_path / "x.pth", content))
+  for name in ("first", "parameter", "subclass"):
+    np.testing.assert_array_equal(found[name], NUMBERS, strict=True)
+
+
+@WRITERS
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz"])
+def test_numbers_of_8_bits_come_as_float32(tmp_path, write, name):
+  values = np.array([0.5, -2, 0], np.float32)
+  small = values.astype(getattr(ml_dtypes, name)).view(np.uint8)
+  tensor = rebuilt("_rebuild_tensor_v3", *tensor_arguments(small), Global("torch", name))
+  np.testing.assert_array_equal(read_all(write(tmp_path / "x.pth", tensor)), values, strict=True)
+
+
+@WRITERS
+@pytest.mark.parametrize(
+  "tensor",
+  [
+    np.zeros(3, np.bool_),
+    np.zeros(3, np.int8),
+    np.zeros(3, np.complex64),
+    rebuilt(
+      "_rebuild_tensor_v3", *tensor_arguments(NUMBERS.view(np.uint8)), Global("torch", "uint16")
+    ),
+    # Kept with the other sign.
+    rebuilt("_rebuild_tensor_v2", *tensor_arguments(NUMBERS), {"neg": True}),
+  ],
+)
+def test_numbers_of_other_types_harm_only_those_who_need_them(tmp_path, write, tensor):
+  path = write(tmp_path / "x.pth", {"wanted": NUMBERS, "other": tensor})
+  with open_torch_file(path) as file:
+    np.testing.assert_array_equal(file.read(file.content["wanted"]), NUMBERS)
+    with pytest.raises(InputError, match="of a type that weights do not have"):
+      file.read(file.content["other"])
+
+
+def test_parts_of_storages_are_read_as_the_oldest_files_have_them(tmp_path):
+  whole = torch_writer.Storage(NUMBERS)
+  part = torch_writer.Storage(NUMBERS, view=("1", 4, 6))
+  content = {
+    "whole": Called(Global("torch._utils", "_rebuild_tensor"), (whole, 0, (24,), (1,))),
+    "part": Called(Global("torch._utils", "_rebuild_tensor"), (part, 1, (5,), (1,))),
+  }
+  found = read_all(write_stream(tmp_path / "x.pth", content))
+  np.testing.assert_array_equal(found["whole"], NUMBERS)
+  np.testing.assert_array_equal(found["part"], NUMBERS[5:10])
+  far = Called(Global("torch._utils", "_rebuild_tensor"), (part, 1, (6,), (1,)))
+  with pytest.raises(InputError, match="leaves its storage"):
+    read_all(write_stream(tmp_path / "x.pth", far))
+  wide = torch_writer.Storage(NUMBERS, view=("1", 20, 6))
+  with pytest.raises(InputError, match="way that is not known"):
+    read_all(write_stream(tmp_path / "x.pth", {"x": wide}))
+
+
+@WRITERS
+def test_objects_of_unknown_classes_take_what_is_put_into_them(tmp_path, write):
+  config = Called(Global("somebody.config", "Config"), ([], {"a": 1}))
+  content = {"weight": NUMBERS, "config": config, "names": {"a", "b"}, 3: [config, config]}
+  found = read_all(write(tmp_path / "x.pth", content))
+  np.testing.assert_array_equal(found["weight"], NUMBERS)
+  assert isinstance(found["config"], Placeholder)
+  assert sorted(found["names"]) == ["a", "b"]
+  assert len(found[3]) == 2
+
+
+def write_safetensors(path, header, numbers=b""):
+  header = header if isinstance(header, bytes) else json.dumps(header).encode()
+  path.write_bytes(len(header).to_bytes(8, "little") + header + numbers)
+  return path
+
+
+def test_safetensors_are_read_as_their_library_writes_them(tmp_path):
+  arrays = {"a": NUMBERS.reshape(4, 6), "b": np.array(7.0), "c": np.zeros((0, 3), np.float16)}
+  safetensors.numpy.save_file(arrays, tmp_path / "x.safetensors", metadata={"format": "pt"})
+  found = read_all(tmp_path / "x.safetensors")
+  assert found.keys() == arrays.keys()
+  for name, array in arrays.items():
+    np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+@pytest.mark.parametrize(
+  ("header", "message"),
+  [
+    (b"{" + 100_000 * b"[", "truncated or not a PyTorch checkpoint"),
+    ({"x": 3}, "truncated or not a PyTorch checkpoint"),
+    (
+      {"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 1 << 40]}},
+      "refused: it is truncated",
+    ),
+    ({"x": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 8]}}, "leaves its storage"),
+    ({"x": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}, "way that is not known"),
+    ({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 7]}}, "truncated"),
+    ({"x": {"dtype": "BOOL", "shape": [8], "data_offsets": [0, 8]}}, "weights do not have"),
+  ],
+)
+def test_impossible_safetensors_are_refused(tmp_path, header, message):
+  with pytest.raises(InputError, match=message):
+    read_all(write_safetensors(tmp_path / "x.safetensors", header, bytes(8)))

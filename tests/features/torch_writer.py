@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-_STORAGES = {"<f8": "Double", "<f4": "Float", "<f2": "Half", "<i8": "Long", "|u1": "Byte"}
+_STORAGES = {
+  "float64": "Double",
+  "float32": "Float",
+  "float16": "Half",
+  "bfloat16": "BFloat16",
+  "int64": "Long",
+  "int32": "Int",
+  "int8": "Char",
+  "uint8": "Byte",
+  "bool": "Bool",
+  "complex64": "ComplexFloat",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +66,14 @@ class _Pickler(_PythonPickler):
     self._stream = stream
 
   def persistent_id(self, obj: Any) -> Any:
-    if not isinstance(obj, _Storage):
+    if not isinstance(obj, Storage):
       return None
     key = next((key for key, seen in self.storages.items() if seen is obj.values), None)
     key = key or str(len(self.storages))
     self.storages[key] = obj.values
-    name = f"{_STORAGES[obj.values.dtype.str]}Storage"
+    name = f"{_STORAGES[obj.values.dtype.name]}Storage"
     pid = ("storage", Global("torch", name), key, "cpu", obj.values.size)
-    return (*pid, None) if self._stream else pid
+    return (*pid, obj.view) if self._stream else pid
 
   def save(self, obj: Any, save_persistent_id: bool = True) -> None:
     if isinstance(obj, Global):
@@ -75,14 +86,17 @@ class _Pickler(_PythonPickler):
     elif isinstance(obj, View):
       rest = (obj.offset, obj.shape, obj.strides, False, {})
       rebuild = Global("torch._utils", "_rebuild_tensor_v2")
-      self.save_reduce(rebuild, (_Storage(obj.storage), *rest))
+      self.save_reduce(rebuild, (Storage(obj.storage), *rest))
     else:
       super().save(obj, save_persistent_id)
 
 
 @dataclasses.dataclass(eq=False)
-class _Storage:
+class Storage:
+  """Numbers of tensors; `view` is (name, start, count) of a part that old files name apart."""
+
   values: np.ndarray
+  view: tuple[str, int, int] | None = None
 
 
 def write_archive(path: os.PathLike | str, content: Any, **changes: Any) -> pathlib.Path:
@@ -128,7 +142,7 @@ def write_stream(path: os.PathLike | str, content: Any) -> pathlib.Path:
 
 def write_pickle(path: os.PathLike | str, values: np.ndarray) -> pathlib.Path:
   """Writes a tensor as `pickle.dump` does: with a stream of its numbers within."""
-  path = write_stream(path, _Storage(values.ravel()))
+  path = write_stream(path, Storage(values.ravel()))
   load = Called(Global("torch.storage", "_load_from_bytes"), (path.read_bytes(),))
   strides = tuple(int(stride) // values.itemsize for stride in values.strides)
   rebuild = Global("torch._utils", "_rebuild_tensor_v2")

@@ -6,6 +6,7 @@ is padding, weight, descriptor; rows come by descending weight.
 
 import functools
 import importlib
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -13,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from l2g_jax.arrays import as_float32
 from l2g_jax.data.formats import source
 from l2g_jax.data.formats.shortlist import Shortlist
 from l2g_jax.data.formats.tensor import read_tensor
-from l2g_jax.errors import InputError
+from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.features.protocol import LocalFeatures
 
 _COLUMNS = 5
+# Of an image, or of what HDF5 reads at once; published files have some megabytes.
+_MOST_BYTES = 256 << 20
 
 
 def find_local(folder: os.PathLike | str, part: str) -> pathlib.Path:
@@ -51,17 +55,20 @@ def open_local(
     h5py: Any = importlib.import_module("h5py")
   except ImportError as error:
     raise InputError(f"Reading {path} needs h5py: pip install h5py.") from error
-  try:
+  with damage_refused(f"{path} is truncated, or no HDF5 file with a dataset `features`."):
     features = h5py.File(path, "r")["features"]
-    shape, kind = features.shape, features.dtype.kind
-  except (OSError, KeyError, AttributeError) as error:
-    raise InputError(f"{path} is truncated, or no HDF5 file with a dataset `features`.") from error
+    shape, kind, itemsize = tuple(features.shape), features.dtype.kind, features.dtype.itemsize
+    is_virtual, is_outside = features.is_virtual, bool(features.external)
   if len(shape) != 3 or shape[2] <= _COLUMNS or kind != "f":
     raise InputError(f"features in {path} must be [N, count, 5 + d] numbers, not {shape}.")
   if shape[0] != len(names):
     raise InputError(f"{path} has features of {shape[0]} images; the data set has {len(names)}.")
-  if features.is_virtual:
-    _check_parts(features, path)
+  if is_outside:
+    raise InputError(f"{path} keeps its numbers in other files; copy them into one.")
+  if max(math.prod(shape[1:]), math.prod(features.chunks or ())) * itemsize > _MOST_BYTES:
+    raise InputError(f"{path} can't be read in parts of less than {_MOST_BYTES >> 20} MiB.")
+  with damage_refused(f"{path} is truncated or damaged."):
+    _check_parts(features, path) if is_virtual else _check_chunks(features, path)
   state = [*source.file_state(path), list(shape)]
   return source.LocalSource(
     names=tuple(names),
@@ -85,10 +92,10 @@ def read_neighbors(path: os.PathLike | str, num_queries: int, num_images: int) -
   values = read_tensor(path)
   if values.ndim != 3 or values.shape[:2] != (2, num_queries) or not values.shape[2]:
     raise InputError(f"The tensor in {path} must be [2, {num_queries}, k], not {values.shape}.")
-  similarities = np.asarray(values[0], np.float32)
-  ids = np.rint(values[1]).astype(np.int64)
-  if np.any(ids != values[1]) or ids.min() < 0 or ids.max() >= num_images:
+  similarities = as_float32(values[0])
+  if not np.all((values[1] >= 0) & (values[1] < num_images) & (values[1] % 1 == 0)):
     raise InputError(f"{path} names images outside 0 .. {num_images - 1}.")
+  ids = values[1].astype(np.int64)
   for query, row in enumerate(ids):
     if len(np.unique(row)) != len(row):
       raise InputError(f"{path} lists an image twice for query {query}.")
@@ -106,11 +113,20 @@ def _check_parts(features: Any, path: pathlib.Path) -> None:
       raise InputError(f"{path} refers to {part.file_name}, which is not there.")
 
 
+def _check_chunks(features: Any, path: pathlib.Path) -> None:
+  """Refuses a dataset whose numbers were not all written: those too would be read as zero."""
+  if features.chunks is None:
+    whole = features.id.get_storage_size() == features.size * features.dtype.itemsize
+  else:
+    sides = zip(features.shape, features.chunks, strict=True)
+    whole = features.id.get_num_chunks() == math.prod(-(-side // chunk) for side, chunk in sides)
+  if not whole:
+    raise InputError(f"{path} was not written to its end: numbers of `features` are missing.")
+
+
 def _read(features: Any, path: pathlib.Path, count: int | None, index: int) -> LocalFeatures:
-  try:
-    rows = np.asarray(features[index, :count], np.float32)
-  except OSError as error:
-    raise InputError(f"{path} is truncated or damaged.") from error
+  with damage_refused(f"{path} is truncated or damaged."):
+    rows = as_float32(features[index, :count])
   is_padding = rows[:, 3]
   if not np.all((is_padding == 0) | (is_padding == 1)):
     raise InputError(f"Image {index} in {path} has a mask that is neither 0 nor 1.")

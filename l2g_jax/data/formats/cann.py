@@ -12,11 +12,13 @@ import numpy as np
 
 from l2g_jax import files
 from l2g_jax.data.formats import source
+from l2g_jax.data.formats.lines import read_lines, refuse_other_encoding
 from l2g_jax.data.formats.shortlist import Shortlist
 from l2g_jax.errors import InputError
 
 DIMENSION = 128
 _TYPE = np.dtype("<f4")
+_MOST_SCORE = float(np.finfo(np.float32).max)
 
 
 def read_descriptors(path: os.PathLike | str, *, dimension: int = DIMENSION) -> np.ndarray:
@@ -41,8 +43,12 @@ def read_list(path: os.PathLike | str) -> list[pathlib.Path]:
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"There is no list of descriptor files at {path}.")
-  lines = path.read_text(encoding="utf-8").splitlines()
-  found = [path.parent / line.strip() for line in lines if line.strip()]
+  found = []
+  for number, line in enumerate(read_lines(path), start=1):
+    if line.strip():
+      found.append(path.parent / line.strip())
+      if not found[-1].is_file():
+        refuse_other_encoding(path, number, line)
   if not found:
     raise InputError(f"{path} lists no files.")
   return found
@@ -51,7 +57,8 @@ def read_list(path: os.PathLike | str) -> list[pathlib.Path]:
 def write_list(path: os.PathLike | str, paths: Sequence[os.PathLike | str]) -> None:
   """Writes a list of files, atomically."""
   with files.atomic_path(path) as temporary:
-    temporary.write_text("".join(f"{os.fspath(item)}\n" for item in paths), encoding="utf-8")
+    lines = "".join(f"{os.fspath(item)}\n" for item in paths)
+    temporary.write_text(lines, encoding="utf-8", errors="surrogateescape")
 
 
 def open_local(
@@ -102,19 +109,21 @@ def read_results(
   query_numbers = {source.image_name(name): number for number, name in enumerate(queries)}
   image_numbers = {source.image_name(name): number for number, name in enumerate(images)}
   matches: list[dict[int, float]] = [{} for _ in queries]
-  for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+  for number, line in enumerate(read_lines(path), start=1):
     if not line.strip():
       continue
     try:
       query, image, score = (text.strip() for text in line.rsplit(",", 2))
       similarity = float(score)
     except ValueError as error:
+      refuse_other_encoding(path, number, line)
       raise InputError(f"Line {number} of {path} is not `query, image, score`.") from error
-    if not np.isfinite(similarity):
+    if not abs(similarity) <= _MOST_SCORE:
       raise InputError(f"Line {number} of {path} has a score that is not finite.")
     of_query = query_numbers.get(source.image_name(query))
     of_image = image_numbers.get(source.image_name(image))
     if of_query is None or of_image is None:
+      refuse_other_encoding(path, number, line)
       unknown = query if of_query is None else image
       raise InputError(f"Line {number} of {path} names {unknown!r}, which the data set has not.")
     if of_image in matches[of_query]:
@@ -137,7 +146,7 @@ def write_results(
     if image >= 0
   ]
   with files.atomic_path(path) as temporary:
-    temporary.write_text("".join(lines), encoding="utf-8")
+    temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
 def _pad(matches: Sequence[dict[int, float]]) -> Shortlist:

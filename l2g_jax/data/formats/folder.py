@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from l2g_jax.arrays import as_float32, read_array
 from l2g_jax.data.formats import source
 from l2g_jax.errors import InputError
 
@@ -43,10 +44,7 @@ def open_local(folder: os.PathLike | str, names: Sequence[str]) -> source.LocalS
 
 
 def _load(path: pathlib.Path) -> np.ndarray:
-  try:
-    descriptors = np.load(path, allow_pickle=False)
-  except (OSError, ValueError, EOFError) as error:
-    raise InputError(f"{path} is truncated or not a .npy file.") from error
-  if descriptors.ndim != 2 or descriptors.dtype.kind not in "fiu":
+  descriptors = read_array(path)
+  if descriptors.ndim != 2:
     raise InputError(f"{path} must be [count, d] numbers, not {descriptors.shape}.")
-  return descriptors.astype(np.float32)
+  return as_float32(descriptors)

@@ -2,13 +2,13 @@
 
 import os
 import pathlib
-import zipfile
 from typing import Literal
 
 import numpy as np
-import scipy.io
 
+from l2g_jax.arrays import as_float32, read_archived
 from l2g_jax.data import store
+from l2g_jax.data.formats import matlab
 from l2g_jax.data.formats.tensor import read_tensor
 from l2g_jax.errors import InputError
 
@@ -88,28 +88,16 @@ def _read_matrix(folder: pathlib.Path, name: str) -> np.ndarray:
   path = _find(folder, name)
   if path is None:
     raise InputError(f"{folder} has no {name}: a store, .npy or .pth.")
-  return np.asarray(read_tensor(path), np.float32)
+  return as_float32(read_tensor(path))
 
 
 def _read_arrays(path: pathlib.Path, part: str) -> np.ndarray:
   if not path.is_file():
     raise InputError(f"There is no file {path} with global features.")
-  try:
-    with np.load(path, allow_pickle=False) as arrays:
-      return np.asarray(arrays[part], np.float32)
-  except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-    raise InputError(f"{path} is not a .npz file with an array {part!r}: {error}.") from error
+  return as_float32(read_archived(path, part))
 
 
 def _read_matlab(path: pathlib.Path, name: str) -> np.ndarray:
   if not path.is_file():
     raise InputError(f"There is no file {path} with global features.")
-  try:
-    variables = scipy.io.loadmat(path, variable_names=[name])
-  except NotImplementedError as error:
-    raise InputError(f"{path} is of MATLAB 7.3; save it again with -v7.") from error
-  except Exception as error:  # a damaged file can raise anything
-    raise InputError(f"{path} is truncated or not a .mat file.") from error
-  if name not in variables or variables[name].dtype.kind != "f":
-    raise InputError(f"{path} has no matrix {name}.")
-  return np.ascontiguousarray(variables[name].T, np.float32)
+  return as_float32(matlab.read_matrix(path, name).T)

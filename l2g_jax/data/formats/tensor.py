@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from l2g_jax.arrays import read_array
 from l2g_jax.errors import InputError
 from l2g_jax.features.checkpoints.torch_file import Tensor, open_torch_file
 
@@ -22,10 +23,7 @@ def read_tensor(path: os.PathLike | str) -> np.ndarray:
   if not path.is_file():
     raise InputError(f"There is no file {path}.")
   if path.suffix == ".npy":
-    try:
-      return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-      raise InputError(f"{path} is truncated or not a .npy file.") from error
+    return read_array(path)
   with open_torch_file(path) as file:
     if not isinstance(file.content, Tensor):
       raise InputError(f"{path} holds something else than one tensor.")

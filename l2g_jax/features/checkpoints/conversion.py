@@ -1,4 +1,9 @@
-"""Conversion of a published checkpoint: every key and shape is insisted on, none is guessed."""
+"""Conversion of a published checkpoint: every key and shape is insisted on, none is guessed.
+
+Training wraps networks and saves more than weights. What all needed keys begin with in common is
+passed over, as are keys of modules that the network does not have; a further key in one of its own
+modules means that it is another network, and is refused.
+"""
 
 import dataclasses
 import os
@@ -41,12 +46,14 @@ class Architecture:
   Attributes:
     layers: of the network.
     prefix: of every key in the checkpoint that belongs to it.
+    own: beginnings of keys of which each must be known, since the network computes with all.
     unused: beginnings of keys that belong to other parts of the published model.
     settings: what a program has to know of the network, for the metadata.
   """
 
   layers: tuple[Layer, ...]
   prefix: str = ""
+  own: tuple[str, ...] = ()
   unused: tuple[str, ...] = ()
   settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -66,13 +73,20 @@ class Published:
   notice: str
 
 
-def convert(model: Model, checkpoint: os.PathLike | str, output: os.PathLike | str) -> str:
+def convert(
+  model: Model,
+  checkpoint: os.PathLike | str,
+  output: os.PathLike | str,
+  *,
+  report: Callable[[str], None] = print,
+) -> str:
   """Converts a checkpoint into weights.
 
   Args:
     model: which model the checkpoint is of.
-    checkpoint: as published, a file of `torch.save`.
+    checkpoint: as published, a file of `torch.save` or safetensors.
     output: safetensors, with the checkpoint's checksum and its licence in the metadata.
+    report: takes a sentence that counts and names what was passed over, where something was.
 
   Returns:
     On what terms the weights may be used; a sentence to show.
@@ -85,7 +99,8 @@ def convert(model: Model, checkpoint: os.PathLike | str, output: os.PathLike | s
     fault = f"{checkpoint} is no checkpoint of {model}"
     state = _state(file.content, published.state_key, fault)
     architecture = published.describe(state)
-    _check(state, architecture, fault)
+    state, outside = _unwrap(state, architecture, fault)
+    passed_over = [*_check(state, architecture, fault), *outside]
     arrays = convert_tensors(architecture, lambda key: file.read(state[key]))
   metadata = {
     "model": model,
@@ -95,6 +110,11 @@ def convert(model: Model, checkpoint: os.PathLike | str, output: os.PathLike | s
     "notice": published.notice,
   }
   weights.save_weights(output, arrays, metadata)
+  if passed_over:
+    report(
+      f"{len(passed_over)} tensors of {checkpoint} were passed over, which {model} does not need:"
+      f" {_name(passed_over)}."
+    )
   return published.notice
 
 
@@ -147,6 +167,7 @@ def superglobal_architecture(depth: superglobal.Depth) -> Architecture:
   return Architecture(
     tuple(layers),
     prefix="encoder_q.",
+    own=tuple(f"encoder_q.{part}." for part in ("stem", "s1", "s2", "s3", "s4")),
     unused=("conv2ds.", "cv_learner.", *(f"encoder_q.se{part}." for part in ("b1", "b2", "fc"))),
     settings={"depth": str(depth)},
   )
@@ -195,12 +216,12 @@ def fire_architecture() -> Architecture:
       lambda weight, bias: {"kernel": weight[:, :, 0, 0].T, "bias": bias},
     ),
   ]
-  return Architecture(tuple(layers))
+  return Architecture(tuple(layers), own=("features.", "lit.", "dim_reduction."))
 
 
 def _describe_superglobal(names: Iterable[str]) -> Architecture:
   # Only the deeper trunk has a 23rd block in its third stage.
-  deep = any(name.startswith("encoder_q.s3.b23.") for name in names)
+  deep = any("encoder_q.s3.b23." in name for name in names)
   return superglobal_architecture(101 if deep else 50)
 
 
@@ -283,46 +304,96 @@ def _dense(target: str, weight: str, bias: str, width: int, width_in: int) -> La
   return Layer(target, shapes, lambda kernel, bias: {"kernel": kernel.T, "bias": bias})
 
 
-def _state(content: Any, key: str, fault: str) -> Mapping[str, Tensor]:
-  """Finds the tensors by name in what was saved."""
+def _state(content: Any, key: str, fault: str) -> Mapping[str, Any]:
+  """Finds what was saved by name, tensors among it."""
   if not isinstance(content, Mapping):
     raise InputError(f"{fault}: it holds no tensors by name.")
   state = content.get(key, content)
-  tensors = {}
-  if isinstance(state, Mapping):
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-  if not tensors or not all(isinstance(name, str) for name in tensors):
+  if not isinstance(state, Mapping) or not any(
+    isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+  ):
     raise InputError(f"{fault}: it holds no tensors under {key}, but {_name(list(content))}.")
-  return tensors
+  return {name: value for name, value in state.items() if isinstance(name, str)}
 
 
-def _check(state: Mapping[str, Tensor], architecture: Architecture, fault: str) -> None:
-  """Refuses a checkpoint that lacks a key, has an unknown one, or one of another shape."""
-  shapes = {
+def _unwrap(
+  state: Mapping[str, Any], architecture: Architecture, fault: str
+) -> tuple[dict[str, Any], list[str]]:
+  """Takes off what all needed keys begin with, such as `module.`.
+
+  Returns:
+    What is below it by key, and the names of the tensors that are not.
+  """
+  needed = _needed_shapes(architecture)
+  first = next(iter(needed))
+  wrappings = [
+    name.removesuffix(first) for name in state if name == first or name.endswith(f".{first}")
+  ]
+  counts = {wrapping: sum(wrapping + key in state for key in needed) for wrapping in wrappings}
+  best = [wrapping for wrapping in counts if counts[wrapping] == max(counts.values())]
+  if len(best) > 1 and "" not in best:
+    raise InputError(f"{fault}: it holds the network {len(best)} times, under {_name(best)}.")
+  wrapping = "" if not best or "" in best else best[0]
+  inside = {
+    name.removeprefix(wrapping): value for name, value in state.items() if name.startswith(wrapping)
+  }
+  outside = [
+    name
+    for name, value in state.items()
+    if not name.startswith(wrapping) and isinstance(value, Tensor)
+  ]
+  return inside, outside
+
+
+def _needed_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+  return {
     architecture.prefix + key: shape
     for layer in architecture.layers
     for key, shape in layer.shapes.items()
   }
-  missing = [key for key in shapes if key not in state]
-  unknown = [
+
+
+def _check(state: Mapping[str, Any], architecture: Architecture, fault: str) -> list[str]:
+  """Refuses a checkpoint that lacks a key, or has one of another kind or shape, or of its own.
+
+  Returns:
+    The names of the tensors that the network does not need, but for those that are known.
+  """
+  shapes = _needed_shapes(architecture)
+  others = [
     key
-    for key in state
+    for key, value in state.items()
     if key not in shapes
+    and isinstance(value, Tensor)
     and not key.startswith(architecture.unused)
     and not key.endswith(".num_batches_tracked")
   ]
+  missing = [key for key in shapes if key not in state]
+  # Where something is missing, all that is there instead may tell why.
+  unknown = [key for key in others if missing or key.startswith(architecture.own)]
   wrong = [
-    f"{key} {state[key].shape} instead of {shape}"
+    f"{key} {_shape(state[key])} instead of {shape}"
     for key, shape in shapes.items()
-    if key in state and state[key].shape != shape
+    if key in state and _shape(state[key]) != shape
   ]
   faults = [
-    f"{what} {_name(names)}"
-    for what, names in (("lacks", missing), ("has the unknown", unknown), ("has", wrong))
+    f"{text} {_name(names)}"
+    for text, names in (("lacks", missing), ("has the unknown", unknown), ("has", wrong))
     if names
   ]
   if faults:
     raise InputError(f"{fault}: it {'; it '.join(faults)}.")
+  return others
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+  """Returns the shape of a tensor of weights, or what it is instead."""
+  if not isinstance(value, Tensor):
+    return "as no plain tensor"
+  dtype = value.storage.type.dtype
+  return (
+    "of a type that weights do not have" if dtype is None or dtype.kind in "iu" else value.shape
+  )
 
 
 def _name(names: Sequence[Any]) -> str:

@@ -1,0 +1,1 @@
+"""Fuzzing of every parser by coverage, outside the suite; see `__main__`."""
