@@ -14,10 +14,18 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from l2g_jax import settings
 from l2g_jax.classical import classical_start
 from l2g_jax.errors import InputError
 from l2g_jax.minimizers import Method, Minimum, minimise
 from l2g_jax.stress import Problem, centre, distances_of, make_problem, stress_of
+
+# Defaults here and in the whole method. At the tolerance the order of a re-ranking is as good as
+# that of the plain method at convergence; few problems need as many iterations.
+NUM_DIMENSIONS = 128
+METHOD: Method = "quasi_newton"
+MAX_ITERATIONS = 200
+RTOL = 1e-4
 
 
 @flax.struct.dataclass
@@ -44,11 +52,11 @@ def smacof(
   *,
   weights: ArrayLike | None = None,
   init: ArrayLike | None = None,
-  num_dimensions: int = 128,
-  max_iterations: int = 100,
-  rtol: float = 1e-3,
-  method: Method = "quasi_newton",
-  seed: int = 0,
+  num_dimensions: int = NUM_DIMENSIONS,
+  max_iterations: ArrayLike = MAX_ITERATIONS,
+  rtol: ArrayLike = RTOL,
+  method: Method = METHOD,
+  seed: ArrayLike = 0,
 ) -> SmacofResult:
   """Minimises the stress of an embedding by majorization.
 
@@ -72,19 +80,24 @@ def smacof(
     max_iterations: updates at most; 0 returns the start.
     rtol: stop once the stress fell by less than this fraction of itself over 5 updates.
     method: `quasi_newton`, `momentum`, `guttman` or `lbfgs`.
-    seed: of the random subspace in which the classical start is looked for.
+    seed: of the random subspace in which the classical start is looked for, from 0 to 2^32 - 1; may
+      be traced, as `rtol` and `max_iterations` may be.
 
   Returns:
     A `SmacofResult`.
 
   Raises:
     InputError: an array that is not traced holds a value that is not finite, or is below 0, or is
-      not symmetric; or the method is unknown.
+      not symmetric; or the method is unknown, or a number outside of its range.
 
   Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; memoryless
   BFGS is Shanno's (1978), the restart that of O'Donoghue and Candes (2015).
   """
   chex.assert_rank(dissimilarities, {2, 3})
+  num_dimensions = settings.integer("num_dimensions", num_dimensions, least=1)
+  max_iterations = settings.integer("max_iterations", max_iterations, least=0)
+  rtol = settings.real("rtol", rtol, least=0.0)
+  seed = settings.integer("seed", seed, least=0, most=settings.LARGEST_SEED)
   if method not in get_args(Method):
     raise InputError(f"SMACOF knows the methods {', '.join(get_args(Method))}, not {method!r}.")
   delta = _floating(dissimilarities)
@@ -105,9 +118,9 @@ def smacof(
     init,
     jnp.asarray(rtol, delta.dtype),
     jnp.asarray(max_iterations, jnp.int32),
+    jnp.asarray(seed, jnp.uint32),
     num_dimensions=num_dimensions,
     method=method,
-    seed=seed,
   )
 
 
@@ -115,7 +128,7 @@ def classical_scaling(
   dissimilarities: ArrayLike,
   *,
   weights: ArrayLike | None = None,
-  num_dimensions: int = 128,
+  num_dimensions: int = NUM_DIMENSIONS,
   seed: int = 0,
 ) -> jax.Array:
   """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
@@ -169,8 +182,8 @@ def _properties(array: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
   return jnp.all(jnp.isfinite(array)), jnp.all(array >= 0.0), symmetric
 
 
-@functools.partial(jax.jit, static_argnames=("num_dimensions", "method", "seed"))
-def _solve(delta, weights, init, rtol, max_iterations, *, num_dimensions, method, seed):
+@functools.partial(jax.jit, static_argnames=("num_dimensions", "method"))
+def _solve(delta, weights, init, rtol, max_iterations, seed, *, num_dimensions, method):
   """Solves one problem or a batch."""
 
   def solve_one(arrays) -> SmacofResult:
