@@ -35,7 +35,7 @@ def save_neighbors(path, ids, scores):
 
 def find(given, path, k=6):
   with flagsaver.flagsaver(candidates=str(path)):
-    return candidates.find(*given, k)
+    return candidates.find(given[0], given[1], given[2], k)
 
 
 # Cosines, logits, counts of matches, similarities of nothing.
@@ -62,7 +62,7 @@ def test_the_search_of_the_index_is_found_again(given, tmp_path, capsys):
   collection, queries, _ = given
   expected = collection.index.search_many(queries.descriptors, 6)
   with flagsaver.flagsaver(candidates=None):
-    order, found = candidates.find(*given, 6)
+    order, found = candidates.find(given[0], given[1], given[2], 6)
   assert not capsys.readouterr().out
   np.testing.assert_array_equal(order, expected.ids)
   np.testing.assert_array_equal(found.similarities, expected.similarities)
