@@ -400,7 +400,7 @@ def test_a_sum_is_re_ranked_by_its_cosines(monkeypatch):
     rows = np.concatenate([features.queries[row : row + 1], features.database[ids]])
     fused = np.asarray(fuse(fixed, rows, weight=0.3, fusion="sum"))
     assert np.ptp(np.linalg.norm(fused, axis=1)) > 0.05
-    fused /= np.linalg.norm(fused, axis=1, keepdims=True)
+    fused = fused / np.linalg.norm(fused, axis=1, keepdims=True)
     expected = rerank_by_hand(fused[0], fused[1:], 3, 0.4)
     np.testing.assert_allclose(result.scores[row], expected, atol=1e-4)
 
