@@ -6,7 +6,7 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import common, revisited
+from experiments import candidates, common, revisited
 from experiments.stages import describe_queries, prepare
 from experiments.stopwatch import Stopwatch
 from l2g_jax import dissimilarity
@@ -82,9 +82,9 @@ def shortlists_of_queries() -> Shortlists:
   boxes = [query.bbx for query in truth.queries]
   jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, boxes, strict=True)]
   queries = describe_queries(collection, jobs, watch)
-  size = min(FLAGS.k, len(truth.imlist))
+  _, found = candidates.find(collection, queries, truth, FLAGS.k)
   return Shortlists(
-    candidates=collection.index.search_many(queries.descriptors, size),
+    candidates=found,
     lists=collection.lists,
     features=GlobalFeatures(queries.global_features, collection.global_features),
     ground_truth=truth,

@@ -7,6 +7,7 @@ import jax
 from absl import flags
 
 from experiments import extractors
+from experiments.flag_names import settings_as_flags
 from experiments.sources import LocalFiles
 from experiments.stages import StageOptions
 from l2g_jax import dissimilarity, fusion, kernels, mds
@@ -15,9 +16,9 @@ from l2g_jax.config import L2GConfig
 from l2g_jax.data.formats import cann as cann_files
 from l2g_jax.errors import InputError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.pipeline import PAPER_WEIGHT, check_weight
 
 FLAGS = flags.FLAGS
-PAPER_WEIGHT = 0.19
 # Weak global features mislead where local ones do not; see the README on how this was chosen.
 _DEFAULT_WEIGHTS = {"vlad": 0.9}
 _METHOD = L2GConfig()
@@ -78,23 +79,13 @@ flags.DEFINE_integer("seed", 0, "Seed of every sample and start.")
 
 
 def configure() -> None:
-  """Refuses values that no part of the method can use, and keeps compiled functions."""
-  extractors.check_flags()
-  for name in ("k", "num_known", "dimensions", "descriptor_dimension"):
-    _check(name, getattr(FLAGS, name) >= 1, "at least 1")
-  for name in ("K", "beta", "max_iterations", "rtol"):
-    _check(name, getattr(FLAGS, name) >= 0, "at least 0")
-  _check("w", FLAGS.w is None or 0.0 <= FLAGS.w <= 1.0, "between 0 and 1")
-  _check("p", FLAGS.p > 0.0, "above 0")
-  _check("M", FLAGS.M is None or FLAGS.M >= 1, "at least 1")
-  _check("certainty_ratio", FLAGS.certainty_ratio > 0.0, "above 0")
+  """Refuses settings of the method before any work is done, and keeps compiled functions."""
+  method_config()
+  if FLAGS.w is not None:
+    with settings_as_flags():
+      check_weight(FLAGS.w)
   jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(FLAGS.work_dir) / "compiled"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def _check(name: str, fits: bool, wanted: str) -> None:
-  if not fits:
-    raise InputError(f"--{name} must be {wanted}, not {getattr(FLAGS, name)}.")
 
 
 def default_weight() -> float:
@@ -104,20 +95,21 @@ def default_weight() -> float:
 
 def stage_options() -> StageOptions:
   """Reads the flags about what is made of a collection."""
-  return StageOptions(
-    local=_local(),
-    global_features=_global_features(),
-    whiten=FLAGS.local == "sift" if FLAGS.whiten is None else FLAGS.whiten,
-    crop_policy=FLAGS.crop_policy,
-    index=CannConfig(
-      kernel=kernels.parse(FLAGS.kernel),
-      num_probes=FLAGS.num_probes,
-      rescoring_depth=FLAGS.rescoring_depth,
+  with settings_as_flags():
+    return StageOptions(
+      local=_local(),
+      global_features=_global_features(),
+      whiten=FLAGS.local == "sift" if FLAGS.whiten is None else FLAGS.whiten,
+      crop_policy=FLAGS.crop_policy,
+      index=CannConfig(
+        kernel=kernels.parse(FLAGS.kernel),
+        num_probes=FLAGS.num_probes,
+        rescoring_depth=FLAGS.rescoring_depth,
+        seed=FLAGS.seed,
+      ),
+      list_length=FLAGS.k,
       seed=FLAGS.seed,
-    ),
-    list_length=FLAGS.k,
-    seed=FLAGS.seed,
-  )
+    )
 
 
 def _local() -> LocalExtractor | LocalFiles:
@@ -145,19 +137,20 @@ def _global_features() -> GlobalExtractor | pathlib.Path | None:
 
 def method_config() -> L2GConfig:
   """Reads the flags about the method."""
-  return L2GConfig(
-    num_known=FLAGS.num_known,
-    query_pairs=FLAGS.query_pairs,
-    power=FLAGS.p,
-    completion=FLAGS.completion,
-    num_dimensions=FLAGS.dimensions,
-    method=FLAGS.method,
-    max_iterations=FLAGS.max_iterations,
-    rtol=FLAGS.rtol,
-    fusion=FLAGS.fusion,
-    num_reranked=FLAGS.M,
-    num_neighbors=FLAGS.K,
-    beta=FLAGS.beta,
-    certainty_ratio=FLAGS.certainty_ratio,
-    seed=FLAGS.seed,
-  )
+  with settings_as_flags():
+    return L2GConfig(
+      num_known=FLAGS.num_known,
+      query_pairs=FLAGS.query_pairs,
+      power=FLAGS.p,
+      completion=FLAGS.completion,
+      num_dimensions=FLAGS.dimensions,
+      method=FLAGS.method,
+      max_iterations=FLAGS.max_iterations,
+      rtol=FLAGS.rtol,
+      fusion=FLAGS.fusion,
+      num_reranked=FLAGS.M,
+      num_neighbors=FLAGS.K,
+      beta=FLAGS.beta,
+      certainty_ratio=FLAGS.certainty_ratio,
+      seed=FLAGS.seed,
+    )

@@ -44,7 +44,6 @@ flags.DEFINE_integer("num_workers", None, "Processes or reading threads; omitted
 
 def main() -> None:
   """Extracts, and tells at the end which images could not be used."""
-  extractors.check_flags()
   output = command.OUTPUT.value
   if not output:
     raise InputError("--output must name the folder for the features.")

@@ -4,19 +4,14 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import numpy as np
-import tqdm
 from absl import flags
 
-from experiments import command, common
+from experiments import candidates, command, common
 from experiments.report import Method, make_report, print_report, write_report
 from experiments.stages import Collection, Queries, StageOptions, describe_queries, prepare
 from experiments.stopwatch import Stopwatch
-from l2g_jax.cann import SearchResult
 from l2g_jax.data import mini
 from l2g_jax.data.dataset import Dataset, load_dataset
-from l2g_jax.data.formats import ames
-from l2g_jax.data.formats import cann as cann_files
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.features.extraction import ImageJob, default_crop_policy
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
@@ -32,12 +27,6 @@ _NOTICE = (
 _A_QUERY = ("global search", "global re-ranking", "local search", "embedding and re-ranking")
 
 flags.DEFINE_string("dataset", None, "Folder below --data_root; omitted: the experiment's own.")
-flags.DEFINE_string(
-  "candidates",
-  None,
-  "In place of the local search: results of the released CANN (.txt, .csv), or neighbours of AMES"
-  " (.pkl, .pth, .npy).",
-)
 flags.DEFINE_string("data_root", None, f"Folder that holds data sets; omitted: {_DATA_ROOT}.")
 
 
@@ -101,14 +90,14 @@ def _rank(
   with watch.measure("global re-ranking"):
     reranked = rerank_by_global(features, by_global)
   with watch.measure("local search"):
-    candidates = _search(collection, queries) if FLAGS.candidates is None else _given(truth)
+    given, found = candidates.find(collection, queries, truth, FLAGS.k)
   default = common.default_weight()
   weights = {"l2g": default if FLAGS.w is None else FLAGS.w}
   if weights["l2g"] != default:
     weights["l2g-default"] = default
   with watch.measure("embedding and re-ranking"):
     results = rank_by_weights(
-      candidates,
+      found,
       collection.lists,
       features,
       weights=list(weights.values()),
@@ -120,38 +109,13 @@ def _rank(
     Method("global+rerank", reranked),
     Method(
       "chamfer" if FLAGS.candidates is None else "candidates",
-      complete_rankings(candidates.ids, None, num_images),
+      complete_rankings(given, None, num_images),
     ),
     *(
       Method(name, result.rankings, weight)
       for (name, weight), result in zip(weights.items(), results, strict=True)
     ),
   ]
-
-
-def _search(collection: Collection, queries: Queries) -> SearchResult:
-  k = min(FLAGS.k, len(collection.index.names))
-  found = [
-    collection.index.search(descriptors, k)
-    for descriptors in tqdm.tqdm(queries.descriptors, desc="local search", unit="query")
-  ]
-  return SearchResult(
-    np.stack([result.ids for result in found]), np.stack([result.similarities for result in found])
-  )
-
-
-def _given(truth: GroundTruth) -> SearchResult:
-  """Reads the candidates that a flag names, and keeps the first k."""
-  path = pathlib.Path(FLAGS.candidates)
-  if path.suffix in (".txt", ".csv"):
-    found = cann_files.read_results(path, truth.qimlist, truth.imlist)
-  else:
-    found = ames.read_neighbors(path, len(truth.qimlist), len(truth.imlist))
-  return SearchResult(
-    found.ids[:, : FLAGS.k].astype(np.int32),
-    # Cosines of global features may be negative.
-    np.clip(found.similarities[:, : FLAGS.k], 0.0, 1.0),
-  )
 
 
 def _describe_config(options: StageOptions, config: common.L2GConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from l2g_jax import files
+from l2g_jax import files, settings
 from l2g_jax.data.formats import ames, cann, folder
 from l2g_jax.data.formats.global_features import read_global, stack_global
 from l2g_jax.data.formats.source import LocalSource, import_local
@@ -40,6 +40,11 @@ class LocalFiles:
   folder: pathlib.Path
   dimension: int = cann.DIMENSION
   max_descriptors: int | None = None
+
+  def __post_init__(self):
+    settings.integer("dimension", self.dimension, least=1)
+    if self.max_descriptors is not None:
+      settings.integer("max_descriptors", self.max_descriptors, least=1)
 
 
 def local_features(

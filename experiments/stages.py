@@ -13,7 +13,7 @@ import numpy as np
 from experiments import sources
 from experiments.sources import LocalFiles, short_key
 from experiments.stopwatch import Stopwatch
-from l2g_jax import cann, files
+from l2g_jax import cann, files, settings
 from l2g_jax.cann import CannConfig, CannIndex, NeighborLists
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.data.store import FeatureStore
@@ -49,6 +49,10 @@ class StageOptions:
   index: CannConfig
   list_length: int
   seed: int
+
+  def __post_init__(self):
+    settings.integer("list_length", self.list_length, least=1)
+    settings.integer("seed", self.seed, least=0, most=settings.LARGEST_SEED)
 
 
 @dataclasses.dataclass(frozen=True)

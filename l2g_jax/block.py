@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from l2g_jax import dissimilarity, mds, rerank, sharding
 from l2g_jax.certainty import match_certainty
 from l2g_jax.collection import Array, Tables
-from l2g_jax.config import L2GConfig
-from l2g_jax.fusion import fuse
+from l2g_jax.config import Choices, Numbers
+from l2g_jax.fusion import fuse, normalize
 
 
 class Queries(NamedTuple, Generic[Array]):
@@ -30,18 +30,28 @@ class Queries(NamedTuple, Generic[Array]):
   features: Array
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "num_images", "config"))
-def rerank_block(weights, resident, given, *, mesh: Mesh, num_images: int, config: L2GConfig):
+@functools.partial(jax.jit, static_argnames=("mesh", "num_images", "choices"))
+def rerank_block(
+  weights,
+  numbers: Numbers[jax.Array],
+  resident,
+  given,
+  *,
+  mesh: Mesh,
+  num_images: int,
+  choices: Choices,
+):
   """Scores a block of queries: each device its share, a CPU one after another.
 
   Args:
     weights: `[W]`, the weights w in [0, 1].
+    numbers: of the method's configuration; on every device, as the weights are.
     resident: `Tables` of the whole collection, on every device; None where `given` has rows.
     given: `Tables` of what the queries of each device need, or None; and the `Queries`. Both are
       split over devices.
     mesh: the devices.
     num_images: N, of the collection.
-    config: settings of the method.
+    choices: of the configuration.
 
   Returns:
     Scores `[block, W, k]`, the places of the candidates in their new order `[block, W, k]`, and the
@@ -49,27 +59,28 @@ def rerank_block(weights, resident, given, *, mesh: Mesh, num_images: int, confi
   """
 
   def rerank_share(whole, share):
-    weights, resident = whole
+    weights, numbers, resident = whole
     tables, queries = share
     tables = tables if resident is None else resident
 
     def rerank_one(query: Queries[jax.Array]):
-      return _rerank_query(weights, tables, query, num_images=num_images, config=config)
+      return _rerank_query(weights, numbers, tables, query, num_images=num_images, choices=choices)
 
     return jax.lax.platform_dependent(
       queries, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
     )
 
-  return sharding.map_shares(rerank_share, mesh)((weights, resident), given)
+  return sharding.map_shares(rerank_share, mesh)((weights, numbers, resident), given)
 
 
 def _rerank_query(
   weights,
+  numbers: Numbers[jax.Array],
   tables: Tables[jax.Array],
   query: Queries[jax.Array],
   *,
   num_images: int,
-  config: L2GConfig,
+  choices: Choices,
 ):
   """Scores and orders one query's candidates for every weight `[W]`: `[W, k]`; diagnostics."""
   candidates, similarities = query.ids, query.similarities
@@ -80,37 +91,40 @@ def _rerank_query(
     jnp.where(candidates[:, None] >= 0, near.list_ids, -1),
     near.list_similarities,
     num_images=num_images,
-    num_known=config.num_known,
-    query_pairs=config.query_pairs,
+    num_known=numbers.num_known,
+    query_pairs=choices.query_pairs,
   )
   values, pair_weights = dissimilarity.dissimilarities(
-    pairs, power=config.power, completion=config.completion
+    pairs, power=numbers.power, completion=choices.completion
   )
   embedded = mds.smacof(
     values,
     weights=pair_weights,
-    num_dimensions=config.num_dimensions,
-    max_iterations=config.max_iterations,
-    rtol=config.rtol,
-    method=config.method,
-    seed=config.seed,
+    num_dimensions=choices.num_dimensions,
+    max_iterations=numbers.max_iterations,
+    rtol=numbers.rtol,
+    method=choices.method,
+    seed=numbers.seed,
   )
   global_features = jnp.concatenate([query.features[None], near.features])
-  head = len(candidates) if config.num_reranked is None else config.num_reranked
-  blocks: rerank.Blocks = (("max", config.num_dimensions),)
-  if config.fusion == "concat":
-    blocks = (("mean", config.num_dimensions), ("max", global_features.shape[1]))
+  head = choices.num_reranked
+  blocks: rerank.Blocks = (("max", choices.num_dimensions),)
+  if choices.fusion == "concat":
+    blocks = (("mean", choices.num_dimensions), ("max", global_features.shape[1]))
 
-  certainty = match_certainty(similarities, ratio=config.certainty_ratio)[:head]
+  certainty = match_certainty(similarities, ratio=numbers.certainty_ratio)[:head]
 
   def score(weight):
-    fused = fuse(embedded.embedding, global_features, weight=weight, fusion=config.fusion)
-    return certainty + rerank.superglobal_rerank(
+    fused = fuse(embedded.embedding, global_features, weight=weight, fusion=choices.fusion)
+    if choices.fusion == "sum":
+      fused = normalize(fused)
+    # Of a point that lacks one of its vectors the norm is below 1, and its similarities are meant.
+    return certainty + rerank.score_vectors(
       fused[0],
       fused[1 : head + 1],
       mask=pairs.valid[1 : head + 1],
-      num_neighbors=config.num_neighbors,
-      beta=config.beta,
+      num_neighbors=choices.num_neighbors,
+      beta=numbers.beta,
       expansion=blocks,
     )
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from l2g_jax import kernels
+from l2g_jax import kernels, settings
 
 
 def chamfer_similarity(
@@ -29,14 +29,16 @@ def chamfer_similarity(
     database: `[..., c, d]` descriptors of unit norm, any leading axes, padded to c an image.
     query_mask: `[q]` bool, False = padding; None = all are valid.
     database_mask: `[..., c]` bool, False = padding; None = all are valid.
-    kernel: f, monotone, with values in [0, 1].
-    block_size: images whose cosines `[block_size, q, c]` are in memory at a time.
+    kernel: f, monotone, with values in [0, 1]. The default is the plain one that gives the
+      similarity its name; the index and the scan have a selective one, `CannConfig.kernel`.
+    block_size: images whose cosines `[block_size, q, c]` are in memory at a time, at least 1.
 
   Returns:
     `[...]` similarities in [0, 1].
 
   Source: arXiv 2509.04351; f of a maximum is the maximum of f since f is monotone.
   """
+  block_size = settings.integer("block_size", block_size, least=1)
   query, database = jnp.asarray(query), jnp.asarray(database)
   chex.assert_rank(query, 2)
   chex.assert_equal_shape_suffix([query, database], 1)
@@ -44,6 +46,8 @@ def chamfer_similarity(
   query_mask = jnp.ones(len(query), bool) if query_mask is None else jnp.asarray(query_mask)
   if database_mask is None:
     database_mask = jnp.ones(database.shape[:-1], bool)
+  chex.assert_shape(query_mask, query.shape[:-1])
+  chex.assert_shape(jnp.asarray(database_mask), database.shape[:-1])
   if 0 in (len(query), count, *leading):
     return jnp.zeros(leading, query.dtype)
   images = (database.reshape(-1, count, width), jnp.asarray(database_mask).reshape(-1, count))

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from l2g_jax import fused_maximum, kernels, sharding
 from l2g_jax.cann.codec import encode
+from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.index import SearchResult
 from l2g_jax.errors import InputError
 
@@ -149,7 +150,7 @@ def search_images(
   queries: Sequence[np.ndarray],
   k: int,
   *,
-  kernel: kernels.Kernel = kernels.Chamfer(),
+  kernel: kernels.Kernel = CannConfig.kernel,
   mesh: Mesh | None = None,
 ) -> SearchResult:
   """Finds the images most similar to each of several queries, by comparing with all of them.
@@ -163,7 +164,7 @@ def search_images(
       devices at a time.
     queries: the descriptors `[q, d]` of Q queries, any norm.
     k: images wanted; more than there are pads.
-    kernel: f, monotone, with values in [0, 1].
+    kernel: f, monotone, with values in [0, 1]; the index's own unless another is given.
     mesh: for a stream: the devices; None = all.
 
   Returns:

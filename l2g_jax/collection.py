@@ -5,6 +5,7 @@ block of queries needs.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -14,8 +15,8 @@ from jax.sharding import Mesh
 from l2g_jax import sharding
 from l2g_jax.errors import InputError
 
-# Rows of features that are looked through at a time for values that are not finite.
-_CHECKED_ROWS = 1 << 14
+# Values that are looked through at a time: no copy of a part is large.
+_CHECKED_VALUES = 1 << 22
 
 
 # Of the host or of the devices.
@@ -100,8 +101,8 @@ def place_collection(
     resident = num_bytes <= sharding.bytes_at_hand(mesh) // 2
   tables = None
   if resident:
-    for start in range(0, len(features), _CHECKED_ROWS):
-      _check_features(features[start : start + _CHECKED_ROWS])
+    for part in row_parts(features.shape):
+      _check_features(features[part])
     rows = _rows_of(neighbor_lists, features, slice(None))
     tables = Tables(*(sharding.replicate(array, mesh) for array in rows))
   return Collection(neighbor_lists, features, mesh, tables)
@@ -146,10 +147,20 @@ def check_neighbors(what: str, neighbors: Neighbors, num_rows: int, num_images: 
     )
   if not np.issubdtype(ids.dtype, np.integer):
     raise InputError(f"The ids of the {what} must be integers, not {ids.dtype}.")
-  if ids.size and not (ids.min() >= -1 and ids.max() < num_images):
-    raise InputError(f"The {what} hold an id outside -1 .. {num_images - 1}.")
-  if not (np.all(np.isfinite(similarities)) and np.all(similarities >= 0.0)):
-    raise InputError(f"The {what} hold a similarity that is below 0 or not finite.")
+  for part in row_parts(ids.shape):
+    some_ids, some_similarities = ids[part], similarities[part]
+    if some_ids.size and not (some_ids.min() >= -1 and some_ids.max() < num_images):
+      raise InputError(f"The {what} hold an id outside -1 .. {num_images - 1}.")
+    if not (np.all(np.isfinite(some_similarities)) and np.all(some_similarities >= 0.0)):
+      raise InputError(f"The {what} hold a similarity that is below 0 or not finite.")
+
+
+def row_parts(shape: tuple[int, ...]) -> Iterator[slice]:
+  """Yields the rows of a matrix, which may be memory-mapped, in parts of a few megabytes."""
+  num_rows, num_columns = shape
+  step = max(1, _CHECKED_VALUES // max(1, num_columns))
+  for start in range(0, num_rows, step):
+    yield slice(start, start + step)
 
 
 def _rows_of(neighbor_lists: Neighbors, features: np.ndarray, rows) -> Tables[np.ndarray]:

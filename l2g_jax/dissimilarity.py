@@ -12,10 +12,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from l2g_jax.errors import InputError
+from l2g_jax import settings
 
 QueryPairs = Literal["own", "all"]
 Completion = Literal["one", "mean", "masked"]
+
+# The method's defaults, chosen on development data.
+NUM_KNOWN = 15
+QUERY_PAIRS: QueryPairs = "own"
+POWER = 0.3
+COMPLETION: Completion = "one"
 
 
 @flax.struct.dataclass
@@ -40,8 +46,8 @@ def known_pairs(
   neighbor_similarities: ArrayLike,
   *,
   num_images: int,
-  num_known: int = 15,
-  query_pairs: QueryPairs = "own",
+  num_known: ArrayLike = NUM_KNOWN,
+  query_pairs: QueryPairs = QUERY_PAIRS,
 ) -> KnownPairs:
   """Collects what is known of the pairs of a query and its candidates.
 
@@ -56,17 +62,18 @@ def known_pairs(
     neighbor_ids: `[k, L]` int32, the stored list of every candidate, best first; -1 pads.
     neighbor_similarities: `[k, L]` of every candidate to those, at least 0.
     num_images: N, the size of the collection that the ids belong to.
-    num_known: t, neighbours of each point that are taken as known.
+    num_known: t, neighbours of each point that are taken as known, at least 0; may be traced.
     query_pairs: `own` or `all`.
 
   Returns:
     The `KnownPairs` of the n = k + 1 points.
 
   Raises:
-    InputError: `query_pairs` is neither.
+    SettingError: `query_pairs` is neither, or `num_known` or `num_images` below its least.
   """
-  if query_pairs not in get_args(QueryPairs):
-    raise InputError(f"Query pairs are {' or '.join(get_args(QueryPairs))}, not {query_pairs!r}.")
+  query_pairs = settings.choice("query_pairs", query_pairs, get_args(QueryPairs))
+  num_known = settings.integer("num_known", num_known, least=0)
+  num_images = settings.integer("num_images", num_images, least=0)
   candidates, neighbor_ids = jnp.asarray(candidates), jnp.asarray(neighbor_ids)
   similarities = jnp.asarray(similarities)
   neighbor_similarities = jnp.asarray(neighbor_similarities)
@@ -109,7 +116,7 @@ def _border(matrix: jax.Array, vector: jax.Array) -> jax.Array:
 
 
 def dissimilarities(
-  pairs: KnownPairs, *, power: float = 0.3, completion: Completion = "one"
+  pairs: KnownPairs, *, power: ArrayLike = POWER, completion: Completion = COMPLETION
 ) -> tuple[jax.Array, jax.Array]:
   """Turns known similarities into dissimilarities and weights for SMACOF.
 
@@ -119,21 +126,21 @@ def dissimilarities(
 
   Args:
     pairs: the known pairs of n points.
-    power: p, above 0.
+    power: p, above 0; may be traced.
     completion: `one`, `mean` or `masked`.
 
   Returns:
     Dissimilarities `[n, n]` in [0, 1] with a zero diagonal, and weights `[n, n]`, 0 or 1.
 
   Raises:
-    InputError: the completion is unknown.
+    SettingError: the completion is unknown, or the power not above 0.
   """
-  if completion not in get_args(Completion):
-    raise InputError(f"Completions are {', '.join(get_args(Completion))}, not {completion!r}.")
+  completion = settings.choice("completion", completion, get_args(Completion))
+  power = settings.real("power", power, above=0.0)
   known = pairs.known
   largest = jnp.max(pairs.similarities)
   unit = jnp.clip(pairs.similarities / jnp.where(largest > 0.0, largest, 1.0), 0.0, 1.0)
-  values = 1.0 - unit**power
+  values = 1.0 - unit ** jnp.asarray(power, unit.dtype)
   missing = 1.0
   if completion == "mean":
     count = jnp.sum(known, dtype=values.dtype)

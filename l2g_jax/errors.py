@@ -1,7 +1,8 @@
-"""The one exception that means: what was given is wrong, and here is what to do about it."""
+"""The exceptions that mean: what was given is wrong, and here is what to do about it."""
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 
 class InputError(ValueError):
@@ -9,6 +10,23 @@ class InputError(ValueError):
 
   Command-line programs print the message and exit with status 1, without a traceback.
   """
+
+
+class SettingError(InputError):
+  """Raised for a setting that lies outside of its range.
+
+  Attributes:
+    setting: its name; a command puts that of its flag there.
+    wanted: the range, as "at least 1".
+    value: what was given.
+  """
+
+  def __init__(self, setting: str, wanted: str, value: Any):
+    super().__init__(setting, wanted, value)
+    self.setting, self.wanted, self.value = setting, wanted, value
+
+  def __str__(self) -> str:
+    return f"{self.setting} must be {self.wanted}, not {self.value!r}."
 
 
 @contextlib.contextmanager

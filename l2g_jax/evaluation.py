@@ -7,10 +7,11 @@ Hard counts hard ones and leaves easy and junk ones out.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
+from l2g_jax import settings
 from l2g_jax.errors import InputError
 
 Rule = Literal["trapezoid", "rectangle"]
@@ -72,7 +73,7 @@ def evaluate(
   Args:
     rankings: `[Q, N]` integer, database ids, best first; every row a permutation of 0 .. N-1.
     ground_truth: the names of the N images and the judgements of the Q queries.
-    kappas: the k of precision at k.
+    kappas: the k of precision at k, at least 1 each.
     truncated: whether rows may leave images out; those count as never found, and a query none of
       whose positives is found has AP and precisions of 0.
 
@@ -80,9 +81,11 @@ def evaluate(
     A `ProtocolReport` for each of `easy`, `medium` and `hard`.
 
   Raises:
-    InputError: the number of rows is not that of the queries, or a row is no permutation.
+    InputError: the number of rows is not that of the queries, a row is no permutation, or a k is
+      below 1.
   """
   rankings = np.asarray(rankings)
+  kappas = [settings.integer("kappas", k, least=1) for k in kappas]
   _check(rankings, len(ground_truth.imlist), len(ground_truth.queries), truncated)
   report = {}
   for name, (positive, ignored) in PROTOCOLS.items():
@@ -126,13 +129,15 @@ def average_precision(places: np.ndarray, num_positives: int, *, rule: Rule = "t
 
   Args:
     places: ascending 0-based places of the positives that were found.
-    num_positives: what recall is divided by, found or not.
+    num_positives: what recall is divided by, found or not; at least 1.
     rule: `trapezoid`, the mean of the precisions before and at each positive, as in the revisited
       protocol; or `rectangle`, the precision at each positive.
 
   Returns:
     AP in [0, 1].
   """
+  rule = settings.choice("rule", rule, get_args(Rule))
+  num_positives = settings.integer("num_positives", num_positives, least=1)
   found = np.arange(len(places))
   at = (found + 1) / (places + 1)
   if rule == "trapezoid":
@@ -151,6 +156,7 @@ def precision_at(places: np.ndarray, k: int) -> float:
   Returns:
     Precision in [0, 1]; 0 where no positive was found.
   """
+  k = settings.integer("k", k, least=1)
   if not len(places):
     return 0.0
   depth = min(int(places[-1]) + 1, k)

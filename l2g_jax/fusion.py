@@ -7,9 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from l2g_jax import settings
 from l2g_jax.errors import InputError
 
 Fusion = Literal["concat", "sum"]
+
+# The method's default.
+FUSION: Fusion = "concat"
 
 
 def fuse(
@@ -17,47 +21,63 @@ def fuse(
   global_features: ArrayLike,
   *,
   weight: ArrayLike,
-  fusion: Fusion = "concat",
+  fusion: Fusion = FUSION,
 ) -> jax.Array:
   """Fuses two descriptions of the same points by a weighted average.
 
   `concat` gives [sqrt(w) x/|x|, sqrt(1-w) g/|g|], whose inner products are the weighted average of
-  the two cosines. `sum` gives w x/|x| + (1-w) g/|g|; since an embedding is defined only up to
-  rotation, it is first turned onto the global features (orthogonal Procrustes), so that the
-  result does not depend on its axes.
+  the two cosines; where one of a point's vectors is zero, its cosines count as 0. `sum` gives
+  w x/|x| + (1-w) g/|g|, which has no unit norm: it is compared by its cosines. Since an embedding
+  is defined only up to rotation, `sum` first turns it onto the global features (orthogonal
+  Procrustes), so that the result does not depend on its axes.
 
   Args:
     embedding: `[n, m]`.
     global_features: `[n, D]`; `sum` needs D = m.
-    weight: w in [0, 1]; 1 is the embedding alone.
+    weight: w in [0, 1]; 1 is the embedding alone. May be traced.
     fusion: `concat` or `sum`.
 
   Returns:
     `[n, m + D]`, or `[n, m]` for `sum`; a zero vector stays zero in its block.
 
   Raises:
-    InputError: the fusion is unknown.
+    InputError: the fusion is unknown, the weight outside of [0, 1], or D and m differ in a `sum`.
 
   Source: arXiv 2509.04351, weighted average of MDS embedding and global feature.
   """
-  if fusion not in get_args(Fusion):
-    raise InputError(f"Fusions are {' and '.join(get_args(Fusion))}, not {fusion!r}.")
+  fusion = settings.choice("fusion", fusion, get_args(Fusion))
+  weight = settings.real("weight", weight, least=0.0, most=1.0)
   embedding = jnp.asarray(embedding)
   global_features = jnp.asarray(global_features, embedding.dtype)
   chex.assert_rank([embedding, global_features], 2)
   chex.assert_equal_shape_prefix([embedding, global_features], 1)
+  check_dimensions(fusion, embedding.shape[1], global_features.shape[1])
   left, right = normalize(embedding), normalize(global_features)
   weight = jnp.asarray(weight, left.dtype)
   if fusion == "concat":
     return jnp.concatenate([jnp.sqrt(weight) * left, jnp.sqrt(1.0 - weight) * right], axis=1)
-  chex.assert_equal_shape([left, right])
   u, _, vt = jnp.linalg.svd(jnp.matmul(left.T, right, precision="highest"))
   turned = jnp.matmul(left, jnp.matmul(u, vt, precision="highest"), precision="highest")
   return weight * turned + (1.0 - weight) * right
 
 
+def check_dimensions(fusion: Fusion, num_dimensions: int, dimension: int) -> None:
+  """Refuses to add an embedding of m dimensions to global features of D others."""
+  if fusion == "sum" and num_dimensions != dimension:
+    raise InputError(
+      f"Fusion `sum` adds an embedding to global features of as many dimensions: choose `concat`,"
+      f" or num_dimensions = {dimension} as the features have, not {num_dimensions}."
+    )
+
+
 def normalize(features: ArrayLike) -> jax.Array:
-  """Divides rows `[n, D]` by their Euclidean norm; zero rows stay zero."""
+  """Divides vectors `[..., D]` by their Euclidean norm, however great; zero vectors stay zero."""
   features = jnp.asarray(features)
+  # Squares of what is very large or small leave the type's range; a power of two changes no digit.
+  largest = jnp.max(jnp.abs(features), axis=-1, keepdims=True, initial=0.0)
+  exponent = jnp.finfo(features.dtype).maxexp * 5 // 16
+  limit, scale = 2.0**exponent, 2.0 ** (2 * exponent)
+  factor = jnp.where(largest > limit, 1.0 / scale, jnp.where(largest < 1.0 / limit, scale, 1.0))
+  features = features * factor.astype(features.dtype)
   norms = jnp.linalg.norm(features, axis=-1, keepdims=True)
   return features / jnp.where(norms > 0.0, norms, 1.0)

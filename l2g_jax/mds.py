@@ -13,14 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from l2g_jax import powers
+from l2g_jax import powers, settings
 from l2g_jax.classical import classical_start
 from l2g_jax.errors import InputError
 from l2g_jax.minimizers import Method, Minimum, minimise
 from l2g_jax.reason import Reason
-from l2g_jax.smacof_input import read_count, read_init, read_problem, read_seed, read_tolerance
+from l2g_jax.smacof_input import read_init, read_problem
 from l2g_jax.start import Start, part, start_from
 from l2g_jax.stress import Problem, Unit, centre, distances_of, measure, stress_of
+
+# Defaults here and in the whole method. At the tolerance the order of a re-ranking is as good as
+# that of the plain method at convergence; few problems need as many iterations.
+NUM_DIMENSIONS = 128
+METHOD: Method = "quasi_newton"
+MAX_ITERATIONS = 200
+RTOL = 1e-4
 
 
 @flax.struct.dataclass
@@ -58,10 +65,10 @@ def smacof(
   *,
   weights: ArrayLike | None = None,
   init: ArrayLike | None = None,
-  num_dimensions: int = 128,
-  max_iterations: ArrayLike = 100,
-  rtol: ArrayLike = 1e-3,
-  method: Method = "quasi_newton",
+  num_dimensions: int = NUM_DIMENSIONS,
+  max_iterations: ArrayLike = MAX_ITERATIONS,
+  rtol: ArrayLike = RTOL,
+  method: Method = METHOD,
   seed: ArrayLike = 0,
 ) -> SmacofResult:
   """Minimises the stress of an embedding by majorization.
@@ -96,8 +103,8 @@ def smacof(
     max_iterations: updates at most; 0 returns the start.
     rtol: stop once the stress fell by less than this fraction of itself over 5 updates; at least 0.
     method: `quasi_newton`, `momentum`, `guttman` or `lbfgs`.
-    seed: of the random subspace in which the classical start is looked for; 32 bits. It, `rtol` and
-      `max_iterations` may be traced.
+    seed: of the random subspace in which the classical start is looked for, from 0 to 2^32 - 1; may
+      be traced, as `rtol` and `max_iterations` may be.
 
   Returns:
     A `SmacofResult`.
@@ -109,18 +116,21 @@ def smacof(
   Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; memoryless
   BFGS is Shanno's (1978), the restart that of O'Donoghue and Candes (2015).
   """
-  if method not in get_args(Method):
-    raise InputError(f"SMACOF knows the methods {', '.join(get_args(Method))}, not {method!r}.")
+  num_dimensions = settings.integer("num_dimensions", num_dimensions, least=1)
+  max_iterations = settings.integer("max_iterations", max_iterations, least=0)
+  rtol = settings.real("rtol", rtol, least=0.0)
+  seed = settings.integer("seed", seed, least=0, most=settings.LARGEST_SEED)
+  method = settings.choice("method", method, get_args(Method))
   delta, weights = read_problem(dissimilarities, weights)
   init = None if init is None else read_init(init, delta)
   return _solve(
     delta,
     weights,
     init,
-    read_tolerance(rtol, delta.dtype),
-    jnp.asarray(read_count(max_iterations, "max_iterations", 0), jnp.int32),
-    read_seed(seed),
-    num_dimensions=read_count(num_dimensions, "num_dimensions", 1),
+    jnp.asarray(rtol, delta.dtype),
+    jnp.asarray(max_iterations, jnp.int32),
+    jnp.asarray(seed, jnp.uint32),
+    num_dimensions=num_dimensions,
     method=method,
   )
 
@@ -129,7 +139,7 @@ def classical_scaling(
   dissimilarities: ArrayLike,
   *,
   weights: ArrayLike | None = None,
-  num_dimensions: int = 128,
+  num_dimensions: int = NUM_DIMENSIONS,
   seed: ArrayLike = 0,
 ) -> jax.Array:
   """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
@@ -156,8 +166,10 @@ def classical_scaling(
     raise InputError(
       f"Classical scaling takes one problem [n, n], not {delta.shape}; use jax.vmap."
     )
-  num_dimensions = read_count(num_dimensions, "num_dimensions", 1)
-  return _scale_classically(delta, weights, read_seed(seed), num_dimensions=num_dimensions)
+  num_dimensions = settings.integer("num_dimensions", num_dimensions, least=1)
+  seed = settings.integer("seed", seed, least=0, most=settings.LARGEST_SEED)
+  seed = jnp.asarray(seed, jnp.uint32)
+  return _scale_classically(delta, weights, seed, num_dimensions=num_dimensions)
 
 
 @functools.partial(jax.jit, static_argnames="num_dimensions")

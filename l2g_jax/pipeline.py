@@ -12,7 +12,7 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from l2g_jax import sharding
+from l2g_jax import settings, sharding
 from l2g_jax.block import Queries, rerank_block
 from l2g_jax.collection import (
   Collection,
@@ -22,8 +22,12 @@ from l2g_jax.collection import (
   place_collection,
   rows_for,
 )
-from l2g_jax.config import L2GConfig
+from l2g_jax.config import L2GConfig, Numbers
 from l2g_jax.errors import InputError
+from l2g_jax.fusion import check_dimensions
+
+# Of arXiv 2509.04351, for a strong global feature.
+PAPER_WEIGHT = 0.19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,16 +83,25 @@ class L2G:
   """Local-to-global retrieval as one function over a batch of queries.
 
   Attributes:
-    weight: w in [0, 1] of the embedding against the global feature; the paper's is 0.19.
+    weight: w in [0, 1] of the embedding against the global feature; the default is the paper's.
     config: everything else.
-    block_bytes: memory of a device that its share of a block may take; None = by what is free.
+    block_bytes: memory of a device that its share of a block may take, at least 1; None = by what
+      is free.
     mesh: the devices over which queries are spread; None = all.
+
+  Raises:
+    SettingError: a number lies outside of its range.
   """
 
-  weight: float = 0.19
+  weight: float = PAPER_WEIGHT
   config: L2GConfig = L2GConfig()
   block_bytes: int | None = None
   mesh: Mesh | None = None
+
+  def __post_init__(self):
+    object.__setattr__(self, "weight", check_weight(self.weight))
+    if self.block_bytes is not None:
+      settings.integer("block_bytes", self.block_bytes, least=1)
 
   def __call__(
     self, candidates: Neighbors, neighbor_lists: Neighbors, features: GlobalFeatures
@@ -137,11 +150,14 @@ def rank_by_weights(
     One `L2GResult` a weight.
 
   Raises:
-    InputError: a weight outside [0, 1]; shapes that do not fit, or no query or candidate at all;
-      an id that is no integer, out of range, or twice among a query's candidates; similarities or
-      features that are not finite, or similarities below 0.
+    InputError: no weight, or one outside [0, 1]; shapes that do not fit, or no query or candidate
+      at all; fusion `sum` of vectors that differ in their dimensions; an id that is no integer, out
+      of range, or twice among a query's candidates; similarities or features that are not finite,
+      or similarities below 0.
   """
-  return rank_collection(
+  # What is small is checked before a collection is looked through and copied.
+  weights = _check(candidates, features.queries, weights, features.database.shape, config)
+  return _rank(
     place_collection(neighbor_lists, features.database, mesh=mesh),
     candidates,
     features.queries,
@@ -182,8 +198,30 @@ def rank_collection(
   Raises:
     InputError: as `rank_by_weights`.
   """
+  weights = _check(candidates, query_features, weights, collection.features.shape, config)
+  return _rank(
+    collection,
+    candidates,
+    query_features,
+    weights=weights,
+    config=config,
+    block_bytes=block_bytes,
+    show_progress=show_progress,
+  )
+
+
+def _rank(
+  collection: Collection,
+  candidates: Neighbors,
+  query_features: np.ndarray,
+  *,
+  weights: Sequence[float],
+  config: L2GConfig,
+  block_bytes: int | None,
+  show_progress: bool,
+) -> list[L2GResult]:
+  """Ranks a collection by what was checked before."""
   num_images, dimension = collection.features.shape
-  _check(candidates, query_features, weights, num_images, dimension)
   num_queries, size = candidates.ids.shape
   mesh = collection.mesh
   block_bytes = sharding.bytes_at_hand(mesh) if block_bytes is None else block_bytes
@@ -191,6 +229,7 @@ def rank_collection(
   query_bytes = _query_bytes(size, list_length, dimension, num_images)
   block_size = _block_size(num_queries, mesh.size, max(1, block_bytes // query_bytes))
   spread_weights = sharding.replicate(np.asarray(weights, np.float32), mesh)
+  numbers = Numbers(*(sharding.replicate(number, mesh) for number in config.numbers()))
   scores = np.empty((len(weights), num_queries, size), np.float32)
   orders = np.empty((len(weights), num_queries, size), np.int32)
   parts = []
@@ -199,10 +238,11 @@ def rank_collection(
     queries = _block_queries(rows, block_size, candidates, query_features)
     results = rerank_block(
       spread_weights,
+      numbers,
       *_block_tables(collection, queries),
       mesh=mesh,
       num_images=num_images,
-      config=config,
+      choices=config.choices(size),
     )
     block_scores, order, *diagnostics = (sharding.fetch(column)[: len(rows)] for column in results)
     scores[:, rows], orders[:, rows] = np.swapaxes(block_scores, 0, 1), np.swapaxes(order, 0, 1)
@@ -242,15 +282,33 @@ def complete_rankings(ids: np.ndarray, order: np.ndarray | None, num_images: int
   return rankings
 
 
-def _check(candidates, query_features, weights, num_images: int, dimension: int) -> None:
-  for weight in weights:
-    if not 0.0 <= weight <= 1.0:
-      raise InputError(f"The weight w must lie in [0, 1], not {weight}.")
-  if query_features.ndim != 2 or query_features.shape[1] != dimension:
+def check_weight(weight: float) -> float:
+  """Returns a weight w as a float; SettingError where it does not lie in [0, 1]."""
+  return settings.real("w", weight, least=0.0, most=1.0)
+
+
+def check_global_shapes(queries: tuple[int, ...], database: tuple[int, ...]) -> None:
+  """Refuses shapes of global features that are not `[Q, D]` and `[N, D]`."""
+  if len(queries) != 2 or len(database) != 2 or queries[1] != database[1]:
     raise InputError(
-      f"Global features must be [Q, D] and [N, D], not {query_features.shape} and "
-      f"{(num_images, dimension)}."
+      f"Global features must be [Q, D] and [N, D], not {list(queries)} and {list(database)}."
     )
+
+
+def _check(
+  candidates: Neighbors,
+  query_features: np.ndarray,
+  weights: Sequence[float],
+  shape: tuple[int, ...],
+  config: L2GConfig,
+) -> list[float]:
+  """Checks what belongs to queries, of a collection with features of a shape; returns weights."""
+  weights = [check_weight(weight) for weight in weights]
+  if not weights:
+    raise InputError("Ranking needs a weight at least.")
+  check_global_shapes(query_features.shape, shape)
+  num_images, dimension = shape
+  check_dimensions(config.fusion, config.num_dimensions, dimension)
   check_neighbors("candidates", candidates, len(query_features), num_images)
   if not candidates.ids.size:
     raise InputError(
@@ -262,6 +320,7 @@ def _check(candidates, query_features, weights, num_images: int, dimension: int)
       raise InputError(f"The candidates of query {row} hold an image twice.")
   if not np.all(np.isfinite(query_features)):
     raise InputError("The queries' global features hold a value that is not finite.")
+  return weights
 
 
 def _query_bytes(size: int, list_length: int, dimension: int, num_images: int) -> int:

@@ -1,23 +1,30 @@
 """Work spread over devices, of one host or several: rows of arrays split along one mesh axis."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from l2g_jax import settings
+
 AXIS = "devices"
 
-# Of what the host has at hand, and at most, where a device does not tell what it holds.
-_HOST_SHARE = 4
+# At most, where a device has memory of the host, half of which is left to the host itself.
 _HOST_BYTES = 1 << 29
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-  """Returns a mesh of one axis over the first devices; None = all, of other hosts too."""
+  """Returns a mesh of one axis over the first devices; None = all, of other hosts too.
+
+  Raises:
+    SettingError: there are fewer devices.
+  """
+  if num_devices is not None:
+    num_devices = settings.integer("num_devices", num_devices, least=1, most=jax.device_count())
   return Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
 
 
@@ -67,21 +74,28 @@ def fetch(array: jax.Array) -> np.ndarray:
 
 
 def bytes_at_hand(mesh: Mesh) -> int:
-  """Returns how much of each device's memory work may take: half of what is free, at most.
+  """Returns how much of each device's memory work may take: a third of it, or half of what is free.
 
-  A power of two, the same on every host, so that the shapes chosen by it are the same everywhere
-  and from call to call.
+  A power of two, the same on every host, and from call to call while less than a third is in use,
+  so that the shapes chosen by it are the same everywhere and every time. What the host keeps of
+  files that were read is free.
   """
-  least = None
-  for device in mesh.local_devices:
-    statistics = device.memory_stats() or {}
-    if "bytes_limit" in statistics:
-      free = (statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)) // 2
-      least = free if least is None else min(least, free)
-  if least is None:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    least = min(_HOST_BYTES, free // (_HOST_SHARE * len(mesh.local_devices)))
+  devices = mesh.local_devices
+  statistics = [device.memory_stats() or {} for device in devices]
+  if all("bytes_limit" in of_device for of_device in statistics):
+    least = min(
+      _share(of_device["bytes_limit"], of_device.get("bytes_in_use", 0)) for of_device in statistics
+    )
+  else:
+    memory = psutil.virtual_memory()
+    host = _share(memory.total, memory.total - memory.available) // 2
+    least = min(_HOST_BYTES, host // len(devices))
   exponent = max(0, least.bit_length() - 1)
   if mesh.is_multi_process:
     exponent = int(multihost_utils.process_allgather(np.int32(exponent)).min())
   return 1 << exponent
+
+
+def _share(total: int, in_use: int) -> int:
+  """Returns what work may take of a memory; what it takes is the same while little is in use."""
+  return min(total // 3, (total - in_use) // 2)

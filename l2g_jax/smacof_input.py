@@ -4,8 +4,6 @@ Traced arrays have no values yet, so that only their shapes are checked.
 """
 
 import functools
-import math
-import operator
 from typing import Any
 
 import jax
@@ -17,7 +15,6 @@ from jax.typing import ArrayLike
 from l2g_jax import powers
 from l2g_jax.errors import InputError
 
-_MOST_ITERATIONS = 2**31 - 1
 # Both directions of a pair are equal to this share of the pair; dissimilarities also to this share
 # of the greatest, since small ones may be differences of larger numbers.
 _SYMMETRY = 1e-4
@@ -74,59 +71,6 @@ def read_init(init: ArrayLike, delta: jax.Array) -> jax.Array:
   if not isinstance(init, Tracer) and not jnp.all(jnp.isfinite(init)):
     raise InputError(f"SMACOF needs a finite init{_within(init.dtype)}.")
   return init
-
-
-def read_count(value: Any, name: str, least: int) -> Any:
-  """Returns a whole number as it is, a traced one too.
-
-  Raises:
-    InputError: it is no whole number, or out of range.
-  """
-  if isinstance(value, Tracer):
-    if value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.integer):
-      return value
-    raise InputError(f"{name} must be one whole number, not {value}.")
-  try:
-    count = operator.index(value)
-  except TypeError:
-    raise InputError(f"{name} must be a whole number, not {value!r}.") from None
-  if not least <= count <= _MOST_ITERATIONS:
-    raise InputError(f"{name} must be from {least} to {_MOST_ITERATIONS}, not {count}.")
-  return count
-
-
-def read_seed(value: Any) -> jax.Array:
-  """Returns a seed as uint32 `[]`, a traced one too.
-
-  Raises:
-    InputError: it is no whole number of 32 bits.
-  """
-  if isinstance(value, Tracer):
-    return read_count(value, "seed", 0).astype(jnp.uint32)
-  try:
-    seed = operator.index(value)
-  except TypeError:
-    raise InputError(f"seed must be a whole number, not {value!r}.") from None
-  if not -(2**31) <= seed < 2**32:
-    raise InputError(f"seed must have no more than 32 bits, not {seed}.")
-  return jnp.asarray(seed % 2**32, jnp.uint32)
-
-
-def read_tolerance(rtol: Any, dtype: Any) -> jax.Array:
-  """Returns rtol `[]`, a traced one too.
-
-  Raises:
-    InputError: it is no finite number of at least 0.
-  """
-  if isinstance(rtol, Tracer):
-    return rtol.astype(dtype)
-  try:
-    number = float(rtol)
-  except (TypeError, ValueError):
-    raise InputError(f"rtol must be a number, not {rtol!r}.") from None
-  if not 0.0 <= number < math.inf:
-    raise InputError(f"rtol must be at least 0 and finite, not {number}.")
-  return jnp.asarray(number, dtype)
 
 
 def _read(array: ArrayLike, name: str, dtype: Any = None) -> jax.Array:

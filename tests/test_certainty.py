@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2g_jax.certainty import match_certainty
+from l2g_jax.errors import InputError
 from tests.variants import VariantTestCase, jit_variants
 
 JITTED = jax.jit(match_certainty, static_argnames="ratio")
@@ -43,6 +44,22 @@ def test_nothing_reached_is_not_certain(size, ratio):
 
 def test_an_infinite_ratio_makes_nothing_certain():
   np.testing.assert_array_equal(JITTED(shortlist(0), ratio=np.inf), np.zeros(SIZE))
+
+
+def test_a_ratio_may_be_traced_and_infinite():
+  traced = jax.jit(lambda values, ratio: match_certainty(values, ratio=ratio))
+  for values in (shortlist(4), shortlist(4, 5), np.zeros(SIZE, np.float32)):
+    for ratio in (0.5, 10.0, 1e30, np.inf):
+      np.testing.assert_array_equal(traced(values, ratio), JITTED(values, ratio=ratio))
+  # A background that float32 can't tell from 0 is no reason for NaN.
+  tiny = np.array([1e-30, 1e-38, 1e-38], np.float32)
+  np.testing.assert_array_equal(traced(tiny, np.inf), 0.0)
+
+
+@pytest.mark.parametrize("ratio", [0.0, -1.0, np.nan, "10", True, None])
+def test_a_ratio_that_makes_no_sense_is_refused(ratio):
+  with pytest.raises(InputError, match="ratio must be above 0"):
+    match_certainty(shortlist(0), ratio=ratio)
 
 
 def test_a_single_match_is_its_own_background():

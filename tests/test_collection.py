@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from l2g_jax import sharding
+from l2g_jax import collection, sharding
 from l2g_jax.collection import place_collection, rows_for
 from l2g_jax.errors import InputError
 from l2g_jax.pipeline import rank_collection
@@ -91,3 +91,26 @@ def test_features_of_another_rank_and_lists_of_another_collection_are_refused():
   wrong = dataclasses.replace(lists, ids=lists.ids + NUM_IMAGES)
   with pytest.raises(InputError, match="neighbour lists hold an id outside"):
     place_collection(wrong, features.database)
+
+
+def test_mapped_lists_are_looked_through_in_parts(monkeypatch, tmp_path):
+  _, lists, features = test_pipeline.collection(6)
+  sizes = []
+  isfinite = np.isfinite
+
+  def count(values):
+    sizes.append(values.size)
+    return isfinite(values)
+
+  # Two rows at a time, the last of which holds what is wrong.
+  monkeypatch.setattr(collection, "_CHECKED_VALUES", 2 * lists.ids.shape[1])
+  monkeypatch.setattr(np, "isfinite", count)
+  for name, value in (("ids", NUM_IMAGES), ("ids", -2), ("similarities", -1.0)):
+    array = getattr(lists, name).copy()
+    array[-1, -1] = value
+    np.save(tmp_path / "array.npy", array)
+    mapped = np.load(tmp_path / "array.npy", mmap_mode="r")
+    with pytest.raises(InputError, match="neighbour lists hold"):
+      place_collection(dataclasses.replace(lists, **{name: mapped}), features.database)
+  assert sizes
+  assert max(sizes) <= 2 * lists.ids.shape[1]

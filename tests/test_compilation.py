@@ -1,6 +1,7 @@
 """Compilations are counted by JAX's own events: what was compiled once serves every later query."""
 
 import contextlib
+import dataclasses
 
 import jax
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 
 from l2g_jax import mds, sharding
 from l2g_jax.collection import place_collection
-from l2g_jax.pipeline import rank_collection
+from l2g_jax.global_search import rank_by_global, rerank_by_global
+from l2g_jax.pipeline import rank_by_weights, rank_collection
 from tests.test_mds import clustered
-from tests.test_pipeline import CONFIG, WEIGHTS, collection, only
+from tests.test_pipeline import CONFIG, SIZE, WEIGHTS, collection, only
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -57,9 +59,52 @@ def test_blocks_after_the_first_compile_nothing(num_devices, resident):
   assert not compilations
 
 
+NUMBERS = {
+  "num_known": 2,
+  "power": 0.7,
+  "max_iterations": 7,
+  "rtol": 0.03,
+  "beta": 0.2,
+  "certainty_ratio": np.inf,
+  "seed": 5,
+}
+
+
+def test_no_number_of_the_method_is_compiled_for():
+  assert set(NUMBERS) == set(CONFIG.numbers()._fields)
+  arguments = collection(3)
+  reference = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  with counted_compilations() as compilations:
+    results = {
+      name: rank_by_weights(
+        *arguments, weights=WEIGHTS, config=dataclasses.replace(CONFIG, **{name: value})
+      )
+      for name, value in NUMBERS.items()
+    }
+    # More than there are candidates is as many.
+    longer = dataclasses.replace(CONFIG, num_reranked=10 * SIZE)
+    rank_by_weights(*arguments, weights=WEIGHTS, config=longer)
+  assert not compilations
+  # Each of them says something.
+  for result in results.values():
+    assert not np.array_equal(result[1].scores, reference[1].scores)
+
+
+def test_no_weight_of_the_neighbours_is_compiled_for_in_global_search():
+  features = collection(4)[2]
+  rankings = rank_by_global(features)
+  rerank_by_global(features, rankings, beta=0.15)
+  with counted_compilations() as compilations:
+    for beta in (0.0, 0.3, 1.0):
+      rerank_by_global(features, rankings, beta=beta)
+  assert not compilations
+
+
 def test_problems_of_one_shape_compile_once():
   mds.smacof(clustered(0), num_dimensions=3, rtol=1e-3)
   with counted_compilations() as compilations:
     for seed in range(1, 4):
-      mds.smacof(clustered(seed), num_dimensions=3, max_iterations=seed, rtol=10.0 ** (-seed))
+      mds.smacof(
+        clustered(seed), num_dimensions=3, max_iterations=seed, rtol=10.0 ** (-seed), seed=seed
+      )
   assert not compilations

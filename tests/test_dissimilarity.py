@@ -201,8 +201,34 @@ def test_unknown_options_are_refused():
     known_pairs(*arguments, num_images=NUM_IMAGES, **options)
   pairs = JIT_KNOWN(*arguments, num_images=NUM_IMAGES)
   options = {"completion": "zero"}
-  with pytest.raises(InputError, match="one, mean, masked, not 'zero'"):
+  with pytest.raises(InputError, match="one, mean or masked, not 'zero'"):
     dissimilarities(pairs, **options)
+
+
+@pytest.mark.parametrize("num_known", [-1, 1.5, True, None, np.nan])
+def test_a_number_of_known_pairs_that_makes_no_sense_is_refused(num_known):
+  with pytest.raises(InputError, match="num_known must be"):
+    known_pairs(*shortlist(0), num_images=NUM_IMAGES, num_known=num_known)
+
+
+@pytest.mark.parametrize("power", [-1.0, 0.0, np.nan, np.inf, "1", True])
+def test_a_power_that_makes_no_sense_is_refused(power):
+  pairs = JIT_KNOWN(*shortlist(0), num_images=NUM_IMAGES)
+  with pytest.raises(InputError, match="power must be above 0 and finite"):
+    dissimilarities(pairs, power=power)
+
+
+def test_numbers_may_be_traced():
+  @jax.jit
+  def solve(num_known, power):
+    pairs = known_pairs(*shortlist(1), num_images=NUM_IMAGES, num_known=num_known)
+    return pairs.known, dissimilarities(pairs, power=power)[0]
+
+  for num_known, power in ((0, 1.0), (2, 0.3), (20, 0.01)):
+    known, values = solve(num_known, power)
+    pairs = known_pairs(*shortlist(1), num_images=NUM_IMAGES, num_known=num_known)
+    np.testing.assert_array_equal(known, pairs.known)
+    np.testing.assert_allclose(values, dissimilarities(pairs, power=power)[0], atol=1e-6)
 
 
 def test_wrong_shapes_are_refused():

@@ -171,3 +171,12 @@ def test_perfect_is_one_and_all_are_in_the_unit_interval(problem):
   positives = np.concatenate([easy, hard])
   perfect = np.concatenate([positives, np.setdiff1d(ranking, positives)])
   assert medium(perfect, easy, hard, junk) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True, None])
+def test_a_precision_at_nothing_is_refused(k):
+  ground_truth = judged(3, ([0], [], []))
+  with pytest.raises(InputError, match="kappas must be"):
+    evaluation.evaluate(np.arange(3)[None], ground_truth, kappas=(1, k))
+  with pytest.raises(InputError, match="k must be"):
+    evaluation.precision_at(np.array([0]), k)

@@ -117,12 +117,34 @@ def test_normalize_keeps_directions_and_zeros():
 
 def test_an_unknown_fusion_is_refused():
   arguments: dict[str, Any] = {"weight": 0.5, "fusion": "product"}
-  with pytest.raises(InputError, match="concat and sum, not 'product'"):
+  with pytest.raises(InputError, match="concat or sum, not 'product'"):
     fuse(points(14), points(15), **arguments)
 
 
 def test_wrong_shapes_are_refused():
   with pytest.raises(AssertionError):
     fuse(points(14), points(15, rows=8), weight=0.5)
-  with pytest.raises(AssertionError):
-    fuse(points(14), points(15, columns=7), weight=0.5, fusion="sum")
+
+
+@pytest.mark.parametrize("function", [fuse, JITTED])
+def test_a_sum_of_other_dimensions_is_refused_with_the_way_out(function):
+  with pytest.raises(InputError, match=r"choose `concat`, or num_dimensions = 7 .*, not 6\."):
+    function(points(14), points(15, columns=7), weight=0.5, fusion="sum")
+
+
+@pytest.mark.parametrize("weight", [-0.1, 2, np.nan, True])
+def test_a_weight_outside_the_unit_interval_is_refused(weight):
+  with pytest.raises(InputError, match="weight must be between 0 and 1"):
+    fuse(points(14), points(15), weight=weight)
+
+
+@pytest.mark.parametrize("unit", [1e-36, 1e-20, 1.0, 1e20, 1e35])
+def test_no_norm_is_too_large_or_small_to_divide_by(unit):
+  rows = points(16, rows=5)
+  np.testing.assert_allclose(normalize(np.float32(unit) * rows), normalize(rows), rtol=2e-6)
+
+
+def test_rows_of_ordinary_norm_are_divided_to_the_last_bit():
+  rows = points(17, rows=50, columns=33)
+  expected = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
+  np.testing.assert_array_equal(normalize(rows), expected)

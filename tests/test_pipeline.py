@@ -18,10 +18,11 @@ from l2g_jax.chamfer import chamfer_similarity
 from l2g_jax.collection import Tables
 from l2g_jax.config import L2GConfig
 from l2g_jax.errors import InputError
-from l2g_jax.fusion import normalize
+from l2g_jax.fusion import fuse, normalize
 from l2g_jax.pipeline import L2G, GlobalFeatures, complete_rankings, rank_by_weights
 from l2g_jax.rerank import superglobal_rerank
 from tests.shared import shared_path
+from tests.test_rerank import rerank_by_hand
 
 NUM_QUERIES, NUM_IMAGES, SIZE, LENGTH, WIDTH = 3, 14, 8, 6, 8
 CONFIG = L2GConfig(num_known=3, num_dimensions=WIDTH, max_iterations=20, num_neighbors=3)
@@ -159,8 +160,10 @@ def test_order_does_not_depend_on_the_axes_of_the_embedding(fusion, monkeypatch)
 
 def test_without_a_known_pair_the_search_order_stands():
   candidates, lists, features = collection(5)
-  config = dataclasses.replace(CONFIG, num_known=0)
-  result = L2G(config=config)(candidates, lists, features)
+  # Images that the search found at a similarity of nothing, and lists that hold none of them.
+  candidates.similarities[:] = 0.0
+  lists.ids[:], lists.similarities[:] = -1, 0.0
+  result = L2G(config=CONFIG)(candidates, lists, features)
   np.testing.assert_array_equal(result.diagnostics.num_known, 0)
   np.testing.assert_array_equal(result.scores, candidates.similarities)
   np.testing.assert_array_equal(result.rankings, search_order(candidates))
@@ -320,7 +323,7 @@ def test_bad_values_are_refused(what, field, place, value, message):
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, np.nan])
 def test_a_weight_outside_the_unit_interval_is_refused(weight):
-  with pytest.raises(InputError, match=r"must lie in \[0, 1\]"):
+  with pytest.raises(InputError, match="must be between 0 and 1"):
     L2G(weight=weight, config=CONFIG)(*collection(16))
 
 
@@ -348,6 +351,58 @@ def test_shapes_that_do_not_fit_are_refused():
 def test_a_head_of_nothing_is_refused():
   with pytest.raises(InputError, match="num_reranked must be at least 1"):
     L2GConfig(num_reranked=0)
+
+
+def test_no_weight_is_refused():
+  with pytest.raises(InputError, match="a weight at least"):
+    rank_by_weights(*collection(16), weights=[], config=CONFIG)
+
+
+def test_what_is_small_is_checked_before_a_collection_is_placed(monkeypatch):
+  monkeypatch.setattr(pipeline, "place_collection", lambda *_, **__: pytest.fail("It was placed."))
+  candidates, lists, features = collection(16)
+  wrong = Lists(candidates.ids + NUM_IMAGES, candidates.similarities)
+  narrow = GlobalFeatures(features.queries[:, :3], features.database)
+  unequal = dataclasses.replace(CONFIG, fusion="sum", num_dimensions=WIDTH + 1)
+  for arguments, weights, config in (
+    ((candidates, lists, features), [2.0], CONFIG),
+    ((wrong, lists, features), [0.5], CONFIG),
+    ((candidates, lists, narrow), [0.5], CONFIG),
+    ((candidates, lists, features), [0.5], unequal),
+  ):
+    with pytest.raises(InputError):
+      rank_by_weights(*arguments, weights=weights, config=config)
+
+
+@pytest.mark.parametrize("num_dimensions", [WIDTH - 1, WIDTH + 1])
+def test_a_sum_with_features_of_other_dimensions_is_refused(num_dimensions):
+  config = dataclasses.replace(CONFIG, fusion="sum", num_dimensions=num_dimensions)
+  message = rf"choose `concat`, or num_dimensions = {WIDTH} .*, not {num_dimensions}\.$"
+  with pytest.raises(InputError, match=message):
+    L2G(config=config)(*collection(19))
+
+
+def test_a_sum_is_re_ranked_by_its_cosines(monkeypatch):
+  candidates, lists, features = collection(20)
+  config = dataclasses.replace(CONFIG, fusion="sum", certainty_ratio=np.inf, beta=0.4)
+  fixed = np.random.default_rng(20).standard_normal((SIZE + 1, WIDTH)).astype(np.float32)
+  solve = mds.smacof
+
+  def solved(*arrays, **settings):
+    return dataclasses.replace(solve(*arrays, **settings), embedding=jnp.asarray(fixed))
+
+  monkeypatch.setattr(mds, "smacof", solved)
+  # A program traced before would not see the change.
+  jax.clear_caches()
+  result = L2G(weight=0.3, config=config)(candidates, lists, features)
+  jax.clear_caches()
+  for row, ids in enumerate(candidates.ids):
+    rows = np.concatenate([features.queries[row : row + 1], features.database[ids]])
+    fused = np.asarray(fuse(fixed, rows, weight=0.3, fusion="sum"))
+    assert np.ptp(np.linalg.norm(fused, axis=1)) > 0.05
+    fused = fused / np.linalg.norm(fused, axis=1, keepdims=True)
+    expected = rerank_by_hand(fused[0], fused[1:], 3, 0.4)
+    np.testing.assert_allclose(result.scores[row], expected, atol=1e-4)
 
 
 def test_complete_rankings_by_hand():
@@ -391,7 +446,9 @@ def sizes_of_intermediates(jaxpr):
 def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
   num_queries, size, length, dimension, num_neighbors = 3, 60, 7, 96, 5
   config = L2GConfig(num_dimensions=8, num_neighbors=num_neighbors)
-  block = functools.partial(rerank_block, mesh=sharding.make_mesh(1), num_images=99, config=config)
+  block = functools.partial(
+    rerank_block, mesh=sharding.make_mesh(1), num_images=99, choices=config.choices(size)
+  )
 
   def array(kind, *shape) -> Any:
     return jax.ShapeDtypeStruct(shape, kind)
@@ -407,7 +464,7 @@ def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
     list_similarities=array(jnp.float32, 99, length),
     features=array(jnp.float32, 99, dimension),
   )
-  traced = jax.make_jaxpr(block)(array(jnp.float32, 1), tables, (None, queries))
+  traced = jax.make_jaxpr(block)(array(jnp.float32, 1), config.numbers(), tables, (None, queries))
   largest = max(sizes_of_intermediates(traced.jaxpr))
   # Points by dimensions, or points by points, of all queries; neighbours would make it 6-fold.
   assert largest >= num_queries * (size + 1) ** 2

@@ -9,6 +9,7 @@ from absl.testing import parameterized
 from hypothesis import given
 from hypothesis import strategies as st
 
+from l2g_jax.errors import InputError
 from l2g_jax.rerank import superglobal_rerank
 from tests.variants import VariantTestCase, jit_variants
 
@@ -30,8 +31,9 @@ def rerank_by_hand(query, features, num_neighbors, beta, expansion="max"):
   refined = np.empty_like(features)
   for row, feature in enumerate(features):
     similarities = features @ feature
+    similarities[row] = 2.0  # itself comes first
     nearest = np.argsort(-similarities, kind="stable")[:count]
-    weights = np.append(1.0, beta * similarities[nearest[1:]])
+    weights = np.append(1.0, beta * np.maximum(similarities[nearest[1:]], 0.0))
     refined[row] = weights @ features[nearest] / weights.sum()
   first = refined @ query
   best = refined[np.argsort(-first, kind="stable")[:count]]
@@ -78,6 +80,59 @@ def test_equals_the_public_implementation():
     wanted = np.array([positions[image] for image in golden["order"][row]])
     # Places may differ only where the double precision scores are a tie.
     assert np.all(np.abs(expected[order] - expected[wanted]) < 1e-6)
+
+
+@pytest.mark.parametrize("expansion", ["max", "mean"])
+@given(seed=st.integers(0, 10_000))
+def test_norms_are_of_no_account(expansion, seed):
+  rng = np.random.default_rng(seed)
+  query, features = unit_rows(rng, 1, 8)[0], unit_rows(rng, 25, 8)
+  lengths = (10.0 ** rng.uniform(-15, 15, (25, 1))).astype(np.float32)
+  scores = JITTED(np.float32(1e12) * query, lengths * features, expansion=expansion)
+  expected = rerank_by_hand(query, features, 9, 0.15, expansion)
+  np.testing.assert_allclose(scores, expected, atol=5e-6)
+
+
+def test_a_long_neighbour_is_not_taken_for_the_feature_itself():
+  # By inner products the second is the nearest of all.
+  features = np.array([[1.0, 0.0], [9.0, 9.0], [0.0, 1.0]], np.float32)
+  scores = JITTED(features[0], features, num_neighbors=0)
+  np.testing.assert_allclose(scores, [1.0, 0.5**0.5, 0.0], atol=1e-6)
+
+
+def test_a_feature_is_its_own_first_neighbour_where_rounding_says_another():
+  # Near doubles: products of their own exceed by rounding that of the feature with itself.
+  rng = np.random.default_rng(5)
+  one = unit_rows(rng, 1, 64)[0]
+  features = one[None] + 1e-7 * rng.standard_normal((40, 64), dtype=np.float32)
+  features[20] = -one
+  scores = np.asarray(JITTED(one, features, num_neighbors=0))
+  assert scores[20] < 0.0
+  np.testing.assert_allclose(np.delete(scores, 20), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("setting", "values"),
+  [
+    ("beta", [np.nan, np.inf, -0.1, "1", True, None]),
+    ("num_neighbors", [-1, 1.5, True, None, np.nan]),
+    ("expansion", ["min", None, 3, (("min", 8),)]),
+  ],
+)
+def test_settings_that_make_no_sense_are_refused(setting, values):
+  features = unit_rows(np.random.default_rng(6), 5, 8)
+  for value in values:
+    with pytest.raises(InputError, match=f"{setting} must be"):
+      superglobal_rerank(features[0], features, **{setting: value})
+
+
+def test_beta_may_be_traced():
+  features = unit_rows(np.random.default_rng(6), 12, 8)
+  traced = jax.jit(lambda beta: superglobal_rerank(features[0], features, beta=beta))
+  for beta in (0.0, 0.15, 3.0):
+    expected = JITTED(features[0], features, beta=beta)
+    np.testing.assert_allclose(traced(beta), expected, atol=1e-6)
+  assert np.isfinite(jax.grad(lambda beta: traced(beta).sum())(0.15))
 
 
 def test_padding_changes_nothing():

@@ -7,9 +7,11 @@ import sys
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 from l2g_jax import pipeline, sharding
+from l2g_jax.errors import InputError
 from l2g_jax.pipeline import rank_by_weights
 from tests.test_pipeline import CONFIG, WEIGHTS, collection, only
 
@@ -79,6 +81,33 @@ def test_memory_at_hand_is_a_power_of_two():
   available = sharding.bytes_at_hand(sharding.make_mesh())
   assert available.bit_count() == 1
   assert 1 << 20 <= available <= 1 << 29
+
+
+class Memory:
+  def __init__(self, total, available):
+    self.total, self.available = total, available
+
+
+def test_memory_at_hand_does_not_flip_with_what_is_in_use(monkeypatch):
+  mesh = sharding.make_mesh(1)
+
+  def at_hand(total, available):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(total, available))
+    return sharding.bytes_at_hand(mesh)
+
+  gigabyte = 1 << 30
+  for total in (2 * gigabyte, 3 * gigabyte, 16 * gigabyte):
+    shares = {at_hand(total, total * percent // 100) for percent in range(68, 101)}
+    assert len(shares) == 1
+    assert shares.pop() <= min(total // 6, 1 << 29)
+  # Where memory is short there is less.
+  assert at_hand(16 * gigabyte, gigabyte) == gigabyte // 4
+
+
+@pytest.mark.parametrize("num_devices", [0, -1, 9, 1.0, True])
+def test_devices_that_are_not_there_are_refused(num_devices):
+  with pytest.raises(InputError, match=r"num_devices must be .*from 1 to 8, not"):
+    sharding.make_mesh(num_devices)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
+from l2g_jax import settings
 from l2g_jax.features import fire, preprocess, superglobal
 from l2g_jax.features.protocol import (
+  MAX_SIDE,
+  Dtype,
   GlobalExtractor,
   LocalExtractor,
   LocalFeatures,
@@ -17,8 +20,6 @@ from l2g_jax.features.protocol import (
   extract_with,
 )
 from l2g_jax.features.weights import load_weights
-
-Dtype = Literal["float32", "bfloat16"]
 
 # Enough to fill an accelerator; a CPU gains nothing, and one image is all its memory asks for.
 _ACCELERATOR_BATCH = 8
@@ -49,8 +50,11 @@ def superglobal_extractor(
     batch_size: images of one size that are described together; None = 1 on a CPU, else 8.
 
   Raises:
-    InputError: the weights can't be used.
+    InputError: the weights can't be used, or a setting lies outside of its range.
   """
+  if max_side is not None:
+    max_side = settings.integer("max_side", max_side, least=1)
+  batch_size = _batch(batch_size)
   metadata = load_weights(weights, model="superglobal").metadata
   depth: superglobal.Depth = 101 if metadata["depth"] == "101" else 50
   config = superglobal.SuperGlobalConfig(
@@ -59,7 +63,7 @@ def superglobal_extractor(
   network = Network(
     prepare=functools.partial(_prepare_superglobal, max_side=max_side),
     describe=functools.partial(_describe_superglobal, path=os.fspath(weights), config=config),
-    batch_size=batch_size or _default_batch(),
+    batch_size=batch_size,
   )
   return GlobalExtractor(
     name="superglobal",
@@ -81,8 +85,8 @@ def superglobal_extractor(
 def fire_extractor(
   weights: os.PathLike | str,
   *,
-  max_descriptors: int = 1000,
-  max_side: int = 1024,
+  max_descriptors: int = fire.FireConfig.num_features,
+  max_side: int = MAX_SIDE,
   dtype: Dtype = "float32",
   batch_size: int | None = None,
 ) -> LocalExtractor:
@@ -100,14 +104,17 @@ def fire_extractor(
     batch_size: images of one size that are described together; None = 1 on a CPU, else 8.
 
   Raises:
-    InputError: the weights can't be used.
+    InputError: the weights can't be used, or a setting lies outside of its range.
   """
-  metadata = load_weights(weights, model="fire").metadata
+  max_descriptors = settings.integer("max_descriptors", max_descriptors, least=1)
+  max_side = settings.integer("max_side", max_side, least=1)
+  batch_size = _batch(batch_size)
   config = fire.FireConfig(num_features=max_descriptors, dtype=dtype)
+  metadata = load_weights(weights, model="fire").metadata
   network = Network(
     prepare=functools.partial(_prepare_fire, max_side=max_side),
     describe=functools.partial(_describe_fire, path=os.fspath(weights), config=config),
-    batch_size=batch_size or _default_batch(),
+    batch_size=batch_size,
   )
   return LocalExtractor(
     name="fire",
@@ -160,7 +167,10 @@ def _describe_fire(
   return [LocalFeatures(*values) for values in zip(*fields, strict=True)]
 
 
-def _default_batch() -> int:
+def _batch(batch_size: int | None) -> int:
+  """Returns how many images a network describes at once."""
+  if batch_size is not None:
+    return settings.integer("batch_size", batch_size, least=1)
   return 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
 
 

@@ -7,7 +7,7 @@ weights are licensed CC BY-NC-SA 4.0: not for commercial use.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, get_args
 
 import chex
 import flax.struct
@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import ArrayLike
 
+from l2g_jax import settings
 from l2g_jax.features import interpolation
+from l2g_jax.features.protocol import Dtype
 from l2g_jax.features.resnet import ResNet, Stage
 
 BLOCKS = (3, 4, 6)
@@ -43,7 +45,16 @@ class FireConfig:
 
   scales: tuple[float, ...] = SCALES
   num_features: int = 1000
-  dtype: Literal["float32", "bfloat16"] = "float32"
+  dtype: Dtype = "float32"
+
+  def __post_init__(self):
+    checked = {
+      "scales": tuple(settings.real("scales", scale, above=0.0) for scale in self.scales),
+      "num_features": settings.integer("num_features", self.num_features, least=1),
+      "dtype": settings.choice("dtype", self.dtype, get_args(Dtype)),
+    }
+    for name, value in checked.items():
+      object.__setattr__(self, name, value)
 
 
 @flax.struct.dataclass

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
   from l2g_jax.features.preprocess import Reading
 
 Features = TypeVar("Features")
+
+# Of the networks' convolutions.
+Dtype = Literal["float32", "bfloat16"]
+
+# Pixels of the longer side to which photographs are reduced, as those of Revisited Oxford are.
+MAX_SIDE = 1024
 
 
 @dataclasses.dataclass(frozen=True)

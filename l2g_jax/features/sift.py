@@ -5,22 +5,31 @@ import functools
 import cv2
 import numpy as np
 
-from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
+from l2g_jax import settings
+from l2g_jax.features.protocol import MAX_SIDE, LocalExtractor, LocalFeatures
+
+MAX_DESCRIPTORS = 500
 
 
-def sift(*, max_descriptors: int = 500, max_side: int = 1024) -> LocalExtractor:
+def sift(*, max_descriptors: int = MAX_DESCRIPTORS, max_side: int = MAX_SIDE) -> LocalExtractor:
   """Returns an extractor of RootSIFT (Lowe 2004; Arandjelovic and Zisserman 2012).
 
   Args:
     max_descriptors: how many are kept, by contrast; ties go to the smaller x, then y.
     max_side: the image's longer side is reduced to this many pixels; it is never enlarged.
+
+  Raises:
+    SettingError: a number below 1.
   """
-  settings = {"max_descriptors": max_descriptors, "max_side": max_side}
+  limits = {
+    "max_descriptors": settings.integer("max_descriptors", max_descriptors, least=1),
+    "max_side": settings.integer("max_side", max_side, least=1),
+  }
   return LocalExtractor(
     name="sift",
     dimension=128,
-    settings={**settings, "opencv": cv2.__version__.split(".")[0]},
-    extract=functools.partial(_extract, **settings),
+    settings={**limits, "opencv": cv2.__version__.split(".")[0]},
+    extract=functools.partial(_extract, **limits),
   )
 
 

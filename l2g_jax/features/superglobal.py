@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import chex
 import jax
@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import ArrayLike
 
+from l2g_jax import settings
 from l2g_jax.features import interpolation
+from l2g_jax.features.protocol import Dtype
 from l2g_jax.features.resnet import ResNet, Stage
 
 Depth = Literal[50, 101]
@@ -60,7 +62,12 @@ class SuperGlobalConfig:
   regional: bool = True
   generalized: bool = True
   scale_gem: bool = True
-  dtype: Literal["float32", "bfloat16"] = "float32"
+  dtype: Dtype = "float32"
+
+  def __post_init__(self):
+    for name, options in (("depth", Depth), ("num_scales", NumScales), ("dtype", Dtype)):
+      value = settings.choice(name, getattr(self, name), get_args(options))
+      object.__setattr__(self, name, value)
 
 
 class SuperGlobal(nn.Module):
