@@ -431,7 +431,7 @@ def bad(place, value):
     ({"dissimilarities": bad(..., 1.0), "init": bad((0, 1), np.nan)}, "finite init"),
     (
       {"dissimilarities": bad(..., 1.0), "method": "newton"},
-      "methods quasi_newton, momentum, guttman, lbfgs",
+      "quasi_newton, momentum, guttman or lbfgs",
     ),
   ],
 )
