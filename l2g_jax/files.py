@@ -6,7 +6,6 @@ and the size and checksum of every file. It appears under its name only once all
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import io
 import itertools
@@ -15,10 +14,13 @@ import math
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import filelock
 import numpy as np
 
 from l2g_jax.errors import InputError
@@ -26,6 +28,8 @@ from l2g_jax.errors import InputError
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
 _CHUNK_BYTES = 1 << 20
+# Between two lines of somebody who waits for a lock.
+_NOTICE_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,21 +85,42 @@ def sync_directory(path: os.PathLike | str) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: os.PathLike | str, *, refusal: str | None) -> Iterator[None]:
-  """Holds the lock of a directory, which is made.
+def locked(
+  directory: os.PathLike | str, *, refusal: str | None, notice: str | None = None
+) -> Iterator[None]:
+  """Holds the lock of a directory, which is made; a process that is killed lets go of it.
+
+  Locks of one process exclude each other as those of two do. A forked child does not hold the lock
+  of its parent.
 
   Args:
     directory: where the lock is.
     refusal: what an InputError says where it is held already; None = wait until it is free.
+    notice: what stderr is told at once by one who has to wait, and every ten seconds again.
+
+  Raises:
+    InputError: the lock is held, and there is a refusal.
+    OSError: the directory can't be written.
   """
   root = pathlib.Path(directory)
   root.mkdir(parents=True, exist_ok=True)
-  with (root / _LOCK).open("w") as lock:
+  # Whoever leaves the context lets go of the lock, be it another thread.
+  lock = filelock.FileLock(root / _LOCK, thread_local=False)
+  start, patience = time.monotonic(), 0.0
+  while not lock.is_locked:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | (0 if refusal is None else fcntl.LOCK_NB))
-    except OSError as error:
-      raise InputError(refusal) from error
+      lock.acquire(timeout=patience)
+    except filelock.Timeout:
+      if refusal is not None:
+        raise InputError(refusal) from None
+      if notice is not None:
+        waited = f" ({time.monotonic() - start:.0f} s)" if patience else ""
+        print(f"{notice}{waited}", file=sys.stderr, flush=True)
+      patience = _NOTICE_SECONDS
+  try:
     yield
+  finally:
+    lock.release()
 
 
 @contextlib.contextmanager
