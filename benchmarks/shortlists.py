@@ -84,7 +84,7 @@ def shortlists_of_queries() -> Shortlists:
   queries = describe_queries(collection, jobs, watch)
   size = min(FLAGS.k, len(truth.imlist))
   return Shortlists(
-    candidates=collection.index.search_many(queries.descriptors, size),
+    candidates=collection.search(queries.descriptors, size),
     lists=collection.lists,
     features=GlobalFeatures(queries.global_features, collection.global_features),
     ground_truth=truth,

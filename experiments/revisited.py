@@ -55,7 +55,7 @@ def main(default_dataset: str) -> None:
   truth = dataset.ground_truth
   directory = pathlib.Path(FLAGS.work_dir) / dataset.name
   jobs = [ImageJob(*job) for job in zip(truth.imlist, dataset.database_paths, strict=True)]
-  collection = prepare(jobs, directory, options, watch)
+  collection = prepare(jobs, directory, options, watch, verify=FLAGS.verify)
   boxes = [query.bbx for query in truth.queries]
   jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, boxes, strict=True)]
   queries = describe_queries(collection, jobs, watch)
@@ -132,11 +132,12 @@ def _rank(
 def _search(collection: Collection, queries: Queries) -> SearchResult:
   k = min(FLAGS.k, len(collection.index.names))
   found = [
-    collection.index.search(descriptors, k)
+    collection.search([descriptors], k)
     for descriptors in tqdm.tqdm(queries.descriptors, desc="local search", unit="query")
   ]
   return SearchResult(
-    np.stack([result.ids for result in found]), np.stack([result.similarities for result in found])
+    np.concatenate([result.ids for result in found]),
+    np.concatenate([result.similarities for result in found]),
   )
 
 

@@ -62,12 +62,13 @@ def open_local(
     raise InputError(f"{path} has features of {shape[0]} images; the data set has {len(names)}.")
   if features.is_virtual:
     _check_parts(features, path)
-  state = [*source.file_state(path), list(shape)]
+  others = [path.parent / name for name in _referred(features)]
   return source.LocalSource(
     names=tuple(names),
     dimension=shape[2] - _COLUMNS,
-    state=lambda index: [*state, index],
+    state=lambda index: [list(shape), index],
     read=functools.partial(_read, features, path, max_descriptors),
+    files=[(path, *others)] * len(names),
   )
 
 
@@ -95,6 +96,13 @@ def read_neighbors(path: os.PathLike | str, num_queries: int, num_images: int) -
   if not np.all(np.isfinite(similarities)) or np.any(np.diff(similarities, axis=1) > 0):
     raise InputError(f"The similarities in {path} are not finite and descending.")
   return Shortlist(ids, similarities)
+
+
+def _referred(features: Any) -> list[str]:
+  """Returns the names of other files that hold numbers of a dataset."""
+  parts = features.virtual_sources() if features.is_virtual else []
+  names = [part.file_name for part in parts] + [name for name, *_ in features.external or ()]
+  return sorted(set(names) - {"."})
 
 
 def _check_parts(features: Any, path: pathlib.Path) -> None:
