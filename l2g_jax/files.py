@@ -1,11 +1,20 @@
-"""Files that are whole or absent: atomic writes, and bundles of arrays with checksums.
+"""Files that are whole or absent: locks, atomic writes, and bundles of arrays with checksums.
 
 A bundle is a directory of `.npy` files beside a `manifest.json` that names its kind, its version
 and the size and checksum of every file. It appears under its name only once all of it is on disk.
+Where a bundle is replaced, new files of other names come first, then the manifest in one step, and
+the old files go last.
+
+Whatever is written is written in a folder `.<name>.l2g` beside its target, whose lock the writer
+holds. The next writer of that target takes over what a killed one left there.
+
+Whatever the library removes, it removes here: what a manifest with its own checksum proves to be
+ours, see `remove_ours`. Links are never followed.
 """
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import io
 import itertools
@@ -13,23 +22,29 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import filelock
 import numpy as np
 
 from l2g_jax.errors import InputError
 
-_MANIFEST = "manifest.json"
-_LOCK = "lock"
+T = TypeVar("T")
+
+MANIFEST = "manifest.json"
+LOCK = "lock"
+_WORKPLACE = ".l2g"
 _CHUNK_BYTES = 1 << 20
 # Between two lines of somebody who waits for a lock.
 _NOTICE_SECONDS = 10.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What systems answer that can't sync a directory.
+_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +91,15 @@ def checksum_json(value: Any) -> str:
 
 
 def sync_directory(path: os.PathLike | str) -> None:
-  """Makes renames and new names in a directory durable."""
+  """Makes renames and new names in a directory durable, where the system can."""
+  if os.name == "nt":
+    return
   descriptor = os.open(path, os.O_RDONLY)
   try:
     os.fsync(descriptor)
+  except OSError as error:
+    if error.errno not in _UNSUPPORTED:
+      raise
   finally:
     os.close(descriptor)
 
@@ -103,13 +123,15 @@ def locked(
     OSError: the directory can't be written.
   """
   root = pathlib.Path(directory)
-  root.mkdir(parents=True, exist_ok=True)
   # Whoever leaves the context lets go of the lock, be it another thread.
-  lock = filelock.FileLock(root / _LOCK, thread_local=False)
+  lock = filelock.FileLock(root / LOCK, thread_local=False)
   start, patience = time.monotonic(), 0.0
   while not lock.is_locked:
+    root.mkdir(parents=True, exist_ok=True)
     try:
       lock.acquire(timeout=patience)
+    except FileNotFoundError:  # who held it removed the directory
+      continue
     except filelock.Timeout:
       if refusal is not None:
         raise InputError(refusal) from None
@@ -125,40 +147,174 @@ def locked(
 
 @contextlib.contextmanager
 def atomic_path(path: os.PathLike | str) -> Iterator[pathlib.Path]:
-  """Yields a temporary path beside `path`; what is written there is synced and renamed on success.
+  """Yields a temporary path of the same name; what is written there is synced and moved on success.
 
-  On an exception the temporary file is removed and `path` is as it was before.
+  On an exception `path` is as it was before. A link stays, and what it leads to is replaced.
+
+  Raises:
+    InputError: there is something that is no file.
+    OSError: the disk is full or can't be written; the message names the file.
   """
-  target = pathlib.Path(path)
-  target.parent.mkdir(parents=True, exist_ok=True)
-  # The suffix stays last, for writers that choose the format by it.
-  descriptor, name = tempfile.mkstemp(
-    dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix
-  )
-  os.close(descriptor)
-  temporary = pathlib.Path(name)
-  try:
-    temporary.chmod(0o644)
+  target = pathlib.Path(os.path.realpath(path))
+  if target.exists() and not target.is_file():
+    raise InputError(f"{path} is no plain file; give another name.")
+  with _writing(target), _workplace(target) as place:
+    temporary = place / target.name
     yield temporary
-    with open(temporary, "rb") as file:
+    if target.exists():
+      if not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "It is write-protected", str(target))
+      shutil.copymode(target, temporary)
+    with open(temporary, "r+b") as file:
       os.fsync(file.fileno())
     temporary.replace(target)
     sync_directory(target.parent)
+
+
+@contextlib.contextmanager
+def _writing(target: pathlib.Path) -> Iterator[None]:
+  """Lets an OSError name what was being written."""
+  try:
+    yield
+  except OSError as error:
+    reason = "; is the disk full?" if error.errno in _FULL else "."
+    raise OSError(f"{target} can't be written{reason} {error}") from error
+
+
+@contextlib.contextmanager
+def _workplace(target: pathlib.Path, *, refusal: str | None = None) -> Iterator[pathlib.Path]:
+  """Holds the folder beside a target in which that is written under its own name.
+
+  Writers of one target take turns. What a killed one left is gone when the next begins.
+  """
+  place = target.with_name(f".{target.name}{_WORKPLACE}")
+  if place.is_symlink():
+    raise InputError(f"{place} is a link where a folder of ours would be; remove it.")
+  notice = f"{target} is being written by another process; waiting for it."
+  try:
+    with locked(place, refusal=refusal, notice=notice):
+      try:
+        _clear(place / target.name)
+        yield place
+      finally:
+        _clear(place / target.name)
+        # While it is held: who waits for it sees that it is gone, and makes another.
+        with contextlib.suppress(OSError):
+          (place / LOCK).unlink()
   finally:
-    temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      place.rmdir()
+
+
+def _clear(path: pathlib.Path) -> None:
+  """Removes a file, or a folder of arrays, that was not finished."""
+  if path.is_dir() and not path.is_symlink():
+    for file in path.iterdir():
+      if file.suffix == ".npy" or file.name == MANIFEST:
+        file.unlink()
+    path.rmdir()
+  else:
+    path.unlink(missing_ok=True)
+
+
+def target_of(path: pathlib.Path) -> str | None:
+  """Returns the name of what is or was being written in a folder; None = it is no such folder."""
+  match = re.fullmatch(rf"\.(.+){re.escape(_WORKPLACE)}", path.name)
+  return match[1] if match else None
+
+
+def remove_ours(path: os.PathLike | str) -> bool:
+  """Removes what is provably ours, and returns whether nothing is left there.
+
+  Provably ours are a bundle that holds nothing but its manifest and the files that this may name, a
+  file that `write_manifest` wrote, an empty lock, and what a killed writer left. Of another folder
+  what is ours in it goes, and the folder itself if that leaves it empty. Anything else stays, as do
+  links, what they lead to, and what another process is writing. So call it for names of ours only.
+  """
+  path = pathlib.Path(path)
+  # What another process removes at the same time, and what may not be removed, is no error.
+  with contextlib.suppress(OSError):
+    if path.is_symlink():
+      return False
+    if path.is_file():
+      if (path.name == LOCK and not path.stat().st_size) or _try_manifest(path) is not None:
+        path.unlink()
+    elif (name := target_of(path)) is not None:
+      target, children = path.with_name(name), {child.name for child in path.iterdir()}
+      if not children or {LOCK} <= children <= {LOCK, name}:
+        with contextlib.suppress(InputError), _workplace(target, refusal="It is being written."):
+          pass
+    elif (path / MANIFEST).exists():
+      manifest = _try_manifest(path / MANIFEST)
+      if manifest is not None and _holds_arrays_alone(path, _array_names(manifest)):
+        # The manifest last: until then it says whose the others are.
+        for file in path.glob("*.npy"):
+          file.unlink()
+        (path / MANIFEST).unlink()
+        path.rmdir()
+    else:
+      for child in path.iterdir():
+        remove_ours(child)
+      path.rmdir()
+  return not os.path.lexists(path)
+
+
+def remove_leftovers(directory: os.PathLike | str) -> None:
+  """Removes what killed writers left in a folder; what is being written stays."""
+  for path in pathlib.Path(directory).iterdir():
+    if target_of(path) is not None:
+      remove_ours(path)
+
+
+def _try_manifest(path: pathlib.Path) -> dict[str, Any] | None:
+  """Reads what `write_manifest` wrote; None where it is anything else."""
+  try:
+    return read_manifest(path)
+  except InputError:
+    return None
+
+
+def _array_names(manifest: Mapping[str, Any]) -> set[str]:
+  """Returns the names of a bundle's arrays; where one was replaced its file has another name."""
+  return {
+    entry.get("array", pathlib.PurePath(file).stem)
+    for file, entry in manifest.get("files", {}).items()
+  }
+
+
+def _is_of_arrays(file: pathlib.Path, names: Iterable[str]) -> bool:
+  """Whether a file is named as one of these arrays, or one that replaced it, would be."""
+  pattern = rf"(?:{'|'.join(map(re.escape, names))})(?:\.\d+)?\.npy"
+  return re.fullmatch(pattern, file.name) is not None
+
+
+def _holds_arrays_alone(directory: pathlib.Path, names: set[str]) -> bool:
+  """Whether a folder holds nothing but a manifest and files of these arrays."""
+  return all(
+    file.is_file()
+    and not file.is_symlink()
+    and (file.name == MANIFEST or _is_of_arrays(file, names))
+    for file in directory.iterdir()
+  )
 
 
 def write_json(path: os.PathLike | str, value: Any) -> None:
   """Writes a JSON value atomically, with sorted keys and no NaN."""
   with atomic_path(path) as temporary:
-    temporary.write_text(
-      json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    temporary.write_text(_json_text(value), encoding="utf-8")
 
 
 def write_manifest(path: os.PathLike | str, body: Mapping[str, Any]) -> None:
   """Writes a JSON object with its own checksum, atomically."""
-  write_json(path, {**body, "checksum": checksum_json(dict(body))})
+  write_json(path, _with_checksum(body))
+
+
+def _json_text(value: Any) -> str:
+  return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _with_checksum(body: Mapping[str, Any]) -> dict[str, Any]:
+  return {**body, "checksum": checksum_json(dict(body))}
 
 
 def read_manifest(path: os.PathLike | str) -> dict[str, Any]:
@@ -196,25 +352,82 @@ def save_bundle(
   Raises:
     OSError: the disk is full or can't be written; the message names the bundle.
   """
-  target = pathlib.Path(directory)
-  target.parent.mkdir(parents=True, exist_ok=True)
-  temporary = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-  try:
-    files = {}
+  target = pathlib.Path(os.path.realpath(directory))
+  with _writing(target), _workplace(target) as place:
+    fresh = place / target.name
+    fresh.mkdir()
+    replaced = target.exists()
+    known = _known_arrays(target, set(arrays)) if replaced else set()
+    number = next(
+      number
+      for number in itertools.count()
+      if not any((target / _file_name(name, number)).exists() for name in arrays)
+    )
+    entries = {}
     for name, array in arrays.items():
-      files[f"{name}.npy"] = _write_array(temporary / f"{name}.npy", array)
-    body = {"kind": kind, "version": version, "files": files, "metadata": dict(metadata)}
-    write_manifest(temporary / _MANIFEST, body)
-    temporary.chmod(0o755)
-    if target.exists():
-      # A directory can't be replaced in one step; what is cut off here is made again.
-      shutil.rmtree(target)
-    temporary.rename(target)
-    sync_directory(target.parent)
-  except OSError as error:
-    raise OSError(f"{target} can't be written; is the disk full? {error}") from error
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+      file = _file_name(name, number)
+      entries[file] = _write_array(fresh / file, array)
+      if number:
+        entries[file]["array"] = name
+    body = {"kind": kind, "version": version, "files": entries, "metadata": dict(metadata)}
+    _write_synced(fresh / MANIFEST, [_json_text(_with_checksum(body)).encode()])
+    if replaced:
+      try:
+        for file in entries:
+          (fresh / file).rename(target / file)
+        sync_directory(target)
+        (fresh / MANIFEST).replace(target / MANIFEST)
+        sync_directory(target)
+      finally:
+        _remove_unnamed(target, known)
+    else:
+      sync_directory(fresh)
+      fresh.rename(target)
+      sync_directory(target.parent)
+
+
+def _file_name(array: str, number: int) -> str:
+  """Returns the name of an array's file; numbers tell apart those that replace one another."""
+  return f"{array}.{number}.npy" if number else f"{array}.npy"
+
+
+def _known_arrays(directory: pathlib.Path, arrays: set[str]) -> set[str]:
+  """Returns these arrays' names and those of the bundle there, whose files may be replaced.
+
+  Raises:
+    InputError: there is neither a bundle, be it damaged, nor an empty folder.
+  """
+  path = directory / MANIFEST
+  manifest = _try_manifest(path)
+  known = arrays | (_array_names(manifest) if manifest is not None else set())
+  if path.exists():
+    ours = (manifest is not None or _is_damaged(path)) and _holds_arrays_alone(directory, known)
+  else:
+    ours = directory.is_dir() and not any(directory.iterdir())
+  if not ours:
+    raise InputError(f"{directory} holds what is no bundle of ours; move it or give another name.")
+  return known
+
+
+def _is_damaged(path: pathlib.Path) -> bool:
+  """Whether a file that is no manifest may have been one: others' are JSON of other keys."""
+  try:
+    content = json.loads(path.read_bytes())
+  except ValueError:
+    return True
+  return isinstance(content, dict) and content.keys() >= {"kind", "files", "checksum"}
+
+
+def _remove_unnamed(directory: pathlib.Path, arrays: set[str]) -> None:
+  """Removes files of these arrays that a bundle's manifest does not name."""
+  manifest = _try_manifest(directory / MANIFEST)
+  if manifest is None:
+    return
+  for file in directory.iterdir():
+    if file.name not in manifest["files"] and _is_of_arrays(file, arrays):
+      # Where a file that is in use can't be removed, the next replacement does it.
+      with contextlib.suppress(OSError):
+        file.unlink()
 
 
 def _write_array(path: pathlib.Path, array: np.ndarray | Stream) -> dict[str, Any]:
@@ -233,25 +446,30 @@ def _write_array(path: pathlib.Path, array: np.ndarray | Stream) -> dict[str, An
       "shape": array.shape,
     },
   )
+  blocks = (np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for part in array.blocks)
+  entry = _write_synced(path, itertools.chain([header.getvalue()], blocks))
+  expected = len(header.getvalue()) + math.prod(array.shape) * dtype.itemsize
+  if entry["bytes"] != expected:
+    raise ValueError(f"The parts of {path.name} have {entry['bytes']} bytes, not {expected}.")
+  return entry
+
+
+def _write_synced(path: pathlib.Path, chunks: Iterable[bytes | memoryview]) -> dict[str, Any]:
+  """Writes a file that nobody looks at yet; returns its size and checksum."""
   digest = hashlib.blake2b(digest_size=16)
   with open(path, "wb") as file:
-    for part in itertools.chain([np.frombuffer(header.getvalue(), np.uint8)], array.blocks):
-      content = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
-      digest.update(content)
-      file.write(content)
+    for chunk in chunks:
+      digest.update(chunk)
+      file.write(chunk)
     file.flush()
     os.fsync(file.fileno())
-    size = file.tell()
-  expected = len(header.getvalue()) + math.prod(array.shape) * dtype.itemsize
-  if size != expected:
-    raise ValueError(f"The parts of {path.name} have {size} bytes, not {expected}.")
-  return {"bytes": size, "checksum": digest.hexdigest()}
+    return {"bytes": file.tell(), "checksum": digest.hexdigest()}
 
 
 def load_bundle(
-  directory: os.PathLike | str, *, kind: str, version: int, verify: bool = True
+  directory: os.PathLike | str, *, kind: str, version: int, verify: bool = False
 ) -> Bundle:
-  """Opens a bundle by memory map.
+  """Opens a bundle by memory map; one that is replaced meanwhile is opened as it is then.
 
   Args:
     directory: the bundle's directory.
@@ -267,23 +485,84 @@ def load_bundle(
       truncated or altered; the message names the file.
   """
   root = pathlib.Path(directory)
-  manifest = read_manifest(root / _MANIFEST)
-  if manifest.get("kind") != kind:
-    raise InputError(f"{root} holds {manifest.get('kind')!r}, not {kind!r}.")
-  if manifest["version"] != version:
-    raise InputError(
-      f"{root} has version {manifest['version']} of {kind}; this program reads version {version}."
-    )
-  arrays = {}
-  for name, expected in manifest["files"].items():
-    path = root / name
-    if path.parent != root or path.suffix != ".npy":
-      raise InputError(f"{root / _MANIFEST} names a file outside its directory: {name!r}.")
-    if not path.is_file():
-      raise InputError(f"{path} is missing; remove {root} to have it made again.")
-    if path.stat().st_size != expected["bytes"]:
-      raise InputError(f"{path} is truncated; remove {root} to have it made again.")
-    if verify and checksum_file(path) != expected["checksum"]:
-      raise InputError(f"{path} was altered; remove {root} to have it made again.")
-    arrays[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
-  return Bundle(arrays=arrays, metadata=manifest["metadata"])
+
+  def read() -> Bundle:
+    manifest = _read_bundle_manifest(root)
+    if manifest["kind"] != kind:
+      raise InputError(f"{root} holds {manifest['kind']!r}, not {kind!r}.")
+    if manifest["version"] != version:
+      way_out = "remove it to have it made again"
+      if manifest["version"] > version:
+        way_out = "install a newer l2g_jax"
+      raise InputError(
+        f"{root} has version {manifest['version']} of {kind}; this program reads version"
+        f" {version}; {way_out}."
+      )
+    arrays = {
+      entry.get("array", pathlib.PurePath(file).stem): _open_array(root, file, entry, verify=verify)
+      for file, entry in manifest["files"].items()
+    }
+    return Bundle(arrays=arrays, metadata=manifest["metadata"])
+
+  return _while_unchanged(root / MANIFEST, read)
+
+
+def verify_bundle(directory: os.PathLike | str) -> None:
+  """Compares the checksums of a bundle of any kind; InputError names the file that is damaged."""
+  root = pathlib.Path(directory)
+
+  def read() -> None:
+    for file, entry in _read_bundle_manifest(root)["files"].items():
+      _open_array(root, file, entry, verify=True)
+
+  _while_unchanged(root / MANIFEST, read)
+
+
+def _while_unchanged(path: pathlib.Path, read: Callable[[], T]) -> T:
+  """Returns what `read` returns or raises while a file stays as it is; if it changes, once more."""
+  while True:
+    before = _content(path)
+    try:
+      result = read()
+    except InputError:
+      if _content(path) == before:
+        raise
+    else:
+      if _content(path) == before:
+        return result
+
+
+def _content(path: pathlib.Path) -> bytes | None:
+  try:
+    return path.read_bytes()
+  except FileNotFoundError:
+    return None
+
+
+def _read_bundle_manifest(root: pathlib.Path) -> dict[str, Any]:
+  manifest = read_manifest(root / MANIFEST)
+  if not manifest.keys() >= {"kind", "version", "files", "metadata"}:
+    raise InputError(f"{root / MANIFEST} is no manifest of a bundle.")
+  return manifest
+
+
+def _open_array(
+  root: pathlib.Path, file: str, entry: Mapping[str, Any], *, verify: bool
+) -> np.ndarray:
+  """Opens a file of a bundle by memory map, after comparing it with its entry in the manifest."""
+  path = root / file
+  if path.parent != root or path.suffix != ".npy":
+    raise InputError(f"{root / MANIFEST} names a file outside its directory: {file!r}.")
+  way_out = f"remove {root} to have it made again"
+  try:
+    if path.stat().st_size != entry["bytes"]:
+      raise InputError(f"{path} is truncated; {way_out}.")
+    if verify and checksum_file(path) != entry["checksum"]:
+      raise InputError(f"{path} was altered; {way_out}.")
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+  except FileNotFoundError as error:
+    raise InputError(f"{path} is missing; {way_out}.") from error
+  except (InputError, OSError):
+    raise
+  except Exception as error:  # a header that was altered can raise anything
+    raise InputError(f"{path} was altered; {way_out}.") from error

@@ -64,8 +64,8 @@ def test_checksum_of_json_depends_on_the_value_alone():
 def test_an_atomic_file_appears_under_its_name_alone(tmp_path):
   target = tmp_path / "new" / "report.json"
   with files.atomic_path(target) as temporary:
-    assert temporary.parent == target.parent
-    assert temporary.suffix == ".json"
+    assert temporary.parent.parent == target.parent
+    assert temporary.name == "report.json"
     temporary.write_text("whole")
     assert not target.exists()
   assert names_in(target.parent) == ["report.json"]
@@ -203,22 +203,24 @@ def test_a_damaged_file_of_a_bundle_is_named(bundle, name):
   content = path.read_bytes()
   path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
   with pytest.raises(InputError, match=rf"{name}\.npy was altered; remove"):
-    load(bundle)
+    load(bundle, verify=True)
   path.write_bytes(content[:-1])
   with pytest.raises(InputError, match=rf"{name}\.npy is truncated; remove"):
-    load(bundle, verify=False)
+    load(bundle)
   path.unlink()
   with pytest.raises(InputError, match=rf"{name}\.npy is missing; remove"):
     load(bundle)
   path.write_bytes(content)
-  load(bundle)
+  load(bundle, verify=True)
 
 
 def test_values_are_compared_only_when_asked(bundle):
   path = bundle / "descriptors.npy"
   content = path.read_bytes()
   path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-  assert load(bundle, verify=False).arrays["descriptors"].shape == (6, 4)
+  assert load(bundle).arrays["descriptors"].shape == (6, 4)
+  with pytest.raises(InputError, match=r"descriptors\.npy was altered; remove"):
+    files.verify_bundle(bundle)
 
 
 def test_other_kinds_and_versions_are_refused(bundle):
@@ -227,7 +229,7 @@ def test_other_kinds_and_versions_are_refused(bundle):
   with pytest.raises(InputError, match="has version 3 of test; this program reads version 4"):
     load(bundle, version=4)
   files.write_manifest(bundle / "manifest.json", {"segments": []})
-  with pytest.raises(InputError, match="holds None, not 'test'"):
+  with pytest.raises(InputError, match=r"manifest\.json is no manifest of a bundle"):
     load(bundle)
   with pytest.raises(InputError, match=r"manifest\.json is missing"):
     load(bundle.parent / "absent")
@@ -342,3 +344,231 @@ def count_up(directory, times):
     with files.locked(directory, refusal=None):
       count = int((directory / "count").read_text())
       (directory / "count").write_text(str(count + 1))
+
+
+def save_values(directory, value, names=("first", "second")):
+  arrays = {name: np.full(5, value) for name in names}
+  files.save_bundle(directory, kind="test", version=3, arrays=arrays, metadata={"value": value})
+
+
+def values_of(bundle):
+  return {int(value) for array in bundle.arrays.values() for value in array}
+
+
+def test_a_bundle_that_is_replaced_again_and_again_keeps_no_old_files(tmp_path):
+  for value in range(4):
+    save_values(tmp_path / "b", value, ("first", "second") if value % 3 else ("first", "a.1"))
+    loaded = load(tmp_path / "b", verify=True)
+    assert loaded.metadata == {"value": value}
+    assert loaded.arrays.keys() == ({"first", "second"} if value % 3 else {"first", "a.1"})
+    assert values_of(loaded) == {value}
+    assert len(names_in(tmp_path / "b")) == 3
+  assert names_in(tmp_path) == ["b"]
+
+
+def test_a_bundle_that_is_open_outlives_its_replacement(tmp_path):
+  save_values(tmp_path / "b", 1)
+  before = load(tmp_path / "b")
+  save_values(tmp_path / "b", 2)
+  assert values_of(before) == {1}
+  assert values_of(load(tmp_path / "b")) == {2}
+
+
+def replace_for_ever(directory):
+  for value in range(10**9):
+    save_values(directory, value)
+
+
+def test_who_opens_a_bundle_while_it_is_replaced_gets_one_of_them_whole(tmp_path):
+  save_values(tmp_path / "b", 0)
+  process = multiprocessing.get_context("fork").Process(
+    target=replace_for_ever, args=(tmp_path / "b",)
+  )
+  process.start()
+  seen = set()
+  try:
+    while len(seen) < 20:
+      loaded = load(tmp_path / "b", verify=len(seen) % 2 == 0)
+      assert values_of(loaded) == {loaded.metadata["value"]}
+      seen.add(loaded.metadata["value"])
+  finally:
+    process.kill()
+    process.join()
+
+
+def test_writers_of_one_bundle_take_turns(tmp_path):
+  threads = [
+    threading.Thread(target=save_values, args=(tmp_path / "b", value)) for value in range(8)
+  ]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  loaded = load(tmp_path / "b", verify=True)
+  assert values_of(loaded) == {loaded.metadata["value"]}
+  assert names_in(tmp_path) == ["b"]
+
+
+def test_a_bundle_replaces_a_damaged_one(tmp_path):
+  save_values(tmp_path / "b", 1)
+  (tmp_path / "b" / "first.npy").unlink()
+  (tmp_path / "b" / "second.npy").write_bytes(b"")
+  save_values(tmp_path / "b", 2)
+  assert values_of(load(tmp_path / "b", verify=True)) == {2}
+  for content in ("", "{", json.dumps({"kind": "", "files": {}, "checksum": ""})):
+    (tmp_path / "b" / "manifest.json").write_text(content)
+    save_values(tmp_path / "b", 3)
+    assert values_of(load(tmp_path / "b", verify=True)) == {3}
+    assert len(names_in(tmp_path / "b")) == 3
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "notes.npy", "manifest.json", "first.npy", "a/b"])
+def test_a_bundle_does_not_replace_what_is_not_ours(tmp_path, name):
+  path = tmp_path / "b" / name
+  path.parent.mkdir(parents=True)
+  path.write_text('{"name": "an app of the web"}')
+  with pytest.raises(InputError, match="b holds what is no bundle of ours; move it or give"):
+    save_values(tmp_path / "b", 1)
+  assert path.read_text() == '{"name": "an app of the web"}'
+  assert names_in(tmp_path) == ["b"]
+  assert len(list((tmp_path / "b").iterdir())) == 1
+
+
+def test_a_bundle_with_a_file_of_ones_own_is_not_replaced(tmp_path):
+  save_values(tmp_path / "b", 1)
+  (tmp_path / "b" / "photo.jpg").touch()
+  with pytest.raises(InputError, match="holds what is no bundle of ours"):
+    save_values(tmp_path / "b", 2)
+  assert values_of(load(tmp_path / "b")) == {1}
+
+
+def test_an_empty_folder_becomes_a_bundle(tmp_path):
+  (tmp_path / "b").mkdir()
+  save_values(tmp_path / "b", 1)
+  assert values_of(load(tmp_path / "b")) == {1}
+
+
+def test_what_a_killed_writer_left_is_taken_over(tmp_path):
+  (tmp_path / ".b.l2g" / "b").mkdir(parents=True)
+  (tmp_path / ".b.l2g" / "lock").touch()
+  (tmp_path / ".b.l2g" / "b" / "first.npy").write_bytes(b"half")
+  (tmp_path / ".report.json.l2g").mkdir()
+  (tmp_path / ".report.json.l2g" / "report.json").write_text("half")
+  save_values(tmp_path / "b", 1)
+  files.write_json(tmp_path / "report.json", 1)
+  assert names_in(tmp_path) == ["b", "report.json"]
+  assert values_of(load(tmp_path / "b", verify=True)) == {1}
+
+
+def test_leftovers_are_removed_but_not_what_is_being_written(tmp_path):
+  (tmp_path / ".dead.json.l2g").mkdir()
+  (tmp_path / ".dead.json.l2g" / "lock").touch()
+  (tmp_path / ".dead.json.l2g" / "dead.json").write_text("half")
+  (tmp_path / ".mine.l2g").mkdir()
+  (tmp_path / ".mine.l2g" / "photo.jpg").touch()
+  with files.atomic_path(tmp_path / "live.json") as temporary:
+    temporary.write_text("whole")
+    files.remove_leftovers(tmp_path)
+    assert names_in(tmp_path) == [".live.json.l2g", ".mine.l2g"]
+  assert names_in(tmp_path) == [".mine.l2g", "live.json"]
+
+
+def test_only_what_is_provably_ours_is_removed(tmp_path):
+  root = tmp_path / "root"
+  save_values(root / "bundle", 1)
+  save_values(root / "replaced", 1)
+  save_values(root / "replaced", 2)
+  save_values(root / "with-a-photo", 1)
+  (root / "with-a-photo" / "photo.jpg").touch()
+  save_values(root / "with-a-link", 1)
+  (root / "with-a-link" / "third.npy").symlink_to(root / "with-a-link" / "first.npy")
+  save_values(tmp_path / "elsewhere", 1)
+  (root / "link").symlink_to(tmp_path / "elsewhere")
+  (root / "photos").mkdir()
+  (root / "photos" / "a.jpg").touch()
+  (root / "web").mkdir()
+  (root / "web" / "manifest.json").write_text('{"name": "an app of the web"}')
+  (root / "web" / "first.npy").touch()
+  files.write_manifest(root / "job.json", {"a": 1})
+  files.write_json(root / "report.json", {"a": 1})
+  (root / "lock").touch()
+  (root / "ours").mkdir()
+  save_values(root / "ours" / "part", 1)
+  assert not files.remove_ours(root)
+  left = ["link", "photos", "report.json", "web", "with-a-link", "with-a-photo"]
+  assert names_in(root) == left
+  assert values_of(load(root / "link")) == {1}
+  assert len(names_in(root / "with-a-photo")) == 4
+  assert len(names_in(root / "web")) == 2
+  assert files.remove_ours(root / "absent")
+  assert not files.remove_ours(root / "link")
+  assert values_of(load(tmp_path / "elsewhere")) == {1}
+
+
+def test_a_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
+  (tmp_path / "far").mkdir()
+  target, link = tmp_path / "far" / "report.json", tmp_path / "link.json"
+  target.write_text("old")
+  target.chmod(0o640)
+  link.symlink_to(target)
+  files.write_json(link, [1])
+  assert link.is_symlink()
+  assert json.loads(target.read_text()) == [1]
+  assert target.stat().st_mode & 0o777 == 0o640
+  assert names_in(tmp_path / "far") == ["report.json"]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+  (tmp_path / "report.json").mkdir()
+  os.mkfifo(tmp_path / "pipe")
+  for name in ("report.json", "pipe"):
+    with pytest.raises(InputError, match=f"{name} is no plain file; give another name"):
+      files.write_json(tmp_path / name, [1])
+  assert names_in(tmp_path) == ["pipe", "report.json"]
+  (tmp_path / "file").touch()
+  with pytest.raises(OSError, match=r"file/report\.json can't be written"):
+    files.write_json(tmp_path / "file" / "report.json", [1])
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="drops the rights of root")
+def test_a_file_that_may_not_be_written_is_named(tmp_path):
+  (tmp_path / "folder").mkdir()
+  (tmp_path / "folder" / "report.json").write_text("old")
+  tmp_path.parent.chmod(0o755)
+  tmp_path.chmod(0o777)
+  tmp_path.parent.parent.chmod(0o755)
+
+  def write_as_nobody(name):
+    os.setuid(65534)
+    with pytest.raises(OSError, match=rf"{name} can't be written"):
+      files.write_json(tmp_path / name, [1])
+
+  (tmp_path / "mine.json").write_text("old")
+  for name in ("folder/report.json", "folder/new.json", "mine.json"):
+    process = multiprocessing.get_context("fork").Process(target=write_as_nobody, args=(name,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+  assert (tmp_path / "folder" / "report.json").read_text() == "old"
+  assert (tmp_path / "mine.json").read_text() == "old"
+
+
+def test_a_system_that_can_not_sync_folders_is_no_error(tmp_path, monkeypatch):
+  sync = os.fsync
+
+  def refuse_folders(descriptor):
+    if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+      raise OSError(errno.EINVAL, "Invalid argument")
+    sync(descriptor)
+
+  monkeypatch.setattr(os, "fsync", refuse_folders)
+  save_values(tmp_path / "b", 1)
+  save_values(tmp_path / "b", 2)
+  assert values_of(load(tmp_path / "b")) == {2}
+
+
+def test_an_array_with_another_header_is_named(bundle):
+  path = bundle / "descriptors.npy"
+  path.write_bytes(bytes(path.stat().st_size))
+  with pytest.raises(InputError, match=r"descriptors\.npy was altered; remove"):
+    load(bundle)

@@ -7,7 +7,6 @@ nothing: the merged segment has the same bytes.
 import dataclasses
 import functools
 import pathlib
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -18,15 +17,11 @@ from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.quantizer import Quantizer, load_quantizer, save_quantizer
 from l2g_jax.cann.segment import Descriptors, open_descriptors
-from l2g_jax.cann.storage import Manifest
+from l2g_jax.cann.storage import JOB, QUANTIZER, SHARDS, SPOOL, Manifest
 from l2g_jax.errors import InputError
 from l2g_jax.features.whitening import Whitening
 
 IMAGES_PER_PIECE = 2048
-SHARDS = "shards"
-_SPOOL = "spool"
-_JOB = "job.json"
-_QUANTIZER = "quantizer"
 # Pieces that are held open, of more than a process may open files.
 _OPEN_PIECES = 16
 
@@ -54,8 +49,8 @@ def write_segment(
     manifest: of the index; where it has no quantiser yet one is learned from the images.
     images: (name, codes), read once.
   """
-  folder = root / _SPOOL
-  shutil.rmtree(folder, ignore_errors=True)
+  folder = root / SPOOL
+  files.remove_ours(folder)
   num_images = _spool(folder, images, dimension=manifest["dimension"])
   if not num_images:
     return
@@ -64,7 +59,7 @@ def write_segment(
     config = CannConfig.from_json(manifest["config"])
     read = _piece_reader(folder)
     learned = quantizer.train(num_images, read, config, dimension=manifest["dimension"])
-    manifest["quantizer"] = storage.new_name(manifest, "quantizer")
+    manifest["quantizer"] = storage.new_name(root, manifest, "quantizer")
     save_quantizer(root / manifest["quantizer"], learned)
   else:
     learned = load_quantizer(root / manifest["quantizer"])
@@ -87,6 +82,7 @@ def build_shard(
     raise InputError(f"Shard {shard_index} is not one of 0 to {num_shards - 1}.")
   if not len(images):
     raise InputError("No images were given to index.")
+  storage.refuse_foreign(root)
   storage.refuse_existing(root)
   folder = root / SHARDS
 
@@ -96,11 +92,12 @@ def build_shard(
 
   dimension = read(0).values.shape[1]
   with files.locked(folder, refusal=None):
+    files.remove_leftovers(folder)
     manifest = _start_job(folder, len(images), config, whitening, dimension)
-    if not (folder / _QUANTIZER).is_dir():
+    if not (folder / QUANTIZER).is_dir():
       learned = quantizer.train(len(images), read, config, dimension=dimension)
-      save_quantizer(folder / _QUANTIZER, learned)
-  learned = load_quantizer(folder / _QUANTIZER)
+      save_quantizer(folder / QUANTIZER, learned)
+  learned = load_quantizer(folder / QUANTIZER)
   whitening = storage.read_whitening(folder, manifest)
   pieces = _pieces(len(images))
   mine = pieces[shard_index::num_shards]
@@ -122,9 +119,9 @@ def merge_shards(root: pathlib.Path) -> Manifest:
   """Makes a segment of the pieces of all shards; returns a manifest, not committed."""
   storage.refuse_existing(root)
   folder = root / SHARDS
-  if not (folder / _JOB).is_file():
+  if not (folder / JOB).is_file():
     raise InputError(f"There are no shards of an index in {root}.")
-  job = files.read_manifest(folder / _JOB)
+  job = files.read_manifest(folder / JOB)
   pieces = _pieces(job["num_images"])
   missing = [piece for piece in pieces if not _has_piece(folder, piece)]
   if missing:
@@ -134,8 +131,8 @@ def merge_shards(root: pathlib.Path) -> Manifest:
     )
   manifest = storage.new_manifest(CannConfig.from_json(job["config"]), job["dimension"])
   storage.write_whitening(root, manifest, storage.read_whitening(folder, job))
-  manifest["quantizer"] = storage.new_name(manifest, "quantizer")
-  save_quantizer(root / manifest["quantizer"], load_quantizer(folder / _QUANTIZER))
+  manifest["quantizer"] = storage.new_name(root, manifest, "quantizer")
+  save_quantizer(root / manifest["quantizer"], load_quantizer(folder / QUANTIZER))
   taken: set[str] = set()
   for piece in pieces:
     for name in open_descriptors(_descriptors(folder, piece)).image_names():
@@ -173,7 +170,7 @@ def _merge(
   root: pathlib.Path, manifest: Manifest, folder: pathlib.Path, pieces: Sequence[int]
 ) -> None:
   """Merges pieces to a segment and enters it in a manifest."""
-  descriptors, lists = (storage.new_name(manifest, kind) for kind in ("descriptors", "lists"))
+  descriptors, lists = (storage.new_name(root, manifest, kind) for kind in ("descriptors", "lists"))
   parts = [_descriptors(folder, piece) for piece in pieces]
   num_images = [len(open_descriptors(part)) for part in parts]
   segment.merge_descriptors(root / descriptors, parts)
@@ -191,14 +188,14 @@ def _start_job(
   """Records what all shards must agree on, or compares it with what the first one recorded."""
   job = storage.new_manifest(config, dimension)
   job["num_images"] = num_images
-  if (folder / _JOB).is_file():
-    before = files.read_manifest(folder / _JOB)
+  if (folder / JOB).is_file():
+    before = files.read_manifest(folder / JOB)
     same = storage.same_whitening(storage.read_whitening(folder, before), whitening)
     if not same or any(before[key] != job[key] for key in ("config", "dimension", "num_images")):
       raise InputError(f"The shards in {folder} are of other images or settings; remove them.")
     return before
   storage.write_whitening(folder, job, whitening)
-  files.write_manifest(folder / _JOB, job)
+  files.write_manifest(folder / JOB, job)
   return job
 
 

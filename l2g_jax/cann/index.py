@@ -76,7 +76,7 @@ class CannIndex:
     self.dimension: int = manifest["dimension"]
     self.config = CannConfig.from_json(manifest["config"])
     self.state = files.checksum_json(manifest)
-    self.whitening = storage.read_whitening(directory, manifest)
+    self.whitening = storage.read_whitening(directory, manifest, verify=verify)
     self._table = scan.worth_table(self.config.kernel)
     if manifest["quantizer"] is not None:
       self._quantizer = load_quantizer(directory / manifest["quantizer"], verify=verify)
@@ -84,6 +84,8 @@ class CannIndex:
     self._segments = [
       _open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
     ]
+    if verify:
+      storage.verify_neighbors(directory)
     self.names = tuple(
       itertools.chain.from_iterable(segment.present_names() for segment in self._segments)
     )
@@ -100,16 +102,18 @@ class CannIndex:
     """Builds an index from a stream of images.
 
     Args:
-      directory: where the index will be; none may be there.
+      directory: where the index will be: a folder that is new, empty, or has what an interrupted
+        build left.
       descriptors: (image name, `[count, d]`), any norm; read once, never held as a whole.
       config: the settings.
       whitening: what is done to descriptors first, kept with the index; None = nothing.
 
     Raises:
-      InputError: an index is there; the stream is empty; descriptors have the wrong shape or are
-        not finite; a name comes twice. No index is left then.
+      InputError: an index or anything else is there; the stream is empty; descriptors have the
+        wrong shape or are not finite; a name comes twice. No index is left then.
     """
     root = pathlib.Path(directory)
+    storage.refuse_foreign(root)
     with storage.locked(root):
       storage.refuse_existing(root)
       images = storage.encoded(descriptors, whitening, dimension=None, names=())
@@ -177,7 +181,8 @@ class CannIndex:
 
     Args:
       directory: where it is.
-      verify: whether to compare every file's checksum, not only its size.
+      verify: whether to compare every file's checksum, not only its size, also those of neighbour
+        lists.
 
     Raises:
       InputError: there is no index, it is of another version, or a file of it is damaged; the

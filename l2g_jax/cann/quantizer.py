@@ -108,7 +108,7 @@ def save_quantizer(directory: os.PathLike | str, quantizer: Quantizer) -> None:
   )
 
 
-def load_quantizer(directory: os.PathLike | str, *, verify: bool = True) -> Quantizer:
+def load_quantizer(directory: os.PathLike | str, *, verify: bool = False) -> Quantizer:
   """Reads a quantiser; InputError names a file that is missing, truncated or altered."""
   bundle = files.load_bundle(directory, kind=_KIND, version=_VERSION, verify=verify)
   arrays = {name: np.array(array) for name, array in bundle.arrays.items()}

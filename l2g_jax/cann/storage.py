@@ -1,13 +1,14 @@
 """The files of an index: a manifest that is replaced in one step, and what it refers to.
 
 Every change writes new files first and the manifest last, so that an index opens as before or as
-after a change; what no manifest refers to is swept away by the next change.
+after a change. What the manifest does not refer to is swept away by the next change, if it has a
+name of ours and is provably ours, see `files.remove_ours`. Neighbour lists are left to `lists`.
 """
 
 import contextlib
 import os
 import pathlib
-import shutil
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,17 @@ _KIND = "l2g_jax.cann"
 _VERSION = 2
 _MANIFEST = "index.json"
 _SAME = 1e-3
+# Folders of pieces: of a change that is being made, and of shards.
+SPOOL = "spool"
+SHARDS = "shards"
+JOB = "job.json"
+QUANTIZER = "quantizer"
+_BUNDLES = re.compile(rf"(descriptors|lists|{QUANTIZER}|whitening)-\d{{6}}|{QUANTIZER}")
+_NEIGHBORS = re.compile(r"neighbors-[0-9a-f]{32}")
+# What earlier versions called a file or folder while they wrote it.
+_FORMER_TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.json)?")
+# What file managers leave in any folder.
+_OF_THE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 Manifest = dict[str, Any]
 
@@ -43,6 +55,41 @@ def refuse_existing(root: pathlib.Path) -> None:
     raise InputError(f"There is an index in {root} already; remove it or add to it.")
 
 
+def refuse_foreign(root: pathlib.Path) -> None:
+  """Raises InputError where a folder holds anything that no index puts there."""
+  if root.exists() and not root.is_dir():
+    raise InputError(f"{root} is no folder; give another name for the index.")
+  for path in sorted(root.iterdir()) if root.exists() else ():
+    if not _may_be_ours(path):
+      raise InputError(f"{root} holds {path.name!r}, which is of no index; give an empty folder.")
+
+
+def _may_be_ours(path: pathlib.Path) -> bool:
+  """Whether an index, a part of one, or what a killed writer left could be what lies there."""
+  name = path.name
+  if path.is_symlink():
+    return False
+  former = _FORMER_TEMPORARY.fullmatch(name)
+  if target := files.target_of(path) or (former and former[1]):
+    return _is_name(target) or f"{target}.json" in (_MANIFEST, JOB)
+  if not path.is_dir():
+    return name in (_MANIFEST, JOB, files.LOCK) or name in _OF_THE_SYSTEM
+  if _BUNDLES.fullmatch(name):
+    return all(_may_be_of_bundle(child) for child in path.iterdir())
+  if name in (SPOOL, SHARDS):
+    return all(map(_may_be_ours, path.iterdir()))
+  return _NEIGHBORS.fullmatch(name) is not None
+
+
+def _may_be_of_bundle(path: pathlib.Path) -> bool:
+  plain = path.is_file() and not path.is_symlink()
+  return plain and (path.suffix == ".npy" or path.name in _OF_THE_SYSTEM | {files.MANIFEST})
+
+
+def _is_name(name: str) -> bool:
+  return bool(_BUNDLES.fullmatch(name)) or name in (_MANIFEST, JOB)
+
+
 def new_manifest(config: CannConfig, dimension: int, *, serial: int = 0) -> Manifest:
   """Returns the manifest of an index without images, whose new files are numbered from `serial`."""
   return {
@@ -57,10 +104,13 @@ def new_manifest(config: CannConfig, dimension: int, *, serial: int = 0) -> Mani
   }
 
 
-def new_name(manifest: Manifest, kind: str) -> str:
-  """Returns a name that no file of the index had."""
-  manifest["serial"] += 1
-  return f"{kind}-{manifest['serial'] - 1:06d}"
+def new_name(root: pathlib.Path, manifest: Manifest, kind: str) -> str:
+  """Returns a name that no file of the index had, and that nothing else in its folder has."""
+  while True:
+    name = f"{kind}-{manifest['serial']:06d}"
+    manifest["serial"] += 1
+    if not os.path.lexists(root / name):
+      return name
 
 
 def read_manifest(root: pathlib.Path) -> Manifest:
@@ -68,35 +118,53 @@ def read_manifest(root: pathlib.Path) -> Manifest:
   if not exists(root):
     raise InputError(f"There is no index in {root}.")
   manifest = files.read_manifest(root / _MANIFEST)
-  if manifest["kind"] != _KIND or manifest["version"] != _VERSION:
+  kind, version = manifest.get("kind"), manifest.get("version")
+  if kind != _KIND:
+    raise InputError(f"{root / _MANIFEST} is of {kind!r}, not of {_KIND!r}.")
+  if version != _VERSION:
+    newer = isinstance(version, int) and version > _VERSION
+    way_out = "install a newer l2g_jax" if newer else f"remove {root} and build it again"
     raise InputError(
-      f"{root / _MANIFEST} is version {manifest['version']} of {manifest['kind']}; this program"
-      f" reads version {_VERSION} of {_KIND}."
+      f"{root / _MANIFEST} is version {version} of {_KIND}; this program reads version {_VERSION};"
+      f" {way_out}."
     )
   return manifest
 
 
 def commit(root: pathlib.Path, manifest: Manifest) -> None:
-  """Makes a manifest the index, then sweeps away what it does not refer to."""
+  """Makes a manifest the index, then sweeps away what of ours it does not refer to."""
   files.write_manifest(root / _MANIFEST, manifest)
   kept = {manifest["quantizer"], manifest["whitening"]}
   for segment in manifest["segments"]:
     kept |= {segment["descriptors"], segment["lists"]}
+  files.remove_leftovers(root)
   for path in root.iterdir():
-    if path.is_dir() and path.name not in kept:
-      shutil.rmtree(path, ignore_errors=True)
+    if path.name in (SPOOL, SHARDS) or (_BUNDLES.fullmatch(path.name) and path.name not in kept):
+      files.remove_ours(path)
+
+
+def verify_neighbors(root: pathlib.Path) -> None:
+  """Compares the checksums of all neighbour lists; InputError names a file that is damaged."""
+  for path in sorted(root.glob("neighbors-*")):
+    for manifest in sorted(path.rglob(files.MANIFEST)):
+      if not any(part.startswith(".") for part in manifest.relative_to(root).parts):
+        files.verify_bundle(manifest.parent)
 
 
 def write_whitening(root: pathlib.Path, manifest: Manifest, whitening: Whitening | None) -> None:
   """Writes a whitening, if there is one, and enters it in a manifest."""
   if whitening is not None:
-    manifest["whitening"] = new_name(manifest, "whitening")
+    manifest["whitening"] = new_name(root, manifest, "whitening")
     save_whitening(root / manifest["whitening"], whitening)
 
 
-def read_whitening(root: pathlib.Path, manifest: Manifest) -> Whitening | None:
+def read_whitening(
+  root: pathlib.Path, manifest: Manifest, *, verify: bool = False
+) -> Whitening | None:
   """Reads the whitening of an index, if it has one."""
-  return None if manifest["whitening"] is None else load_whitening(root / manifest["whitening"])
+  if manifest["whitening"] is None:
+    return None
+  return load_whitening(root / manifest["whitening"], verify=verify)
 
 
 def same_whitening(first: Whitening | None, second: Whitening | None) -> bool:

@@ -79,7 +79,7 @@ def save_whitening(directory: os.PathLike | str, whitening: Whitening) -> None:
   )
 
 
-def load_whitening(directory: os.PathLike | str) -> Whitening:
-  """Reads a whitening; InputError where it is missing or altered."""
-  arrays = files.load_bundle(directory, kind=_KIND, version=_VERSION).arrays
+def load_whitening(directory: os.PathLike | str, *, verify: bool = False) -> Whitening:
+  """Reads a whitening; InputError where it is missing, truncated or, if verified, altered."""
+  arrays = files.load_bundle(directory, kind=_KIND, version=_VERSION, verify=verify).arrays
   return Whitening(np.array(arrays["mean"]), np.array(arrays["projection"]))

@@ -1,8 +1,5 @@
 import errno
-import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -203,15 +200,3 @@ def test_a_manifest_that_is_not_ours_is_refused(index):
     CannIndex.open(index.directory)
   with pytest.raises(InputError, match="There is no index in"):
     CannIndex.open(index.directory.parent)
-
-
-def test_killed_at_any_point_it_opens_as_before_or_after(index):
-  run = subprocess.run(
-    [sys.executable, "-m", "tests.cann.killing", str(index.directory), "200"],
-    check=True,
-    capture_output=True,
-    text=True,
-  )
-  kills = json.loads(run.stdout)
-  assert sum(kills.values()) >= 200
-  assert kills.keys() == {"build", "add", "remove", "compact"}

@@ -1,0 +1,235 @@
+"""What is killed: a table of operations on files, each with what it leaves, whole.
+
+To add one, write what makes the state before it, the operation, and what is found in a folder; all
+files that are found must be compared with their checksums there.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from l2g_jax import files
+from l2g_jax.cann import CannConfig, CannIndex, builder, exists
+from l2g_jax.data import store
+from l2g_jax.features.protocol import LocalFeatures
+from l2g_jax.features.whitening import Whitening
+from tests.cann import oracle
+
+IMAGES = list(oracle.collection(0, num_images=12, most=6).items())
+CONFIG = CannConfig(num_lists=3)
+WHITENING = Whitening(np.zeros(16, np.float32), np.eye(16, dtype=np.float32)[:, :12])
+
+# By name; what is made in steps has an entry for each, so that some may be there and some not.
+Found = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+  """Something that changes a folder.
+
+  Attributes:
+    name: of it.
+    prepare: makes the state before it, in a folder that is there.
+    change: does it; done again where it was killed, it must come to the same.
+    find: returns what is there, everything compared with its checksum.
+  """
+
+  name: str
+  prepare: Callable[[pathlib.Path], object]
+  change: Callable[[pathlib.Path], object]
+  find: Callable[[pathlib.Path], Found]
+
+
+def _find_index(root: pathlib.Path) -> Found:
+  if not exists(root):
+    return {}
+  index = CannIndex.open(root, verify=True)
+  names = [(name, index.codes(i).values.tobytes()) for i, name in enumerate(index.names)]
+  return {"index": (names, index.search(np.eye(16), 5).similarities.tolist())}
+
+
+def _find_lists(root: pathlib.Path) -> Found:
+  index = CannIndex.open(root, verify=True)
+  return _find_index(root) | {
+    str(path.parent.relative_to(root)): sorted(
+      (array.name, np.load(array).tobytes()) for array in path.parent.glob("*.npy")
+    )
+    for path in index.directory.glob("neighbors-*/*/manifest.json")
+  }
+
+
+def _put_foreign(root: pathlib.Path) -> None:
+  """Puts what is not ours where an index is: a repository, photographs, links, under our names."""
+  for name in (".git/config", "photos/a.jpg", "lists-000099/a.jpg", ".lists-000098.l2g/a.jpg"):
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_text(name)
+  (root / "quantizer-000097").symlink_to("photos")
+
+
+def _check_foreign(root: pathlib.Path) -> None:
+  if (root / ".git").exists():
+    for name in (".git/config", "photos/a.jpg", "lists-000099/a.jpg", ".lists-000098.l2g/a.jpg"):
+      assert (root / name).read_text() == name
+    assert (root / "quantizer-000097" / "a.jpg").is_file()
+
+
+def _build(root: pathlib.Path) -> None:
+  CannIndex.build(root, IMAGES[:9], CONFIG, whitening=WHITENING)
+
+
+def _prepare_index(root: pathlib.Path) -> None:
+  _build(root)
+  _put_foreign(root)
+
+
+def _add(root: pathlib.Path) -> None:
+  CannIndex.open(root).add(IMAGES[9:])
+
+
+def _prepare_grown(root: pathlib.Path) -> None:
+  _prepare_index(root)
+  _add(root)
+
+
+def _remove(root: pathlib.Path) -> None:
+  CannIndex.open(root).remove(["image-001", "image-010"])
+
+
+def _prepare_shrunk(root: pathlib.Path) -> None:
+  _prepare_grown(root)
+  _remove(root)
+
+
+def _compact(root: pathlib.Path) -> None:
+  CannIndex.open(root).compact()
+
+
+def _shard(root: pathlib.Path) -> None:
+  CannIndex.build_shard(root, IMAGES, CONFIG, whitening=WHITENING, shard_index=0, num_shards=1)
+
+
+def _find_shards(root: pathlib.Path) -> Found:
+  pieces = {}
+  for manifest in root.glob("shards/[dl]*/manifest.json"):
+    files.verify_bundle(manifest.parent)
+    pieces[manifest.parent.name] = _arrays(manifest.parent)
+  return pieces | _find_index(root)
+
+
+def _arrays(directory: pathlib.Path) -> list[tuple[str, bytes]]:
+  manifest = files.read_manifest(directory / files.MANIFEST)
+  return sorted(
+    (entry.get("array", name.removesuffix(".npy")), (directory / name).read_bytes())
+    for name, entry in manifest["files"].items()
+  )
+
+
+def _prepare_shards(root: pathlib.Path) -> None:
+  _shard(root)
+  _put_foreign(root)
+
+
+def _merge(root: pathlib.Path) -> None:
+  CannIndex.merge_shards(root)
+
+
+def _make_lists(root: pathlib.Path) -> None:
+  CannIndex.open(root).neighbor_lists(3, show_progress=False)
+
+
+def _features(seed: int) -> LocalFeatures:
+  rng = np.random.default_rng(seed)
+  locations = rng.random((4, 2), np.float32)
+  descriptors = rng.random((4, 8), np.float32)
+  return LocalFeatures(descriptors, locations, locations[:, 0], locations[:, 1])
+
+
+def _save_parts(root: pathlib.Path) -> None:
+  for part in range(2):
+    store.save_part(
+      root,
+      part,
+      key=f"key {part}",
+      names=[f"image {part}"],
+      features=[_features(part)],
+      dimension=8,
+      precision="int8",
+    )
+
+
+def _finish(root: pathlib.Path) -> None:
+  store.finish(root, keys=["key 0", "key 1"])
+
+
+def _find_store(root: pathlib.Path) -> Found:
+  found: dict[str, Any] = {}
+  for part in range(2):
+    if store.has_part(root, part, key=f"key {part}"):
+      files.verify_bundle(store.part_path(root, part))
+      found[f"part {part}"] = _arrays(store.part_path(root, part))
+  if (root / "store.json").exists():
+    found["store"] = [(name, values.tobytes()) for name, values in store.open_store(root)]
+  return found
+
+
+def _save_bundle(root: pathlib.Path, *, value: int) -> None:
+  arrays = {"first": np.full(5, value), "second": np.full(7, value, np.float32)}
+  files.save_bundle(root / "b", kind="test", version=1, arrays=arrays, metadata={"value": value})
+
+
+def _find_bundle(root: pathlib.Path) -> Found:
+  bundle = files.load_bundle(root / "b", kind="test", version=1, verify=True)
+  values = {float(value) for array in bundle.arrays.values() for value in array}
+  assert values == {float(bundle.metadata["value"])}
+  return {"value": values}
+
+
+def _write_json(root: pathlib.Path, *, value: int) -> None:
+  files.write_json(root / "report.json", [value] * 100)
+
+
+def _find_json(root: pathlib.Path) -> Found:
+  return {"value": json.loads((root / "report.json").read_text())}
+
+
+def _nothing(root: pathlib.Path) -> None:
+  del root
+
+
+def find(operation: Operation, root: pathlib.Path) -> Found:
+  """Returns what an operation finds in a folder, where nothing that is not ours is lost."""
+  _check_foreign(root)
+  return operation.find(root)
+
+
+OPERATIONS = (
+  Operation("build", _nothing, _build, _find_index),
+  Operation("add", _prepare_index, _add, _find_index),
+  Operation("remove", _prepare_grown, _remove, _find_index),
+  Operation("compact", _prepare_shrunk, _compact, _find_index),
+  Operation("shard", _nothing, _shard, _find_shards),
+  Operation("merge", _prepare_shards, _merge, _find_index),
+  Operation("lists", _prepare_shrunk, _make_lists, _find_lists),
+  Operation("store parts", _nothing, _save_parts, _find_store),
+  Operation("store", _save_parts, _finish, _find_store),
+  Operation(
+    "bundle",
+    functools.partial(_save_bundle, value=1),
+    functools.partial(_save_bundle, value=2),
+    _find_bundle,
+  ),
+  Operation(
+    "json",
+    functools.partial(_write_json, value=1),
+    functools.partial(_write_json, value=2),
+    _find_json,
+  ),
+)
+
+# Small, so that an operation has several pieces.
+builder.IMAGES_PER_PIECE = 7
