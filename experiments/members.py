@@ -3,11 +3,11 @@
 import dataclasses
 import pathlib
 import re
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 from l2g_jax import files
+from l2g_jax.cann import CannConfig
 from l2g_jax.errors import InputError
 
 _FILE = "collection.json"
@@ -15,6 +15,8 @@ _KIND = "l2g_jax.experiments.collection"
 _VERSION = 1
 # What is made of a collection, numbered by generation.
 _MADE = re.compile(r"(index|vlad|global)-([0-9]{6})")
+# What version 0.1.0 called what it made, beside the features.
+_EARLIER = re.compile(r"(index|whitening|vlad|global)-[0-9a-f]{16}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +73,39 @@ def write_members(directory: pathlib.Path, members: Members) -> Members:
 
 
 def remove_other_generations(directory: pathlib.Path, members: Members) -> None:
-  """Removes what was made for other generations, and nothing else."""
+  """Removes what was made for other generations, and what killed writers left."""
   for path in directory.iterdir():
     match = _MADE.fullmatch(path.name)
-    if match and int(match[2]) != members.generation and path.is_dir() and not path.is_symlink():
-      shutil.rmtree(path, ignore_errors=True)
+    if match and int(match[2]) != members.generation:
+      files.remove_ours(path)
+  files.remove_leftovers(directory)
+
+
+def remove_earlier(directory: pathlib.Path, config: CannConfig, *, whiten: bool) -> None:
+  """Removes what version 0.1.0 made with the same settings, and which no version uses after it.
+
+  That version made an index of every list of images that a folder ever held. What it learned for
+  them does not say its settings, and goes with the last of its indexes.
+
+  Args:
+    directory: where the folder's features lie.
+    config: of the index.
+    whiten: whether the index has a whitening.
+  """
+  found = [path for path in directory.iterdir() if _EARLIER.fullmatch(path.name)]
+  indexes = [path for path in found if path.name.startswith("index-")]
+  kept = [path for path in indexes if not _is_like(path, config, whiten)]
+  for path in (path for path in found if not kept or path in set(indexes) - set(kept)):
+    files.remove_ours(path)
+
+
+def _is_like(index: pathlib.Path, config: CannConfig, whiten: bool) -> bool:
+  """Whether an index has these settings, apart from those of a search."""
+  try:
+    manifest = files.read_manifest(index / "index.json")
+    settings = CannConfig.from_json(manifest["config"])
+    has_whitening = manifest["whitening"] is not None
+  except (InputError, KeyError, TypeError):
+    return False
+  settings = dataclasses.replace(settings, num_probes=None, rescoring_depth=None)
+  return settings == config and has_whitening == whiten

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments import following, sources, vocabulary
-from experiments.members import read_members, write_members
+from experiments.members import read_members, remove_earlier, write_members
 from experiments.sources import LocalFiles, short_key
 from experiments.stopwatch import Stopwatch
 from l2g_jax import files
@@ -352,6 +352,7 @@ def _make_stages(
   lengths = tuple(sorted({*members.list_lengths, length}))
   if lengths != members.list_lengths:
     write_members(place, dataclasses.replace(members, list_lengths=lengths))
+    remove_earlier(directory, _index_config(options), whiten=options.whiten)
   return _Stages(index, lists, vlad, store.failures)
 
 

@@ -102,13 +102,14 @@ def whitened(learned: whitening.Whitening | None, values: np.ndarray) -> np.ndar
 def _read(
   directory: pathlib.Path, members: Members, *, verify: bool
 ) -> tuple[Vlad, np.ndarray, list[str]] | None:
-  path = members.path(directory, "global")
-  if not path.is_dir():
-    return None
+  paths = [members.path(directory, kind) for kind in ("vlad", "global")]
   try:
-    vlad = aggregate.load_vlad(members.path(directory, "vlad"))
-    bundle = files.load_bundle(path, kind=_KIND, version=_VERSION, verify=verify)
+    if verify:
+      for path in paths:
+        files.verify_bundle(path)
+    vlad = aggregate.load_vlad(paths[0])
+    bundle = files.load_bundle(paths[1], kind=_KIND, version=_VERSION)
   except InputError:
-    # Cut off, or damaged: it is made again.
+    # It is not there, or damaged: it is made again.
     return None
   return vlad, bundle.arrays["database"], bundle.metadata["keys"]

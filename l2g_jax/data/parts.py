@@ -5,7 +5,6 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -21,7 +20,6 @@ _KIND = "l2g_jax.local_features"
 _VERSION = 2
 # Numbered, or named by the images.
 _NAME = re.compile(r"part-([0-9]{5,}|[0-9a-f]{16})")
-_MANIFEST = "manifest.json"
 
 
 class Part(NamedTuple):
@@ -172,11 +170,21 @@ def open_part(
   keys = metadata.get("image_keys")
   if keys is None:
     # Parts of earlier versions know their images by size and time; their numbers tell more.
-    content = files.checksum_json(files.read_manifest(path / _MANIFEST)["files"])
+    content = files.checksum_json(files.read_manifest(path / files.MANIFEST)["files"])
     keys = [files.checksum_json([content, row]) for row in range(len(metadata["names"]))]
   # What is small is read, and keeps no file open.
   arrays = {**bundle.arrays, "offsets": np.array(bundle.arrays["offsets"])}
   return Part(name, arrays, metadata["names"], keys, metadata["failures"], metadata["dimension"])
+
+
+def has_part(directory: os.PathLike | str, part: int | str, *, key: str) -> bool:
+  """Whether a part is there, whole, and has a key."""
+  root = pathlib.Path(directory)
+  try:
+    open_part(root, part_path(root, part).name, key=key)
+  except InputError:
+    return False
+  return True
 
 
 def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[str, Place]:
@@ -225,9 +233,8 @@ def copy_images(root: pathlib.Path, places: Sequence[Place]) -> Part:
 
 def remove_part(root: pathlib.Path, name: str) -> None:
   """Removes a part of a store that is no longer used, and nothing that is not a part."""
-  path = root / name
-  if _NAME.fullmatch(name) and (path / _MANIFEST).is_file() and not path.is_symlink():
-    shutil.rmtree(path, ignore_errors=True)
+  if _NAME.fullmatch(name):
+    files.remove_ours(root / name)
 
 
 def _stack(

@@ -23,6 +23,7 @@ from l2g_jax.features.protocol import LocalFeatures
 Precision = parts.Precision
 part_path = parts.part_path
 save_part = parts.save_part
+has_part = parts.has_part
 
 _KIND = "l2g_jax.feature_store"
 _VERSION = 3
@@ -211,6 +212,7 @@ def _commit(
     files.write_manifest(root / _INDEX, index)
   for name in (unused | set(_part_names(before))) - set(numbers):
     parts.remove_part(root, name)
+  files.remove_leftovers(root)
   return _make_store(names, places, failures)
 
 

@@ -177,7 +177,7 @@ def test_past_a_smaller_share_the_index_is_compacted(folder, tmp_path, search):
 def test_a_folder_that_was_replaced_as_a_whole(folder, search):
   for path in folder.iterdir():
     path.unlink()
-  for number in range(5):
+  for number in range(20):
     photos.write(folder / f"photo-{number:03d}.bmp", 500 + number)
   photos.check(search()[0], folder)
 
@@ -213,6 +213,26 @@ def test_what_is_lost_is_made_again(folder, tmp_path, search, name):
   (path,) = (tmp_path / "work").glob(f"collection-*/{name}")
   path.unlink() if path.is_file() else shutil.rmtree(path)
   photos.check(search()[0], folder)
+
+
+def test_what_an_earlier_version_made_with_these_settings_is_removed(folder, tmp_path, search):
+  work = tmp_path / "work"
+  (index,) = work.glob("collection-*/index-000001")
+  for number, whiten in enumerate((True, False)):
+    place = work / f"index-{number:016x}"
+    shutil.copytree(index, place)
+    manifest = files.read_manifest(place / "index.json")
+    manifest["config"]["num_probes"] = 9
+    manifest["whitening"] = manifest["whitening"] if whiten else None
+    files.write_manifest(place / "index.json", manifest)
+  shutil.copytree(next(work.glob("collection-*/vlad-000001")), work / "vlad-0123456789abcdef")
+  (work / "index-ffffffffffffffff").mkdir()
+  (work / "index-ffffffffffffffff" / "photograph.jpg").touch()
+  photos.write(folder / "new.bmp", 77)
+  search()
+  left = {path.name for path in work.iterdir()}
+  assert f"index-{0:016x}" not in left
+  assert {f"index-{1:016x}", "vlad-0123456789abcdef", "index-ffffffffffffffff"} < left
 
 
 def test_an_entry_that_the_index_does_not_hold_is_no_harm(folder, tmp_path, search):
