@@ -66,7 +66,9 @@ def update_index(
     return _build(directory, members, store, config, whiten=whiten, seed=seed)
   wanted = dict(zip(store.names, store.keys, strict=True))
   kept = {
-    name: members.keys[name] for name in index.names if members.keys.get(name) == wanted.get(name)
+    name: members.keys[name]
+    for name in index.names
+    if name in members.keys and members.keys[name] == wanted.get(name)
   }
   stale = [name for name in index.names if name not in kept]
   added = [number for number, name in enumerate(store.names) if name not in kept]
