@@ -68,9 +68,12 @@ def jobs_of(folder: pathlib.Path) -> list[ImageJob]:
   return [ImageJob(*image) for image in zip(*list_images(folder)[:2], strict=True)]
 
 
-def follow(folder: pathlib.Path, work: pathlib.Path, extract=describe, **changes) -> Collection:
+def follow(
+  folder: pathlib.Path, work: pathlib.Path, extract=describe, *, verify: bool = False, **changes
+) -> Collection:
   """Makes a folder ready for queries, as it is now."""
-  return stages.follow(jobs_of(folder), work, options(extract, **changes), Stopwatch())
+  settings = options(extract, **changes)
+  return stages.follow(jobs_of(folder), work, settings, Stopwatch(), verify=verify)
 
 
 def best(collection: Collection, query: pathlib.Path) -> str:

@@ -208,6 +208,47 @@ def test_a_damaged_index_is_built_anew(folder, tmp_path, search, capsys):
   assert generations(tmp_path / "work") == ["global-000002", "index-000002", "vlad-000002"]
 
 
+def damage(path):
+  content = path.read_bytes()
+  path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_reopening_reads_sizes_alone_unless_asked_to_verify(folder, tmp_path, search, monkeypatch):
+  read = []
+  original = files.checksum_file
+
+  def checksum_file(path):
+    read.append(pathlib.Path(path).suffix)
+    return original(path)
+
+  monkeypatch.setattr(files, "checksum_file", checksum_file)
+  search()
+  assert ".npy" not in read
+  photos.write(folder / "new.bmp", 77)
+  search()
+  assert ".npy" not in read
+  search(verify=True)
+  assert read.count(".npy") > 10
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["rows-*/database/part-*/descriptors.npy", "collection-*/index-*/descriptors-*/scales.npy"],
+)
+def test_what_was_altered_is_made_again_where_that_is_verified(folder, tmp_path, search, name):
+  (path,) = (tmp_path / "work").glob(name)
+  right = path.read_bytes()
+  damage(path)
+  search()
+  assert path.read_bytes() != right
+  collection, described = search(verify=True)
+  assert described == (photos.NUM_IMAGES if "part" in name else 0)
+  photos.check(collection, folder)
+  # A file of a bundle that is replaced has another name.
+  (path,) = (tmp_path / "work").glob(name.replace(".npy", "*.npy"))
+  assert path.read_bytes() == right
+
+
 @pytest.mark.parametrize("name", ["collection.json", "vlad-000001", "global-000001"])
 def test_what_is_lost_is_made_again(folder, tmp_path, search, name):
   (path,) = (tmp_path / "work").glob(f"collection-*/{name}")
@@ -294,9 +335,9 @@ def run_script(*arguments):
 
 
 def test_killed_anywhere_the_next_search_is_right(tmp_path):
-  counted = run_script("tests.experiments.killing", tmp_path / "kills", 12)
-  assert counted["killed"] == 12
-  assert counted["points"] > 12
+  counted = run_script("tests.experiments.killing", tmp_path / "kills", 8)
+  assert counted["killed"] == 8
+  assert counted["points"] > 100
 
 
 def test_processes_at_once_get_their_own_answers(tmp_path):
