@@ -49,10 +49,15 @@ def describe(image: np.ndarray) -> LocalFeatures:
   return LocalFeatures(rows, np.zeros((len(rows), 2), np.float32), one, one)
 
 
+def extractor(extract=describe) -> LocalExtractor:
+  """Returns what extracts features by a function."""
+  return LocalExtractor("rows", _DIMENSION, {}, extract)
+
+
 def options(extract=describe, **changes) -> StageOptions:
   """Returns settings; features are extracted by a function."""
   settings = {
-    "local": LocalExtractor("rows", _DIMENSION, {}, extract),
+    "local": extractor(extract),
     "global_features": None,
     "whiten": True,
     "crop_policy": None,

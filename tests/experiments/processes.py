@@ -32,8 +32,9 @@ def search(root: pathlib.Path, run: int) -> None:
       (root / "jpg" / f"more-{run % 4}.bmp").unlink(missing_ok=True)
     collection = photos.follow(root / "jpg", root / "work")
     job = ImageJob("query.bmp", query)
-    extractor = photos.options().local
-    store = extract_local([job], extractor, root / "store", num_workers=1, show_progress=False)
+    store = extract_local(
+      [job], photos.extractor(), root / "store", num_workers=1, show_progress=False
+    )
     expected = photos.describe(photos.pixels(number)).descriptors
     right = photos.best(collection, query) == f"photo-{number:03d}"
     right &= np.array_equal(store[0].descriptors, expected.astype(np.float16))
