@@ -57,8 +57,10 @@ def main(root: pathlib.Path, num_runs: int, at_once: int) -> None:
       process.start()
       running.append(process)
     running[0].join(0.02)
-    codes += [process.exitcode for process in running if process.exitcode is not None]
-    running = [process for process in running if process.exitcode is None]
+    # Looked at once: one may end at any time.
+    ended = [process for process in running if not process.is_alive()]
+    codes += [process.exitcode for process in ended]
+    running = [process for process in running if process not in ended]
   wrong = sum(code == _WRONG for code in codes)
   failed = sum(code not in (0, _WRONG) for code in codes)
   print(json.dumps({"runs": len(codes), "failed": failed, "wrong": wrong}))
