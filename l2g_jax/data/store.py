@@ -170,11 +170,12 @@ def _open(root: pathlib.Path, index: Mapping[str, Any], *, verify: bool) -> Feat
       parts.open_part(root, part_path(root, number).name, key=key, verify=verify)
       for number, key in enumerate(index["keys"])
     ]
-    return _make_store(
+    made = _make_store(
       names=[name for part in opened for name in part.names],
       places=[Place(part, row) for part in opened for row in range(len(part.names))],
       failures={name: reason for part in opened for name, reason in part.failures.items()},
     )
+    return dataclasses.replace(made, key=files.checksum_json(index["keys"]))
   opened = [parts.open_part(root, name, verify=verify) for name in index["parts"]]
   places = [Place(opened[part], row) for part, row in index["places"]]
   for place, key in zip(places, index["keys"], strict=True):
