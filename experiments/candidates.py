@@ -54,11 +54,12 @@ def find(
 def _search(collection: Collection, queries: Queries, k: int) -> SearchResult:
   k = min(k, len(collection.index.names))
   found = [
-    collection.index.search(descriptors, k)
+    collection.search([descriptors], k)
     for descriptors in tqdm.tqdm(queries.descriptors, desc="local search", unit="query")
   ]
   return SearchResult(
-    np.stack([result.ids for result in found]), np.stack([result.similarities for result in found])
+    np.concatenate([result.ids for result in found]),
+    np.concatenate([result.similarities for result in found]),
   )
 
 

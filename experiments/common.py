@@ -76,6 +76,9 @@ flags.DEFINE_float(
   "Multiple of the background above which a match counts as certain; inf: the paper's order.",
 )
 flags.DEFINE_integer("seed", 0, "Seed of every sample and start.")
+flags.DEFINE_bool(
+  "verify", False, "Whether all that was made before is read and its checksums compared."
+)
 
 
 def configure() -> None:

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags
 
-from experiments import command, stages
+from experiments import command
+from experiments.following import WHITENING_SAMPLE
 from l2g_jax import kernels
 from l2g_jax.cann import CannConfig, CannIndex, exists, lists
 from l2g_jax.data import store
@@ -97,7 +98,7 @@ def _build(root: pathlib.Path) -> None:
 def _whitening(features: FeatureStore) -> Whitening | None:
   if not FLAGS.whiten:
     return None
-  return fit_whitening(features.sample_descriptors(stages.WHITENING_SAMPLE, seed=FLAGS.seed))
+  return fit_whitening(features.sample_descriptors(WHITENING_SAMPLE, seed=FLAGS.seed))
 
 
 def _list(root: pathlib.Path) -> None:

@@ -44,7 +44,7 @@ def main(default_dataset: str) -> None:
   truth = dataset.ground_truth
   directory = pathlib.Path(FLAGS.work_dir) / dataset.name
   jobs = [ImageJob(*job) for job in zip(truth.imlist, dataset.database_paths, strict=True)]
-  collection = prepare(jobs, directory, options, watch)
+  collection = prepare(jobs, directory, options, watch, verify=FLAGS.verify)
   boxes = [query.bbx for query in truth.queries]
   jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, boxes, strict=True)]
   queries = describe_queries(collection, jobs, watch)

@@ -15,14 +15,13 @@ from absl import flags
 from experiments import command, common
 from experiments.contact_sheet import Tile, save_contact_sheet
 from experiments.report import write_report
-from experiments.stages import describe_queries, prepare
+from experiments.stages import describe_query, follow
 from experiments.stopwatch import Stopwatch
-from l2g_jax.cann import SearchResult
 from l2g_jax.data.images import Box, crop_to_box, list_images, read_image
 from l2g_jax.errors import InputError
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.global_search import rank_by_global
-from l2g_jax.pipeline import GlobalFeatures, complete_rankings, rank_by_weights
+from l2g_jax.pipeline import GlobalFeatures, rank_by_weights
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images", None, "Folder of photographs to search.", required=True)
@@ -41,43 +40,48 @@ def main() -> None:
   query_image = read_image(query_path)
   if box is not None:
     crop_to_box(query_image, box)
-  names, paths = list_images(FLAGS.images)
+  listed = dict(zip(*list_images(FLAGS.images), strict=True))
   watch = Stopwatch()
   # A folder is known by where it lies.
   place = hashlib.blake2b(str(pathlib.Path(FLAGS.images).resolve()).encode(), digest_size=4)
   directory = pathlib.Path(FLAGS.work_dir) / f"folder-{place.hexdigest()}"
-  jobs = [ImageJob(name, path) for name, path in zip(names, paths, strict=True)]
-  collection = prepare(jobs, directory, common.stage_options(), watch, on_error="empty")
-  query_jobs = [ImageJob(query_path.name, query_path, box)]
-  queries = describe_queries(collection, query_jobs, watch)
+  jobs = [ImageJob(name, path) for name, path in listed.items()]
+  collection = follow(jobs, directory, common.stage_options(), watch, verify=FLAGS.verify)
+  # Ids are in the order in which the images came; what ties is shown by name.
+  names = collection.index.names
+  by_name = np.argsort(names)
+  queries = describe_query(collection, ImageJob(query_path.name, query_path, box), watch)
   features = GlobalFeatures(queries.global_features, collection.global_features)
   with watch.measure("global search"):
-    by_global = rank_by_global(features)
+    named = GlobalFeatures(features.queries, features.database[by_name])
+    by_global = by_name[rank_by_global(named)]
   with watch.measure("local search"):
-    found = collection.index.search(queries.descriptors[0], min(FLAGS.k, len(names)))
-  candidates = SearchResult(found.ids[None], found.similarities[None])
+    candidates = collection.search(queries.descriptors, min(FLAGS.k, len(names)))
   weight = common.default_weight() if FLAGS.w is None else FLAGS.w
   with watch.measure("embedding and re-ranking"):
     (result,) = rank_by_weights(
       candidates, collection.lists, features, weights=[weight], config=common.method_config()
     )
-  by_chamfer = complete_rankings(candidates.ids, None, len(names))
+  found = candidates.ids[0] >= 0
+  ids, missing = candidates.ids[0, found], by_name[~np.isin(by_name, candidates.ids[0, found])]
+  by_chamfer = np.concatenate([ids, missing])[None]
+  ranking = np.concatenate([result.rankings[0, : len(ids)], missing])
   ranks = {
     stage: np.argsort(ranking[0]) + 1
     for stage, ranking in (("global", by_global), ("chamfer", by_chamfer))
   }
-  scores = dict(zip(found.ids.tolist(), result.scores[0].tolist(), strict=True))
-  similarities = dict(zip(found.ids.tolist(), found.similarities.tolist(), strict=True))
+  scores = dict(zip(ids.tolist(), result.scores[0, found].tolist(), strict=True))
+  similarities = dict(zip(ids.tolist(), candidates.similarities[0, found].tolist(), strict=True))
   results = [
     {
       "name": names[image],
-      "path": str(paths[image]),
+      "path": str(listed[names[image]]),
       "rank": place + 1,
       "score": scores.get(image),
       "similarity": similarities.get(image, 0.0),
       **{f"{stage}_rank": int(values[image]) for stage, values in ranks.items()},
     }
-    for place, image in enumerate(result.rankings[0, : FLAGS.num_results].tolist())
+    for place, image in enumerate(ranking[: FLAGS.num_results].tolist())
   ]
   _print_results(results, len(names), weight)
   if not len(queries.descriptors[0]):

@@ -3,18 +3,25 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from l2g_jax import files, settings
+from l2g_jax.data import checksums
 from l2g_jax.data.formats import ames, cann, folder
 from l2g_jax.data.formats.global_features import read_global, stack_global
-from l2g_jax.data.formats.source import LocalSource, import_local
+from l2g_jax.data.formats.source import LocalSource, import_keys, import_local
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.data.store import FeatureStore, open_store
 from l2g_jax.errors import InputError
-from l2g_jax.features.extraction import ImageJob, OnError, extract_local
+from l2g_jax.features.extraction import (
+  ImageJob,
+  OnError,
+  describe_image,
+  extract_local,
+  image_keys,
+)
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, as_local
 
 Part = Literal["database", "queries"]
@@ -47,6 +54,38 @@ class LocalFiles:
       settings.integer("max_descriptors", self.max_descriptors, least=1)
 
 
+def local_settings(local: LocalExtractor | LocalFiles) -> list[Any]:
+  """Returns what tells one source of local features from another, as a JSON value."""
+  if isinstance(local, LocalExtractor):
+    return [local.name, dict(local.settings)]
+  return [local.format, str(local.folder.resolve()), local.dimension, local.max_descriptors]
+
+
+def local_keys(
+  jobs: Sequence[ImageJob], directory: pathlib.Path, local: LocalExtractor | LocalFiles
+) -> Sequence[str]:
+  """Returns the keys that the images have in the store of a database's local features.
+
+  Args:
+    jobs: the images.
+    directory: where what is made here lies.
+    local: where the features come from.
+
+  Raises:
+    InputError: a file can't be used, or files do not fit the images.
+  """
+  if isinstance(local, LocalExtractor):
+    return image_keys(jobs, local, directory / checksums.NAME)
+  names = tuple(job.name for job in jobs)
+  if local.format == "stores":
+    return _open_store(local.folder / "database", names).keys
+  return import_keys(
+    _open_source(local, "database", names),
+    _place(directory, local, "database") / checksums.NAME,
+    max_descriptors=local.max_descriptors,
+  )
+
+
 def local_features(
   jobs: Sequence[ImageJob],
   directory: pathlib.Path,
@@ -55,6 +94,7 @@ def local_features(
   *,
   crop_policy: CropPolicy | None,
   on_error: OnError = "raise",
+  verify: bool = False,
 ) -> FeatureStore:
   """Returns the local features of a collection's database or queries.
 
@@ -65,22 +105,45 @@ def local_features(
     local: where the features come from.
     crop_policy: how boxes become crops; None = the extractor's own.
     on_error: see `extract_local`.
+    verify: whether checksums of what was made before are compared, not only sizes.
 
   Raises:
     InputError: an image or a file can't be used, or files do not fit the images.
   """
   if isinstance(local, LocalExtractor):
-    place = directory / f"{local.name}-{short_key(dict(local.settings))}" / part
-    return extract_local(jobs, local, place, crop_policy=crop_policy, on_error=on_error)
+    return extract_local(
+      jobs,
+      local,
+      _place(directory, local, part),
+      crop_policy=crop_policy,
+      on_error=on_error,
+      checksum_memory=directory / checksums.NAME,
+      verify=verify,
+    )
   names = tuple(job.name for job in jobs)
   if local.format == "stores":
-    return _open_store(local.folder / part, names)
-  key = short_key(local.format, str(local.folder.resolve()), local.max_descriptors)
+    store = _open_store(local.folder / part, names, verify=verify)
+    _check_finite(store, local.folder / part)
+    return store
   return import_local(
     _open_source(local, part, names),
-    directory / f"{local.format}-{key}" / part,
+    _place(directory, local, part),
     max_descriptors=local.max_descriptors,
+    verify=verify,
   )
+
+
+def describe_local(
+  job: ImageJob,
+  directory: pathlib.Path,
+  local: LocalExtractor | LocalFiles,
+  *,
+  crop_policy: CropPolicy | None,
+) -> np.ndarray:
+  """Returns the local descriptors of one query, `[count, d]` float32; see `local_features`."""
+  if isinstance(local, LocalExtractor):
+    return describe_image(job, local, crop_policy=crop_policy).descriptors
+  return local_features([job], directory, "queries", local, crop_policy=crop_policy)[0].descriptors
 
 
 def global_features(
@@ -91,6 +154,7 @@ def global_features(
   *,
   crop_policy: CropPolicy | None,
   on_error: OnError = "raise",
+  verify: bool = False,
 ) -> np.ndarray:
   """Returns the global features of a collection's database or queries, `[N, D]` float32.
 
@@ -101,28 +165,56 @@ def global_features(
     source: an extractor; or a file or folder, see `read_global`.
     crop_policy: how boxes become crops; None = the extractor's own.
     on_error: see `extract_local`; an image that is left empty has the feature zero.
+    verify: see `local_features`.
 
   Raises:
     InputError: an image or a file can't be used, or a file does not fit the images.
   """
   if isinstance(source, pathlib.Path):
     if source.is_dir() and (source / part).is_dir():
-      _open_store(source / part, tuple(job.name for job in jobs))
+      store = _open_store(source / part, tuple(job.name for job in jobs), verify=verify)
+      _check_finite(store, source / part)
     return read_global(source, part, len(jobs))
   store = extract_local(
     jobs,
     as_local(source),
-    directory / f"{source.name}-{short_key(dict(source.settings))}" / part,
+    _place(directory, source, part),
     crop_policy=crop_policy,
     precision="float32",
     on_error=on_error,
+    checksum_memory=directory / checksums.NAME,
+    verify=verify,
   )
   return stack_global(store)
+
+
+def describe_global(
+  job: ImageJob,
+  directory: pathlib.Path,
+  source: GlobalExtractor | pathlib.Path,
+  *,
+  crop_policy: CropPolicy | None,
+) -> np.ndarray:
+  """Returns the global feature of one query, `[1, D]` float32; see `global_features`."""
+  if isinstance(source, pathlib.Path):
+    return global_features([job], directory, "queries", source, crop_policy=crop_policy)
+  made = describe_image(job, as_local(source), crop_policy=crop_policy, precision="float32")
+  return made.descriptors
 
 
 def short_key(*values: object) -> str:
   """Returns a short name for what was made from these JSON values."""
   return files.checksum_json(list(values))[:16]
+
+
+def _place(
+  directory: pathlib.Path, source: LocalExtractor | GlobalExtractor | LocalFiles, part: Part
+) -> pathlib.Path:
+  """Returns where the features of a source are kept."""
+  if isinstance(source, LocalFiles):
+    key = short_key(source.format, str(source.folder.resolve()), source.max_descriptors)
+    return directory / f"{source.format}-{key}" / part
+  return directory / f"{source.name}-{short_key(dict(source.settings))}" / part
 
 
 def _open_source(local: LocalFiles, part: Part, names: Sequence[str]) -> LocalSource:
@@ -136,8 +228,8 @@ def _open_source(local: LocalFiles, part: Part, names: Sequence[str]) -> LocalSo
       return folder.open_local(local.folder / part, names)
 
 
-def _open_store(path: pathlib.Path, names: Sequence[str]) -> FeatureStore:
-  store = open_store(path)
+def _open_store(path: pathlib.Path, names: Sequence[str], *, verify: bool = False) -> FeatureStore:
+  store = open_store(path, verify=verify)
   if store.names != tuple(names):
     present = set(store.names)
     missing = next((name for name in names if name not in present), None)
@@ -147,7 +239,10 @@ def _open_store(path: pathlib.Path, names: Sequence[str]) -> FeatureStore:
     print(f"{len(store.failures)} images of {path} have no features:")
     for name, reason in store.failures.items():
       print(f"  {name}: {reason}")
+  return store
+
+
+def _check_finite(store: FeatureStore, path: pathlib.Path) -> None:
   for name, values in store:
     if not np.all(np.isfinite(values)):
       raise InputError(f"The descriptors of {name!r} in {path} are not finite.")
-  return store

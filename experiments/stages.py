@@ -1,30 +1,27 @@
 """What is made of a collection before any query: features, whitening, global vectors, index, lists.
 
 Every stage lies in the work directory under a name that says what made it, and is made only where
-it is not there.
+it is not there. One process at a time changes a collection; others use it meanwhile as it was, or
+wait where they need what is being made.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments import sources
+from experiments import following, sources, vocabulary
+from experiments.members import read_members, remove_earlier, write_members
 from experiments.sources import LocalFiles, short_key
 from experiments.stopwatch import Stopwatch
-from l2g_jax import cann, files, settings
-from l2g_jax.cann import CannConfig, CannIndex, NeighborLists
+from l2g_jax import files, settings
+from l2g_jax.cann import CannConfig, CannIndex, NeighborLists, SearchResult
 from l2g_jax.data.images import CropPolicy
-from l2g_jax.data.store import FeatureStore
 from l2g_jax.errors import InputError
-from l2g_jax.features import aggregate, whitening
+from l2g_jax.features.aggregate import Vlad, apply_vlad
 from l2g_jax.features.extraction import ImageJob, OnError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
-
-WHITENING_SAMPLE = 200_000
-_VOCABULARY_SAMPLE = 100_000
-_FEATURES_KIND = "l2g_jax.experiments.global_features"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +34,7 @@ class StageOptions:
       local ones.
     whiten: whether local descriptors are whitened, by a whitening learned from the collection.
     crop_policy: how a query's box becomes a crop; None = as each extractor's.
-    index: settings of the index.
+    index: settings of the index; those of a search serve searches alone, and never lists.
     list_length: L, neighbours that are stored of every image, if there are as many.
     seed: of every sample and start.
   """
@@ -60,9 +57,10 @@ class Collection:
   """A collection that is ready for queries.
 
   Attributes:
-    index: its N images' local descriptors.
+    index: its N images' local descriptors; `index.names` is the order of everything here.
     lists: their neighbours.
     global_features: `[N, D]` float32.
+    failures: why an image has no local features, by name, of those that could not be used.
     options: how it was made.
     directory: where it lies.
     vlad: the aggregation behind `global_features`; None where those were given.
@@ -71,9 +69,19 @@ class Collection:
   index: CannIndex
   lists: NeighborLists
   global_features: np.ndarray
+  failures: Mapping[str, str]
   options: StageOptions
   directory: pathlib.Path
-  vlad: aggregate.Vlad | None
+  vlad: Vlad | None
+
+  def search(self, queries: Sequence[np.ndarray], k: int) -> SearchResult:
+    """Searches the index as the options say: a `SearchResult` `[Q, k]`."""
+    return self.index.search_many(
+      queries,
+      k,
+      num_probes=self.options.index.num_probes,
+      rescoring_depth=self.options.index.rescoring_depth,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +97,16 @@ class Queries:
   global_features: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class _Stages:
+  """What is kept of a collection for some settings."""
+
+  index: CannIndex
+  lists: NeighborLists
+  vlad: tuple[Vlad, np.ndarray] | None
+  failures: Mapping[str, str]
+
+
 def prepare(
   jobs: Sequence[ImageJob],
   directory: pathlib.Path,
@@ -96,8 +114,12 @@ def prepare(
   watch: Stopwatch,
   *,
   on_error: OnError = "raise",
+  verify: bool = False,
 ) -> Collection:
   """Makes a collection ready for queries, or opens what was made before.
+
+  Ids are in the order of the images, and nothing depends on what the collection was before: where
+  an image changed all is made anew, and then takes the place of what was there.
 
   Args:
     jobs: its images.
@@ -105,48 +127,90 @@ def prepare(
     options: how to make it.
     watch: takes the seconds of the stages.
     on_error: see `extract_local`.
+    verify: whether checksums of what was made before are compared, not only sizes.
 
   Raises:
     InputError: an image or a file can't be used, or none of the images has local features.
   """
+  return _prepare(jobs, directory, options, watch, on_error=on_error, in_order=True, verify=verify)
+
+
+def follow(
+  jobs: Sequence[ImageJob],
+  directory: pathlib.Path,
+  options: StageOptions,
+  watch: Stopwatch,
+  *,
+  on_error: OnError = "empty",
+  verify: bool = False,
+) -> Collection:
+  """Makes a collection that changes now and then ready for queries, as `prepare` does.
+
+  Images that came are added to what was made before, and those that went are removed. Ids are in
+  the order of `index.names`, not of the images. Where more than a quarter of the images came or
+  went since, the index is compacted; where more than half did, everything is learned anew.
+  """
+  return _prepare(jobs, directory, options, watch, on_error=on_error, in_order=False, verify=verify)
+
+
+def _prepare(
+  jobs: Sequence[ImageJob],
+  directory: pathlib.Path,
+  options: StageOptions,
+  watch: Stopwatch,
+  *,
+  on_error: OnError,
+  in_order: bool,
+  verify: bool,
+) -> Collection:
+  place = directory / f"collection-{_settings_key(options)}"
+  length = min(options.list_length, max(1, len(jobs) - 1))
   with watch.measure("local features"):
-    store = sources.local_features(
-      jobs,
-      directory,
-      "database",
-      options.local,
-      crop_policy=options.crop_policy,
-      on_error=on_error,
-    )
-  if not store.counts().any():
-    raise InputError("None of the images has local features: nothing can be searched.")
-  with watch.measure("whitening and global features"):
-    local_whitening = _local_whitening(store, directory, options) if options.whiten else None
-    vlad = None
-    if options.global_features is None:
-      vlad, global_features = _vlad(store, local_whitening, directory, options)
-    else:
-      global_features = sources.global_features(
+    keys = sources.local_keys(jobs, directory, options.local)
+  wanted = {job.name: key for job, key in zip(jobs, keys, strict=True)}
+  stages = None
+  # Whoever verifies waits, for damage is told from a change by another process alone by the lock.
+  if not verify:
+    with watch.measure("index"):
+      stages = _open_stages(place, wanted, length, options, in_order=in_order)
+  if stages is None:
+    notice = f"Another process is making {place}; waiting until it is done."
+    with files.locked(place, refusal=None, notice=notice):
+      if not verify:
+        stages = _open_stages(place, wanted, length, options, in_order=in_order)
+      if stages is None:
+        stages = _make_stages(
+          jobs,
+          directory,
+          place,
+          length,
+          options,
+          watch,
+          on_error=on_error,
+          in_order=in_order,
+          verify=verify,
+        )
+  vlad, global_features = None, None
+  if stages.vlad is not None:
+    vlad, global_features = stages.vlad
+  else:
+    assert options.global_features is not None
+    with watch.measure("whitening and global features"):
+      given = sources.global_features(
         jobs,
         directory,
         "database",
         options.global_features,
         crop_policy=options.crop_policy,
         on_error=on_error,
+        verify=verify,
       )
-  with watch.measure("index"):
-    key = short_key(store.key, options.whiten, options.seed, options.index.to_json())
-    path = directory / f"index-{key}"
-    if cann.exists(path):
-      index = CannIndex.open(path)
-    else:
-      index = CannIndex.build(path, store, options.index, whitening=local_whitening)
-  with watch.measure("neighbour lists"):
-    lists = index.neighbor_lists(min(options.list_length, max(1, len(jobs) - 1)))
+      global_features = _in_order(given, [job.name for job in jobs], stages.index.names)
   return Collection(
-    index=index,
-    lists=lists,
+    index=stages.index,
+    lists=stages.lists,
     global_features=global_features,
+    failures=stages.failures,
     options=options,
     directory=directory,
     vlad=vlad,
@@ -154,7 +218,7 @@ def prepare(
 
 
 def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: Stopwatch) -> Queries:
-  """Describes queries as the collection was described.
+  """Describes queries of a data set as its collection was described; they are kept beside it.
 
   Raises:
     InputError: an image can't be used, or given features do not fit.
@@ -167,55 +231,147 @@ def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: St
   descriptors = [values for _, values in store]
   with watch.measure("whitening and global features"):
     if collection.vlad is not None:
-      whitened = [_whitened(collection.index.whitening, values) for values in descriptors]
-      global_features = aggregate.apply_vlad(collection.vlad, whitened)
-    else:
-      assert options.global_features is not None
-      global_features = sources.global_features(
-        jobs,
-        collection.directory,
-        "queries",
-        options.global_features,
-        crop_policy=options.crop_policy,
-      )
+      return Queries(descriptors, _aggregate(collection, descriptors))
+    assert options.global_features is not None
+    global_features = sources.global_features(
+      jobs,
+      collection.directory,
+      "queries",
+      options.global_features,
+      crop_policy=options.crop_policy,
+    )
   return Queries(descriptors, global_features)
 
 
-def _local_whitening(
-  store: FeatureStore, directory: pathlib.Path, options: StageOptions
-) -> whitening.Whitening:
-  path = directory / f"whitening-{short_key(store.key, options.seed)}"
-  if not path.is_dir():
-    sample = store.sample_descriptors(WHITENING_SAMPLE, seed=options.seed)
-    whitening.save_whitening(path, whitening.fit_whitening(sample))
-  return whitening.load_whitening(path)
+def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Queries:
+  """Describes one photograph as a collection was described; nothing of it is kept.
+
+  Raises:
+    InputError: the image can't be used, or given features do not fit.
+  """
+  options = collection.options
+  with watch.measure("local features"):
+    descriptors = sources.describe_local(
+      job, collection.directory, options.local, crop_policy=options.crop_policy
+    )
+  with watch.measure("whitening and global features"):
+    if collection.vlad is not None:
+      return Queries([descriptors], _aggregate(collection, [descriptors]))
+    assert options.global_features is not None
+    global_features = sources.describe_global(
+      job, collection.directory, options.global_features, crop_policy=options.crop_policy
+    )
+  return Queries([descriptors], global_features)
 
 
-def _whitened(local_whitening: whitening.Whitening | None, values: np.ndarray) -> np.ndarray:
-  if local_whitening is None:
-    return whitening.normalize_rows(values)
-  return whitening.apply_whitening(local_whitening, values)
+def _settings_key(options: StageOptions) -> str:
+  """Returns a name for what is made with these settings, of whatever images."""
+  return short_key(
+    sources.local_settings(options.local),
+    options.whiten,
+    options.seed,
+    _index_config(options).to_json(),
+  )
 
 
-def _vlad(
-  store: FeatureStore,
-  local_whitening: whitening.Whitening | None,
-  directory: pathlib.Path,
+def _index_config(options: StageOptions) -> CannConfig:
+  """Returns the settings that an index is built with: those of a search are given to searches."""
+  return dataclasses.replace(options.index, num_probes=None, rescoring_depth=None)
+
+
+def _open_stages(
+  place: pathlib.Path,
+  wanted: Mapping[str, str],
+  length: int,
   options: StageOptions,
-) -> tuple[aggregate.Vlad, np.ndarray]:
-  """Returns the aggregation and the database's global features."""
-  key = short_key(store.key, options.whiten, options.seed)
-  vlad_path, features_path = directory / f"vlad-{key}", directory / f"global-{key}"
-  if not (vlad_path.is_dir() and features_path.is_dir()):
-    sample = store.sample_descriptors(_VOCABULARY_SAMPLE, seed=options.seed)
-    vlad, features = aggregate.fit_vlad(
-      _whitened(local_whitening, sample),
-      (_whitened(local_whitening, values) for _, values in store),
+  *,
+  in_order: bool,
+) -> _Stages | None:
+  """Opens what was made of exactly these images; None where it is not there, or being changed."""
+  members = read_members(place)
+  if members.keys != wanted or members.state is None or length not in members.list_lengths:
+    return None
+  try:
+    index = following.open_index(place, members)
+    if index is None or index.state != members.state:
+      return None
+    if in_order and index.names != tuple(wanted):
+      return None
+    vlad = None
+    if options.global_features is None:
+      vlad = vocabulary.open_vlad(place, members, index.names)
+      if vlad is None:
+        return None
+    lists = index.neighbor_lists(length, show_progress=False)
+  except (InputError, OSError):
+    # Another process replaces it; if it is damaged, whoever has the lock will say so.
+    return None
+  for name, reason in members.failures.items():
+    print(f"Left without features. {name}: {reason}")
+  return _Stages(index, lists, vlad, members.failures)
+
+
+def _make_stages(
+  jobs: Sequence[ImageJob],
+  directory: pathlib.Path,
+  place: pathlib.Path,
+  length: int,
+  options: StageOptions,
+  watch: Stopwatch,
+  *,
+  on_error: OnError,
+  in_order: bool,
+  verify: bool,
+) -> _Stages:
+  """Makes what is not there yet, by whoever holds the lock."""
+  with watch.measure("local features"):
+    store = sources.local_features(
+      jobs,
+      directory,
+      "database",
+      options.local,
+      crop_policy=options.crop_policy,
+      on_error=on_error,
+      verify=verify,
+    )
+  if not store.counts().any():
+    raise InputError("None of the images has local features: nothing can be searched.")
+  with watch.measure("index"):
+    index, members = following.update_index(
+      place,
+      read_members(place),
+      store,
+      _index_config(options),
+      whiten=options.whiten,
       seed=options.seed,
+      in_order=in_order,
+      verify=verify,
     )
-    aggregate.save_vlad(vlad_path, vlad)
-    files.save_bundle(
-      features_path, kind=_FEATURES_KIND, version=1, arrays={"database": features}, metadata={}
-    )
-  features = files.load_bundle(features_path, kind=_FEATURES_KIND, version=1).arrays["database"]
-  return aggregate.load_vlad(vlad_path), features
+  vlad = None
+  if options.global_features is None:
+    with watch.measure("whitening and global features"):
+      vlad = vocabulary.update_vlad(place, members, index, store, seed=options.seed, verify=verify)
+  with watch.measure("neighbour lists"):
+    lists = index.neighbor_lists(length)
+  lengths = tuple(sorted({*members.list_lengths, length}))
+  if lengths != members.list_lengths:
+    write_members(place, dataclasses.replace(members, list_lengths=lengths))
+    remove_earlier(directory, _index_config(options), whiten=options.whiten)
+  return _Stages(index, lists, vlad, store.failures)
+
+
+def _in_order(features: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+  """Returns rows `[N, D]` in the order of other names; as they are where it is the same."""
+  if list(names) == list(wanted):
+    return features
+  rows = {name: row for row, name in enumerate(names)}
+  return features[[rows[name] for name in wanted]]
+
+
+def _aggregate(collection: Collection, descriptors: Sequence[np.ndarray]) -> np.ndarray:
+  """Returns the queries' VLAD, `[Q, D]`."""
+  assert collection.vlad is not None
+  return apply_vlad(
+    collection.vlad,
+    [vocabulary.whitened(collection.index.whitening, values) for values in descriptors],
+  )

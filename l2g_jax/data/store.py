@@ -1,29 +1,39 @@
 """Ragged local features on disk, memory-mapped: parts of many images, each whole or absent.
 
-A store is a directory of bundles `part-00000`, `part-00001`, ... and a `store.json` that is written
-last and says which parts it is made of.
+A store is a directory of parts, bundles that never change, and a `store.json` that is written last:
+it says of every image, in order, in which row of which part its features lie. Every image has a key
+of what its features were made from, so that an image need not be extracted again, wherever it
+stands and whatever it is called.
 """
 
 import dataclasses
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.arrays import check_arrays
+from l2g_jax.data import parts
+from l2g_jax.data.parts import Place
 from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.features.protocol import LocalFeatures
 
-Precision = Literal["float32", "float16", "int8"]
+Precision = parts.Precision
+part_path = parts.part_path
+save_part = parts.save_part
+has_part = parts.has_part
 
-_KIND = "l2g_jax.local_features"
-_INDEX_KIND = "l2g_jax.feature_store"
-_VERSION = 2
+_KIND = "l2g_jax.feature_store"
+_VERSION = 3
+# Its parts are numbered and in order, and it has no keys of images.
+_NUMBERED_VERSION = 2
 _INDEX = "store.json"
+# Once so many parts hold few images that are in use, they are put together.
+_MOST_SMALL_PARTS = 16
+_FEW_IMAGES = 32
+_IMAGES_PER_PART = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,42 +42,34 @@ class FeatureStore:
 
   Attributes:
     names: N image names.
-    key: what identifies the images and how the features were made.
+    keys: of every image, what identifies the image and how its features were made.
+    key: the same of all images, in their order.
     dimension: the length of a descriptor.
     failures: why an image has no features, by name, of those that could not be used.
   """
 
   names: tuple[str, ...]
+  keys: tuple[str, ...]
   key: str
   dimension: int
   failures: Mapping[str, str]
-  _parts: tuple[Mapping[str, np.ndarray], ...] = dataclasses.field(repr=False)
-  _places: np.ndarray = dataclasses.field(repr=False)  # [N, 2], part and row of every image
+  _places: Sequence[Place] = dataclasses.field(repr=False)
 
   def __len__(self) -> int:
     return len(self.names)
 
   def __getitem__(self, index: int) -> LocalFeatures:
     """Returns the features of one image, descriptors as float32."""
-    part, row = self._places[index]
-    arrays = self._parts[part]
-    start, stop = arrays["offsets"][row : row + 2]
-    return LocalFeatures(
-      descriptors=_descriptors(arrays, slice(start, stop)),
-      locations=arrays["locations"][start:stop],
-      scales=arrays["scales"][start:stop],
-      strengths=arrays["strengths"][start:stop],
-    )
+    return self._places[index].features()
 
   def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
     """Yields every image's name and descriptors `[count, d]` float32."""
-    for index, name in enumerate(self.names):
-      yield name, self[index].descriptors
+    for name, place in zip(self.names, self._places, strict=True):
+      yield name, place.descriptors()
 
   def counts(self) -> np.ndarray:
     """Returns the number of descriptors of every image, `[N]` int64."""
-    per_part = [np.diff(arrays["offsets"]) for arrays in self._parts]
-    return np.concatenate([np.zeros(0, np.int64), *per_part])
+    return np.array([place.count for place in self._places], np.int64)
 
   def sample_descriptors(self, count: int, *, seed: int) -> np.ndarray:
     """Draws descriptors evenly from all images, without repetition.
@@ -79,162 +81,189 @@ class FeatureStore:
     Returns:
       `[min(count, total), d]` float32, in the order of the images.
     """
-    total = int(self.counts().sum())
+    ends = np.cumsum(self.counts())
+    total = int(ends[-1]) if len(ends) else 0
     chosen = np.random.default_rng(seed).permutation(total)[:count]
     chosen.sort()
-    samples, start = [np.zeros((0, self.dimension), np.float32)], 0
-    for arrays in self._parts:
-      stop = start + len(arrays["descriptors"])
-      rows = chosen[(chosen >= start) & (chosen < stop)] - start
-      samples.append(_descriptors(arrays, rows))
-      start = stop
+    owners = np.searchsorted(ends, chosen, side="right")
+    images, firsts = np.unique(owners, return_index=True)
+    samples = [np.zeros((0, self.dimension), np.float32)]
+    for image, numbers in zip(images, np.split(chosen, firsts[1:]), strict=len(images) > 0):
+      place = self._places[image]
+      samples.append(place.descriptors(numbers - (ends[image] - place.count)))
     return np.concatenate(samples)
 
 
-def part_path(directory: os.PathLike | str, part: int) -> pathlib.Path:
-  """Returns where a part of a store lies."""
-  return pathlib.Path(directory) / f"part-{part:05d}"
+def finish(directory: os.PathLike | str, *, keys: Sequence[str]) -> None:
+  """Declares a store complete: its images are those of the numbered parts, which have these keys.
 
-
-def save_part(
-  directory: os.PathLike | str,
-  part: int,
-  *,
-  key: str,
-  names: Sequence[str],
-  features: Sequence[LocalFeatures],
-  dimension: int,
-  precision: Precision = "float16",
-  failures: Mapping[str, str] | None = None,
-) -> None:
-  """Writes the features of some images as one part, which appears whole or not at all.
-
-  Args:
-    directory: the store's folder.
-    part: its number.
-    key: what identifies the images and how the features were made.
-    names: of the images.
-    features: of the images.
-    dimension: the length of a descriptor.
-    precision: of the descriptors; int8 keeps 127 steps of each one's largest value.
-    failures: why an image has no features, by name, of those that could not be used.
+  Raises:
+    InputError: a part is missing or damaged, or has another key.
   """
-  counts = [len(item.descriptors) for item in features]
-
-  def stack(field: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    blank = np.zeros((0, *shape), dtype)
-    return np.concatenate([blank, *(getattr(item, field) for item in features)]).astype(dtype)
-
-  descriptors = stack("descriptors", (dimension,), "float32")
-  steps = {}
-  if precision == "int8":
-    steps["steps"] = np.max(np.abs(descriptors), axis=1, initial=0.0) / np.float32(127)
-    descriptors = np.rint(descriptors / np.where(steps["steps"] > 0, steps["steps"], 1)[:, None])
-  files.save_bundle(
-    part_path(directory, part),
-    kind=_KIND,
-    version=_VERSION,
-    arrays={
-      "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-      "descriptors": descriptors.astype(precision),
-      "locations": stack("locations", (2,), "float32"),
-      "scales": stack("scales", (), "float32"),
-      "strengths": stack("strengths", (), "float32"),
-      **steps,
-    },
-    metadata={
-      "key": key,
-      "names": list(names),
-      "dimension": dimension,
-      "failures": dict(failures or {}),
-    },
+  root = pathlib.Path(directory)
+  opened = [
+    parts.open_part(root, part_path(root, number).name, key=key) for number, key in enumerate(keys)
+  ]
+  _commit(
+    root,
+    names=[name for part in opened for name in part.names],
+    places=[Place(part, row) for part in opened for row in range(len(part.names))],
+    failures={name: reason for part in opened for name, reason in part.failures.items()},
+    unused=set(),
   )
 
 
-def has_part(directory: os.PathLike | str, part: int, *, key: str) -> bool:
-  """Whether a part is there, intact, and made as `key` says."""
-  return part_failures(directory, part, key=key) is not None
+def complete(
+  directory: os.PathLike | str,
+  names: Sequence[str],
+  places: Sequence[Place],
+  *,
+  failures: Mapping[str, str],
+) -> FeatureStore:
+  """Declares a store complete: it has these images, in order.
 
+  Many parts with few images in use are put together first. Parts of the store as it was that are no
+  longer used are removed; so nobody else may complete it at the same time.
 
-def part_failures(directory: os.PathLike | str, part: int, *, key: str) -> Mapping[str, str] | None:
-  """Returns why images of a part have no features; None where `has_part` says no."""
-  try:
-    bundle = files.load_bundle(part_path(directory, part), kind=_KIND, version=_VERSION)
-  except InputError:
-    return None
-  return bundle.metadata["failures"] if bundle.metadata["key"] == key else None
+  Args:
+    directory: the store's folder.
+    names: of the images.
+    places: where their features lie in it.
+    failures: why an image has no features, by name.
 
-
-def finish(directory: os.PathLike | str, *, keys: Sequence[str]) -> None:
-  """Declares a store complete: these are its parts, in order."""
+  Returns:
+    The store.
+  """
   root = pathlib.Path(directory)
-  index = {"kind": _INDEX_KIND, "version": _VERSION, "keys": list(keys)}
-  files.write_manifest(root / _INDEX, index)
-  # What killed processes left behind.
-  for path in root.glob(".part-*"):
-    shutil.rmtree(path, ignore_errors=True)
-  for path in root.glob(".store-*"):
-    path.unlink()
+  kept = _put_together(root, places)
+  unused = {place.part.name for place in places} - {place.part.name for place in kept}
+  return _commit(root, names=names, places=kept, failures=failures, unused=unused)
 
 
-def open_store(directory: os.PathLike | str) -> FeatureStore:
-  """Opens a complete store by memory map and verifies it.
+def open_store(directory: os.PathLike | str, *, verify: bool = False) -> FeatureStore:
+  """Opens a complete store by memory map.
+
+  Args:
+    directory: the store's folder.
+    verify: whether checksums of files are compared, not only their sizes.
 
   Raises:
-    InputError: the store is missing or incomplete, or a file of it is truncated or altered.
+    InputError: the store is missing or incomplete, or a file of it is missing or truncated, or, if
+      that is verified, altered.
   """
   root = pathlib.Path(directory)
   if not (root / _INDEX).is_file():
     raise InputError(f"{root} is not a complete feature store; run the extraction again.")
-  index = files.read_manifest(root / _INDEX)
-  if (index.get("kind"), index.get("version")) != (_INDEX_KIND, _VERSION):
-    raise InputError(f"{root / _INDEX} is no index of a feature store of version {_VERSION}.")
-  with damage_refused(f"{root} is damaged; run the extraction again."):
-    keys = index["keys"]
-    names: list[str] = []
-    failures: dict[str, str] = {}
-    places, parts, dimension = [], [], 0
-    for part, key in enumerate(keys):
-      bundle = files.load_bundle(part_path(root, part), kind=_KIND, version=_VERSION)
-      if bundle.metadata["key"] != key:
-        raise InputError(f"{part_path(root, part)} is not the part that {root} was made of.")
-      _check(part_path(root, part), bundle)
-      parts.append(bundle.arrays)
-      places += [(part, row) for row in range(len(bundle.metadata["names"]))]
-      names += bundle.metadata["names"]
-      failures |= bundle.metadata["failures"]
-      dimension = bundle.metadata["dimension"]
-    return FeatureStore(
-      names=tuple(names),
-      key=files.checksum_json(keys),
-      dimension=dimension,
-      failures=failures,
-      _parts=tuple(parts),
-      _places=np.array(places, np.int64).reshape(-1, 2),
+  while True:
+    index = _read_index(root)
+    try:
+      with damage_refused(f"{root} is damaged; run the extraction again."):
+        return _open(root, index, verify=verify)
+    except InputError:
+      # Another process may have completed it anew since the index was read.
+      if _read_index(root) == index:
+        raise
+
+
+def _open(root: pathlib.Path, index: Mapping[str, Any], *, verify: bool) -> FeatureStore:
+  if index["version"] == _NUMBERED_VERSION:
+    opened = [
+      parts.open_part(root, part_path(root, number).name, key=key, verify=verify)
+      for number, key in enumerate(index["keys"])
+    ]
+    made = _make_store(
+      names=[name for part in opened for name in part.names],
+      places=[Place(part, row) for part in opened for row in range(len(part.names))],
+      failures={name: reason for part in opened for name, reason in part.failures.items()},
     )
+    return dataclasses.replace(made, key=files.checksum_json(index["keys"]))
+  opened = [parts.open_part(root, name, verify=verify) for name in index["parts"]]
+  places = [Place(opened[part], row) for part, row in index["places"]]
+  for place, key in zip(places, index["keys"], strict=True):
+    if place.row >= len(place.part.keys) or place.key != key:
+      raise InputError(f"{root / place.part.name} is not the part that {root} was made of.")
+  return _make_store(index["names"], places, index["failures"])
 
 
-def _check(path: pathlib.Path, bundle: files.Bundle) -> None:
-  """Refuses a part whose arrays do not fit together."""
-  dtype = bundle.arrays["descriptors"].dtype.name
-  layout: dict[str, Any] = {
-    "offsets": ("int64", (len(bundle.metadata["names"]) + 1,)),
-    "descriptors": (dtype, ("count", bundle.metadata["dimension"])),
-    "locations": ("float32", ("count", 2)),
-    "scales": ("float32", ("count",)),
-    "strengths": ("float32", ("count",)),
+def _commit(
+  root: pathlib.Path,
+  *,
+  names: Sequence[str],
+  places: Sequence[Place],
+  failures: Mapping[str, str],
+  unused: set[str],
+) -> FeatureStore:
+  """Writes the index, if it changes, and removes parts that only the one before names."""
+  numbers: dict[str, int] = {}
+  for place in places:
+    numbers.setdefault(place.part.name, len(numbers))
+  index = {
+    "kind": _KIND,
+    "version": _VERSION,
+    "parts": list(numbers),
+    "names": list(names),
+    "keys": [place.key for place in places],
+    "places": [[numbers[place.part.name], place.row] for place in places],
+    "failures": dict(failures),
   }
-  if dtype == "int8":
-    layout["steps"] = ("float32", ("count",))
-  check_arrays(path, bundle.arrays, layout)
-  offsets = bundle.arrays["offsets"]
-  if (offsets[0], offsets[-1]) != (0, len(bundle.arrays["scales"])) or np.any(np.diff(offsets) < 0):
-    raise InputError(f"{path} has numbers that do not fit together; run the extraction again.")
+  try:
+    before = _read_index(root)
+  except InputError:
+    before = {"version": _VERSION, "parts": []}
+  if index != before:
+    files.write_manifest(root / _INDEX, index)
+  for name in (unused | set(_part_names(before))) - set(numbers):
+    parts.remove_part(root, name)
+  files.remove_leftovers(root)
+  return _make_store(names, places, failures)
 
 
-def _descriptors(arrays: Mapping[str, np.ndarray], rows: slice | np.ndarray) -> np.ndarray:
-  """Returns some of a part's descriptors as float32."""
-  descriptors = np.asarray(arrays["descriptors"][rows], np.float32)
-  if "steps" in arrays:
-    descriptors *= arrays["steps"][rows][:, None]
-  return descriptors
+def _make_store(
+  names: Sequence[str], places: Sequence[Place], failures: Mapping[str, str]
+) -> FeatureStore:
+  keys = tuple(place.key for place in places)
+  return FeatureStore(
+    names=tuple(names),
+    keys=keys,
+    key=files.checksum_json([list(names), list(keys)]),
+    dimension=places[0].part.dimension if places else 0,
+    failures=failures,
+    _places=places,
+  )
+
+
+def _read_index(root: pathlib.Path) -> dict[str, Any]:
+  index = files.read_manifest(root / _INDEX)
+  versions = (_NUMBERED_VERSION, _VERSION)
+  if index.get("kind") != _KIND or index.get("version") not in versions:
+    raise InputError(
+      f"{root / _INDEX} is no index of a feature store of version {versions[0]} or {versions[1]}."
+    )
+  return index
+
+
+def _part_names(index: Mapping[str, Any]) -> list[str]:
+  """Returns which parts an index of either version names."""
+  if index["version"] == _NUMBERED_VERSION:
+    return [part_path("", number).name for number in range(len(index["keys"]))]
+  return index["parts"]
+
+
+def _put_together(root: pathlib.Path, places: Sequence[Place]) -> Sequence[Place]:
+  """Copies images out of parts with few of them in use, once there are many such parts."""
+  used: dict[str, dict[int, Place]] = {}
+  for place in places:
+    used.setdefault(place.part.name, {})[place.row] = place
+  small = [list(rows.values()) for rows in used.values() if len(rows) < _FEW_IMAGES]
+  if len(small) <= _MOST_SMALL_PARTS:
+    return places
+  moved: dict[str, Place] = {}
+  by_type: dict[str, list[Place]] = {}
+  for place in (place for part in small for place in part):
+    by_type.setdefault(str(place.part.arrays["descriptors"].dtype), []).append(place)
+  for moving in by_type.values():
+    for start in range(0, len(moving), _IMAGES_PER_PART):
+      chunk = moving[start : start + _IMAGES_PER_PART]
+      part = parts.copy_images(root, chunk)
+      moved |= {place.key: Place(part, row) for row, place in enumerate(chunk)}
+  return [moved.get(place.key, place) for place in places]

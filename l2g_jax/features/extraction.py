@@ -1,43 +1,48 @@
-"""Extraction of local features from many images: parallel, and resumable by parts of a store."""
+"""Extraction of local features from many images: parallel, and resumable by images of a store."""
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+import time
+from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 import tqdm
 
 from l2g_jax import files
-from l2g_jax.data import store
-from l2g_jax.data.images import Box, CropPolicy, crop_to_box, read_image
+from l2g_jax.data import checksums, parts, store
+from l2g_jax.data.images import CropPolicy
+from l2g_jax.data.parts import Place
 from l2g_jax.errors import InputError
-from l2g_jax.features import batches
-from l2g_jax.features.preprocess import Reading
-from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, LocalFeatures
-from l2g_jax.workers import available_cores, run_tasks
+from l2g_jax.features.jobs import (
+  Image,
+  ImageJob,
+  Recipe,
+  default_crop_policy,
+  identify,
+  make_recipe,
+  read,
+)
+from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
+from l2g_jax.features.tasks import PATH, OnError, Task, run, save
+from l2g_jax.workers import available_cores
 
-OnError = Literal["raise", "empty"]
+__all__ = [
+  "ImageJob",
+  "OnError",
+  "ShardResult",
+  "default_crop_policy",
+  "describe_image",
+  "extract_local",
+  "extract_shard",
+  "image_keys",
+]
 
 _IMAGES_PER_PART = 64
-_DEFAULT_READING = Reading("truncate", apply_exif=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageJob:
-  """One image to extract features from.
-
-  Attributes:
-    name: its name in the store.
-    path: its file.
-    box: the part to use, x1, y1, x2, y2; None = all of it.
-  """
-
-  name: str
-  path: pathlib.Path
-  box: Box | None = None
+# How often images are read that change meanwhile.
+_ATTEMPTS = 3
+_NOTICE = "Another process extracts features to {}; waiting until it is done."
+_CHANGES = f"{PATH} changes while it is read; run again when it is complete."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,31 +61,10 @@ class ShardResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Recipe:
-  """How images become features; with the images' own state it identifies a part."""
+class _Made:
+  """Images that were made, or were there, and why some have no features, by name."""
 
-  extractor: LocalExtractor
-  reading: Reading
-  precision: store.Precision
-  on_error: OnError
-
-
-@dataclasses.dataclass(frozen=True)
-class _Task:
-  """A part of a store that is to be made."""
-
-  recipe: _Recipe
-  jobs: Sequence[ImageJob]
-  root: pathlib.Path
-  part: int
-  key: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Progress:
-  """Images that are done with, and why some of them have no features."""
-
-  num_images: int
+  images: Sequence[Image]
   failures: Mapping[str, str]
 
 
@@ -95,11 +79,16 @@ def extract_local(
   on_error: OnError = "raise",
   num_workers: int | None = None,
   show_progress: bool = True,
+  checksum_memory: os.PathLike | str | None = None,
+  verify: bool = False,
 ) -> store.FeatureStore:
   """Extracts local features into a store, or opens the store where that was done before.
 
-  Work that was interrupted goes on where it stood: a part is trusted if it is intact and was made
-  from the same images in the same way, by their names, sizes and times of change.
+  An image whose features are in the folder is not extracted again: it is known by its content, its
+  box and how features are made, whatever it is called and wherever it stands. So work that was
+  interrupted goes on where it stood, and a list of images that changed costs what is new in it.
+  Features that the list does not need any more are removed. Where another process extracts to the
+  same folder this one waits.
 
   Args:
     jobs: the images, in the order of the store.
@@ -112,6 +101,8 @@ def extract_local(
       such image once all others are done; `empty` leaves it without descriptors, and warns.
     num_workers: processes, or threads that read ahead for a network; None = one a core.
     show_progress: whether to show a bar.
+    checksum_memory: see `checksums.checksum_files`; None = a file in the folder.
+    verify: whether checksums of what was made before are compared, not only sizes.
 
   Returns:
     The store.
@@ -119,25 +110,28 @@ def extract_local(
   Raises:
     InputError: images can't be read.
   """
-  result = extract_shard(
-    jobs,
-    extractor,
-    directory,
-    crop_policy=crop_policy,
-    apply_exif=apply_exif,
-    precision=precision,
-    on_error=on_error,
-    num_workers=num_workers,
-    show_progress=show_progress,
-  )
-  failures = [f"{name}: {reason}" for name, reason in result.failures.items()]
-  if failures and on_error == "raise":
-    raise InputError(
-      f"{len(failures)} of {len(jobs)} images can't be used: {' '.join(failures[:5])}"
+  root = pathlib.Path(directory)
+  recipe = make_recipe(extractor, crop_policy, apply_exif, precision)
+  with files.locked(root, refusal=None, notice=_NOTICE.format(root)):
+    made = _make_images(
+      jobs,
+      recipe,
+      root,
+      checksum_memory or root / checksums.NAME,
+      on_error=on_error,
+      num_workers=num_workers,
+      show_progress=show_progress,
+      verify=verify,
     )
-  for failure in failures:
-    tqdm.tqdm.write(f"Left without features. {failure}")
-  return store.open_store(directory)
+    reasons = [f"{name}: {reason}" for name, reason in made.failures.items()]
+    if reasons and on_error == "raise":
+      raise InputError(
+        f"{len(reasons)} of {len(jobs)} images can't be used: {' '.join(reasons[:5])}"
+      )
+    completed = _complete(root, made.images)
+  for reason in reasons:
+    tqdm.tqdm.write(f"Left without features. {reason}")
+  return completed
 
 
 def extract_shard(
@@ -153,6 +147,7 @@ def extract_shard(
   on_error: OnError = "empty",
   num_workers: int | None = None,
   show_progress: bool = True,
+  verify: bool = False,
 ) -> ShardResult:
   """Makes every `num_shards`-th part of a store; who finds that all are there completes it.
 
@@ -165,9 +160,11 @@ def extract_shard(
     crop_policy: see `extract_local`.
     apply_exif: see `extract_local`.
     precision: see `extract_local`.
-    on_error: `raise` leaves out a part with an image that can't be read, `empty` only the image.
+    on_error: `raise` leaves the store incomplete where an image can't be read; `empty` leaves the
+      image without descriptors.
     num_workers: see `extract_local`.
     show_progress: see `extract_local`.
+    verify: see `extract_local`.
 
   Returns:
     What was done; the store is complete if no part is missing.
@@ -178,155 +175,153 @@ def extract_shard(
   if not 0 <= shard_index < num_shards:
     raise InputError(f"Shard {shard_index} of {num_shards} does not exist; they count from 0.")
   root = pathlib.Path(directory)
-  reading = extractor.reading or _DEFAULT_READING
-  if crop_policy is not None:
-    reading = dataclasses.replace(reading, crop_policy=crop_policy)
-  if apply_exif is not None:
-    reading = dataclasses.replace(reading, apply_exif=apply_exif)
-  recipe = _Recipe(extractor, reading, precision, on_error)
-  chunks = [tuple(jobs[i : i + _IMAGES_PER_PART]) for i in range(0, len(jobs), _IMAGES_PER_PART)]
-  keys = [_key(recipe, chunk) for chunk in chunks]
-  failures: dict[str, str] = {}
-  tasks: list[_Task] = []
-  num_images = 0
-  for part in range(shard_index, len(chunks), num_shards):
-    num_images += len(chunks[part])
-    found = store.part_failures(root, part, key=keys[part])
-    if found is None:
-      tasks.append(_Task(recipe, chunks[part], root, part, keys[part]))
-    else:
-      failures |= found
-  if tasks:
-    done = num_images - sum(len(task.jobs) for task in tasks)
+  recipe = make_recipe(extractor, crop_policy, apply_exif, precision)
+  memory = root / checksums.NAME
+  parts_of = np.arange(len(jobs)) // _IMAGES_PER_PART
+  is_mine = parts_of % num_shards == shard_index
+  made = _make_images(
+    [job for job, mine in zip(jobs, is_mine, strict=True) if mine],
+    recipe,
+    root,
+    memory,
+    on_error=on_error,
+    num_workers=num_workers,
+    show_progress=show_progress,
+    verify=verify,
+  )
+  with files.locked(root, refusal=None, notice=_NOTICE.format(root)):
+    others = [job for job, mine in zip(jobs, is_mine, strict=True) if not mine]
+    theirs = iter(identify(others, recipe, memory, show_progress=show_progress))
+    own = iter(made.images)
+    images = [next(own if mine else theirs) for mine in is_mine]
+    found = parts.find_images(root)
+    is_missing = [not _is_made(found.get(image.key), on_error) for image in images]
+    num_missing = len(np.unique(parts_of[is_missing]))
+    if not num_missing:
+      _complete(root, images)
+  return ShardResult(len(made.images), made.failures, num_missing)
+
+
+def describe_image(
+  job: ImageJob,
+  extractor: LocalExtractor,
+  *,
+  crop_policy: CropPolicy | None = None,
+  apply_exif: bool | None = None,
+  precision: store.Precision = "float16",
+) -> LocalFeatures:
+  """Extracts the features of one image, which are not kept; as `extract_local` would give them.
+
+  Raises:
+    InputError: the image can't be read.
+  """
+  recipe = make_recipe(extractor, crop_policy, apply_exif, precision)
+  features = extractor.extract(read(job, recipe.reading)[0])
+  return parts.rounded(features, precision)
+
+
+def image_keys(
+  jobs: Sequence[ImageJob],
+  extractor: LocalExtractor,
+  memory: os.PathLike | str | None,
+  *,
+  crop_policy: CropPolicy | None = None,
+  apply_exif: bool | None = None,
+  precision: store.Precision = "float16",
+) -> list[str]:
+  """Returns the keys that images have in the store that `extract_local` makes of them.
+
+  Args:
+    jobs: the images.
+    extractor: see `extract_local`.
+    memory: see `checksums.checksum_files`.
+    crop_policy: see `extract_local`.
+    apply_exif: see `extract_local`.
+    precision: see `extract_local`.
+  """
+  recipe = make_recipe(extractor, crop_policy, apply_exif, precision)
+  return [image.key for image in identify(jobs, recipe, memory, show_progress=True)]
+
+
+def _is_made(place: Place | None, on_error: OnError) -> bool:
+  """Whether an image needs no work."""
+  return place is not None and (on_error == "empty" or place.failure is None)
+
+
+def _make_images(
+  jobs: Sequence[ImageJob],
+  recipe: Recipe,
+  root: pathlib.Path,
+  memory: os.PathLike | str,
+  *,
+  on_error: OnError,
+  num_workers: int | None,
+  show_progress: bool,
+  verify: bool,
+) -> _Made:
+  """Saves the features of images that no part of a store has yet."""
+  for attempt in range(_ATTEMPTS):
+    images = identify(jobs, recipe, memory, show_progress=show_progress)
+    found = parts.find_images(root, verify=verify)
+    missing = [image for image in images if not _is_made(found.get(image.key), on_error)]
+    failures = {
+      place.key: place.failure
+      for image in images
+      if (place := found.get(image.key)) is not None and place.failure is not None
+    }
+    # Images of one content are described once.
+    missing = list({image.key: image for image in missing}.values())
+    tasks = [
+      Task(recipe, missing[i : i + _IMAGES_PER_PART], root, on_error)
+      for i in range(0, len(missing), _IMAGES_PER_PART)
+    ]
+    changed: set[str] = set()
     with tqdm.tqdm(
-      total=num_images,
-      initial=done,
-      desc=f"{extractor.name} features",
+      total=len(images),
+      initial=len(images) - len(missing),
+      desc=f"{recipe.extractor.name} features",
       unit="image",
-      disable=not show_progress,
+      disable=not (show_progress and tasks),
     ) as bar:
-      for progress in _run(tasks, num_workers or available_cores()):
+      for progress in run(tasks, num_workers or available_cores()):
         failures |= progress.failures
+        changed |= set(progress.changed)
         bar.update(progress.num_images)
         if failures:
           bar.set_postfix(failed=len(failures))
-  missing = sum(not store.has_part(root, part, key=key) for part, key in enumerate(keys))
-  if not missing:
-    store.finish(root, keys=keys)
-  return ShardResult(num_images, failures, missing)
+    if not changed:
+      break
+    if attempt == _ATTEMPTS - 1:
+      images, unsettled = _set_aside(images, changed)
+      failures |= save(
+        Task(recipe, unsettled, root, on_error), [InputError(_CHANGES)] * len(unsettled)
+      ).failures
+  by_name = {
+    image.job.name: failures[image.key].replace(PATH, os.fspath(image.job.path))
+    for image in images
+    if image.key in failures
+  }
+  return _Made(images, by_name)
 
 
-def default_crop_policy(extractor: LocalExtractor | GlobalExtractor) -> CropPolicy:
-  """Returns how boxes become crops for an extractor where nothing else is asked for."""
-  return (extractor.reading or _DEFAULT_READING).crop_policy
+def _set_aside(images: Sequence[Image], changed: set[str]) -> tuple[list[Image], list[Image]]:
+  """Gives images that keep changing keys that no other run has; returns all and those images."""
+  marked = [
+    dataclasses.replace(image, key=files.checksum_json([image.key, time.time_ns()]))
+    if image.key in changed
+    else image
+    for image in images
+  ]
+  return marked, [new for new, old in zip(marked, images, strict=True) if new is not old]
 
 
-def _key(recipe: _Recipe, jobs: Sequence[ImageJob]) -> str:
-  """Returns a checksum of all that a part depends on; an image that changed changes it."""
-
-  def state(path: pathlib.Path) -> list[int]:
-    if not path.is_file():
-      return []
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
-
-  reading = [*dataclasses.astuple(recipe.reading), recipe.precision, recipe.on_error]
-  return files.checksum_json(
-    {
-      "extractor": [recipe.extractor.name, dict(recipe.extractor.settings)],
-      "reading": reading,
-      "images": [[job.name, job.box, state(job.path)] for job in jobs],
-    }
-  )
-
-
-def _run(tasks: Sequence[_Task], num_workers: int) -> Iterator[_Progress]:
-  """Makes parts, and tells of each part or, where a network describes them, of a few images."""
-  if tasks[0].recipe.extractor.network is not None:
-    yield from _run_network(tasks, num_workers)
-    return
-  yield from run_tasks(_make_part, tasks, num_workers)
-
-
-def _make_part(task: _Task) -> _Progress:
-  """Extracts one part and saves it."""
-  # Processes share the cores, where threads would only contend; one alone is the caller's own.
-  num_threads = cv2.getNumThreads()
-  cv2.setNumThreads(1)
-  results: list[LocalFeatures | InputError] = []
-  try:
-    for job in task.jobs:
-      try:
-        image, _ = _read(job, task.recipe.reading)
-        results.append(task.recipe.extractor.extract(image))
-      except InputError as error:
-        results.append(error)
-  finally:
-    cv2.setNumThreads(num_threads)
-  return _Progress(len(task.jobs), _save(task, results))
-
-
-def _run_network(tasks: Sequence[_Task], num_threads: int) -> Iterator[_Progress]:
-  """Makes parts in this process, by a network; images are read ahead across parts."""
-  recipe = tasks[0].recipe
-  network = recipe.extractor.network
-  assert network is not None
-
-  def prepare(job: ImageJob) -> np.ndarray:
-    return network.prepare(*_read(job, recipe.reading))
-
-  jobs = [job for task in tasks for job in task.jobs]
-  inputs = batches.read_ahead(jobs, prepare, num_threads=num_threads)
-  try:
-    for task in tasks:
-      results: dict[int, LocalFeatures | InputError] = {}
-      part = (next(inputs) for _ in task.jobs)
-      for described in batches.describe_part(network, part):
-        results.update(described)
-        yield _Progress(len(described), {})
-      ordered = [results[number] for number in range(len(task.jobs))]
-      yield _Progress(0, _save(task, ordered))
-  finally:
-    inputs.close()
-
-
-def _read(job: ImageJob, reading: Reading) -> tuple[np.ndarray, tuple[int, int]]:
-  """Returns an image, cropped, and the height and width of its whole photograph."""
-  image = read_image(job.path, apply_exif=reading.apply_exif)
-  whole = (image.shape[0], image.shape[1])
-  if job.box is not None:
-    image = crop_to_box(image, job.box, policy=reading.crop_policy)
-  return image, whole
-
-
-def _save(task: _Task, results: Sequence[LocalFeatures | InputError]) -> Mapping[str, str]:
-  """Saves a part, unless an image failed and that is to raise; returns why images failed."""
-  recipe = task.recipe
-  dimension = recipe.extractor.dimension
-  failures, features = {}, []
-  for job, result in zip(task.jobs, results, strict=True):
-    if isinstance(result, InputError):
-      failures[job.name] = str(result)
-      result = _no_features(dimension)
-    features.append(result)
-  if not failures or recipe.on_error == "empty":
-    store.save_part(
-      task.root,
-      task.part,
-      key=task.key,
-      names=[job.name for job in task.jobs],
-      features=features,
-      dimension=dimension,
-      precision=recipe.precision,
-      failures=failures,
-    )
-  return failures
-
-
-def _no_features(dimension: int) -> LocalFeatures:
-  return LocalFeatures(
-    descriptors=np.zeros((0, dimension), np.float32),
-    locations=np.zeros((0, 2), np.float32),
-    scales=np.zeros(0, np.float32),
-    strengths=np.zeros(0, np.float32),
-  )
+def _complete(root: pathlib.Path, images: Sequence[Image]) -> store.FeatureStore:
+  """Declares the store complete, of images all of which are in it."""
+  found = parts.find_images(root)
+  places = [found[image.key] for image in images]
+  failures = {
+    image.job.name: place.failure.replace(PATH, os.fspath(image.job.path))
+    for image, place in zip(images, places, strict=True)
+    if place.failure is not None
+  }
+  return store.complete(root, [image.job.name for image in images], places, failures=failures)

@@ -1,4 +1,5 @@
 import importlib
+import os
 import pickle
 import re
 import sys
@@ -151,12 +152,40 @@ def test_published_features_become_a_store_once(tmp_path, monkeypatch):
   np.testing.assert_array_equal(first.counts(), range(8))
   np.testing.assert_array_equal(first[5].descriptors, np.full((5, 2), 5.0))
   assert run()[1] == []
-  assert run(count=9)[1] == [6, 7, 8]
+  assert run(count=9)[1] == [8]
   again, read = run(count=9, value=2.0)
   assert read == list(range(9))
   assert again.key != first.key
   with pytest.raises(InputError, match="descriptors of 'image 1' are not finite"):
     run(value=np.nan)
+
+
+@pytest.mark.parametrize("kind", ["cann", "npy"])
+def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path, kind):
+  def write(values):
+    for name in NAMES:
+      place = tmp_path / "files" / name.rsplit("/", 1)[-1]
+      place.parent.mkdir(exist_ok=True)
+      if kind == "npy":
+        np.save(place.with_suffix(".npy"), values)
+      else:
+        cann.write_descriptors(place.with_suffix(".desc"), values)
+    for path in (tmp_path / "files").iterdir():
+      os.utime(path, ns=(10**18, 10**18))
+
+  def read():
+    if kind == "npy":
+      opened = folder.open_local(tmp_path / "files", NAMES)
+    else:
+      paths = sorted((tmp_path / "files").glob("*.desc"))
+      cann.write_list(tmp_path / "list.txt", paths)
+      opened = cann.open_local(tmp_path / "list.txt", NAMES, dimension=6)
+    return source.import_local(opened, tmp_path / "store", show_progress=False)
+
+  for value in (1.0, 2.0):
+    write(np.full((3, 6), value, np.float32))
+    for _, descriptors in read():
+      np.testing.assert_array_equal(descriptors, np.full((3, 6), value))
 
 
 def test_only_the_first_descriptors_are_kept(tmp_path):

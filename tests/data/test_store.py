@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from l2g_jax import files
-from l2g_jax.data import store
+from l2g_jax.data import parts, store
 from l2g_jax.errors import InputError
 from l2g_jax.features import LocalFeatures
 
@@ -109,8 +109,6 @@ def test_failures_are_kept_by_name(tmp_path):
   store.finish(tmp_path, keys=["a", "b", "c"])
   opened = store.open_store(tmp_path)
   assert opened.failures == {"a": "It is damaged.", "c": "It is missing."}
-  assert store.part_failures(tmp_path, 1, key="b") == {}
-  assert store.part_failures(tmp_path, 1, key="c") is None
 
 
 def test_a_store_of_nothing(tmp_path):
@@ -157,17 +155,22 @@ def test_the_key_of_a_store_is_that_of_its_parts(tmp_path):
   assert first != store.open_store(tmp_path / "b").key
 
 
-def test_parts_are_trusted_if_intact_and_made_alike(tmp_path):
-  write(tmp_path)
-  assert store.has_part(tmp_path, 0, key="first")
-  assert not store.has_part(tmp_path, 0, key="second")
-  assert not store.has_part(tmp_path, 3, key="first")
+def test_images_are_found_by_key_in_parts_that_are_intact(tmp_path):
+  opened = store.open_store(write(tmp_path))
+  # Two images without descriptors are the same.
+  assert opened.keys[1] == opened.keys[3]
+  assert len(set(opened.keys)) == 5
+  assert set(parts.find_images(tmp_path)) == set(opened.keys)
+  for key, expected in zip(opened.keys, images(), strict=True):
+    found = parts.find_images(tmp_path)[key].features()
+    np.testing.assert_array_equal(found.descriptors, expected.descriptors)
   path = store.part_path(tmp_path, 0) / "scales.npy"
   content = path.read_bytes()
   path.write_bytes(content[:-1] + b"\x07")
-  assert not store.has_part(tmp_path, 0, key="first")
-  path.write_bytes(content)
-  assert store.has_part(tmp_path, 0, key="first")
+  assert set(parts.find_images(tmp_path)) == set(opened.keys)
+  assert opened.keys[0] not in parts.find_images(tmp_path, verify=True)
+  path.write_bytes(content[:-1])
+  assert opened.keys[0] not in parts.find_images(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["descriptors", "locations", "offsets", "scales", "strengths"])
@@ -176,7 +179,7 @@ def test_a_damaged_part_is_named(tmp_path, name):
   content = path.read_bytes()
   path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
   with pytest.raises(InputError, match=rf"part-00002/{name}\.npy was altered"):
-    store.open_store(tmp_path)
+    store.open_store(tmp_path, verify=True)
   path.write_bytes(content[:-1])
   with pytest.raises(InputError, match=rf"part-00002/{name}\.npy is truncated"):
     store.open_store(tmp_path)
@@ -212,7 +215,7 @@ def test_a_damaged_index_is_refused(tmp_path, content):
 
 def test_an_altered_or_foreign_index_is_refused(tmp_path):
   path = write(tmp_path) / "store.json"
-  path.write_text(path.read_text().replace("third", "other"))
+  path.write_text(path.read_text().replace("sub/c", "other"))
   with pytest.raises(InputError, match=r"store\.json was altered"):
     store.open_store(tmp_path)
   files.write_manifest(path, {"kind": "l2g_jax.feature_store", "version": 0, "keys": []})
@@ -220,10 +223,118 @@ def test_an_altered_or_foreign_index_is_refused(tmp_path):
     store.open_store(tmp_path)
 
 
-def test_finishing_sweeps_away_what_was_cut_off(tmp_path):
-  (tmp_path / ".part-00001-abc").mkdir()
-  (tmp_path / ".part-00001-abc" / "scales.npy").touch()
-  (tmp_path / ".store-abc.json").touch()
+def test_reopening_reads_sizes_and_manifests_alone(tmp_path, monkeypatch):
   write(tmp_path)
-  names = sorted(path.name for path in tmp_path.iterdir())
-  assert names == ["part-00000", "part-00001", "part-00002", "store.json"]
+
+  read = []
+  original = files.checksum_file
+
+  def checksum_file(path):
+    read.append(path)
+    return original(path)
+
+  monkeypatch.setattr(files, "checksum_file", checksum_file)
+  assert store.open_store(tmp_path).names == NAMES
+  assert read == []
+  store.open_store(tmp_path, verify=True)
+  assert sorted(read) == sorted(tmp_path.rglob("*.npy"))
+
+
+def complete(directory, wanted):
+  """Completes a store of images that are named after the keys they were saved under."""
+  found = parts.find_images(directory)
+  names = [f"{place}: {key}" for place, key in enumerate(wanted)]
+  return store.complete(directory, names, [found[key] for key in wanted], failures={})
+
+
+def save(directory, keys, precision: store.Precision = "float32"):
+  """Saves images, whose only descriptor is the number in their key, as a part."""
+  one = np.ones(1, np.float32)
+  store.save_part(
+    directory,
+    parts.part_name(keys),
+    key="x",
+    names=keys,
+    features=[
+      LocalFeatures(np.full((1, 4), int(key), np.float32), np.zeros((1, 2), np.float32), one, one)
+      for key in keys
+    ],
+    dimension=4,
+    precision=precision,
+    image_keys=keys,
+  )
+
+
+def check_numbers(opened, wanted):
+  assert opened.keys == tuple(wanted)
+  numbers = [item.tolist() for _, item in opened]
+  assert numbers == [[[float(key)] * 4] for key in wanted]
+
+
+def test_images_are_taken_in_any_order_from_any_part(tmp_path):
+  save(tmp_path, ["1", "2", "3"])
+  save(tmp_path, ["4", "5"])
+  wanted = ["5", "1", "1", "4"]
+  check_numbers(complete(tmp_path, wanted), wanted)
+  opened = store.open_store(tmp_path)
+  check_numbers(opened, wanted)
+  assert opened.names == ("0: 5", "1: 1", "2: 1", "3: 4")
+  sample = opened.sample_descriptors(9, seed=0)
+  np.testing.assert_array_equal(sample[:, 0], [5, 1, 1, 4])
+
+
+def test_completing_removes_what_the_store_named_before_and_nothing_else(tmp_path):
+  for keys in (["1"], ["2"], ["3"]):
+    save(tmp_path, keys)
+  # Unfinished work of another process, and what is not ours.
+  (tmp_path / ".part-0123456789abcdef-x").mkdir()
+  (tmp_path / "part-of-a-letter").mkdir()
+  (tmp_path / "part-of-a-letter" / "manifest.json").touch()
+  before = complete(tmp_path, ["1", "2"])
+  check_numbers(complete(tmp_path, ["2"]), ["2"])
+  left = {path.name for path in tmp_path.iterdir()}
+  kept = {parts.part_name(["2"]), parts.part_name(["3"]), "store.json"}
+  assert left == kept | {".part-0123456789abcdef-x", "part-of-a-letter"}
+  # Who had it open goes on with what was removed.
+  check_numbers(before, ["1", "2"])
+
+
+def test_many_small_parts_are_put_together(tmp_path):
+  keys = [str(number) for number in range(40)]
+  for number, key in enumerate(keys):
+    save(tmp_path, [key], precision="float16" if number % 2 else "int8")
+  opened = complete(tmp_path, keys)
+  left = [path for path in tmp_path.iterdir() if path.name.startswith("part-")]
+  assert len(left) == 2
+  check_numbers(opened, keys)
+  check_numbers(store.open_store(tmp_path, verify=True), keys)
+
+
+def test_a_store_whose_parts_are_numbered_opens_as_it_did(tmp_path):
+  write(tmp_path)
+
+  def forget_keys(part):
+    path = store.part_path(tmp_path, part) / "manifest.json"
+    manifest = files.read_manifest(path)
+    del manifest["metadata"]["image_keys"]
+    files.write_manifest(path, manifest)
+
+  # As version 2 wrote it: no keys of images, and an index of the parts' keys alone.
+  for part in range(len(KEYS)):
+    forget_keys(part)
+  kind = "l2g_jax.feature_store"
+  files.write_manifest(tmp_path / "store.json", {"kind": kind, "version": 2, "keys": list(KEYS)})
+  opened = store.open_store(tmp_path, verify=True)
+  assert opened.names == NAMES
+  for index, expected in enumerate(images()):
+    np.testing.assert_array_equal(opened[index].descriptors, expected.descriptors)
+  # Keys follow the content.
+  store.save_part(
+    tmp_path, 2, key="third", names=NAMES[4:], features=[features(2, 9), features(7, 5)],
+    dimension=4, precision="float32",
+  )  # fmt: skip
+  forget_keys(2)
+  changed = store.open_store(tmp_path)
+  assert [a == b for a, b in zip(changed.keys, opened.keys, strict=True)] == [True] * 4 + [
+    False
+  ] * 2

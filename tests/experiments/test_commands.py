@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 import os
 import pickle
@@ -78,6 +79,38 @@ def test_search_prints_a_ranking_and_draws_it(data_root, work):
   with Image.open(work / "sheet.png") as sheet:
     assert sheet.format == "PNG"
     assert sheet.width > 1000
+
+
+def search_folder(folder, query, output, cwd):
+  return toy.run(
+    "search", f"--images={folder}", f"--query={query}", f"--output={output}", "--k=9", cwd=cwd
+  )
+
+
+def test_of_two_first_searches_one_builds_and_both_answer(data_root, tmp_path):
+  folder = data_root / "toy" / "jpg"
+  # Of one name, size and time.
+  queries = [tmp_path / str(number) / "query.bmp" for number in (1, 3)]
+  for query in queries:
+    query.parent.mkdir()
+    with Image.open(folder / f"query-{query.parent.name}.jpg") as image:
+      image.save(query)
+    os.utime(query, ns=(10**18, 10**18))
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    ended = list(
+      pool.map(
+        lambda query: search_folder(folder, query, query.with_suffix(".json"), tmp_path), queries
+      )
+    )
+  for result, query in zip(ended, queries, strict=True):
+    assert result.returncode == 0, result.stderr
+    first = json.loads(query.with_suffix(".json").read_text())["results"][0]["name"]
+    assert first.split("-")[1] == query.parent.name
+  assert sum("sift features: 100%" in result.stderr for result in ended) == 1
+  waited = [result for result in ended if "Another process is making" in result.stderr]
+  assert all("waiting until it is done" in result.stderr for result in waited)
+  (made,) = (tmp_path / "work").glob("folder-*/collection-*")
+  assert (made / "index-000001").is_dir()
 
 
 def test_a_ground_truth_is_converted(data_root, work):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from l2g_jax import files
 from l2g_jax.errors import InputError
 from l2g_jax.features import LocalExtractor, LocalFeatures, extraction
 from l2g_jax.features.batches import describe_part, read_ahead
@@ -135,7 +136,8 @@ def test_a_network_fills_a_store(tmp_path, jobs):
 
 def test_a_part_that_is_there_is_not_described_again(tmp_path, jobs):
   extract_local(jobs, rows([]), tmp_path / "store", show_progress=False)
-  (tmp_path / "store" / "part-00001" / "scales.npy").unlink()
+  part = files.read_manifest(tmp_path / "store" / "store.json")["parts"][1]
+  (tmp_path / "store" / part / "scales.npy").unlink()
   calls = []
   extract_local(jobs, rows(calls), tmp_path / "store", show_progress=False)
   assert set(calls) == {(2, *size, 3) for size in SIZES[3:6]}

@@ -69,12 +69,13 @@ def open_local(
     raise InputError(f"{path} can't be read in parts of less than {_MOST_BYTES >> 20} MiB.")
   with damage_refused(f"{path} is truncated or damaged."):
     _check_parts(features, path) if is_virtual else _check_chunks(features, path)
-  state = [*source.file_state(path), list(shape)]
+    others = _referred(features, path) if is_virtual else []
   return source.LocalSource(
     names=tuple(names),
     dimension=shape[2] - _COLUMNS,
-    state=lambda index: [*state, index],
+    state=lambda index: [list(shape), index],
     read=functools.partial(_read, features, path, max_descriptors),
+    files=[(path, *others)] * len(names),
   )
 
 
@@ -102,6 +103,12 @@ def read_neighbors(path: os.PathLike | str, num_queries: int, num_images: int) -
   if not np.all(np.isfinite(similarities)) or np.any(np.diff(similarities, axis=1) > 0):
     raise InputError(f"The similarities in {path} are not finite and descending.")
   return Shortlist(ids, similarities)
+
+
+def _referred(features: Any, path: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the other files that hold numbers of a virtual dataset."""
+  names = {part.file_name for part in features.virtual_sources()} - {"."}
+  return [path.parent / name for name in sorted(names)]
 
 
 def _check_parts(features: Any, path: pathlib.Path) -> None:

@@ -81,8 +81,9 @@ def open_local(
   return source.LocalSource(
     names=tuple(names),
     dimension=dimension,
-    state=lambda index: [dimension, *source.file_state(paths[index])],
+    state=lambda index: ["cann", dimension],
     read=lambda index: source.bare_features(read_descriptors(paths[index], dimension=dimension)),
+    files=[(item,) for item in paths],
   )
 
 

@@ -38,8 +38,9 @@ def open_local(folder: os.PathLike | str, names: Sequence[str]) -> source.LocalS
   return source.LocalSource(
     names=tuple(names),
     dimension=dimension,
-    state=lambda index: source.file_state(paths[index]),
+    state=lambda index: ["npy"],
     read=lambda index: source.bare_features(read(index)),
+    files=[(path,) for path in paths],
   )
 
 

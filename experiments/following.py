@@ -1,0 +1,138 @@
+"""How the index of a collection follows its images: those that came are added, others removed."""
+
+import dataclasses
+import pathlib
+
+from experiments import members as members_file
+from experiments.members import Members, write_members
+from l2g_jax.cann import CannConfig, CannIndex, exists
+from l2g_jax.data.store import FeatureStore
+from l2g_jax.errors import InputError
+from l2g_jax.features import whitening
+
+WHITENING_SAMPLE = 200_000
+# Shares of the images that came or went from which on the index is made as a whole again, and all
+# that was learned from the collection is learned anew.
+_COMPACT_SHARE = 0.25
+_LEARN_SHARE = 0.5
+# Every addition is a segment, whose files stay open.
+_MOST_SEGMENTS = 32
+
+
+def open_index(
+  directory: pathlib.Path, members: Members, *, verify: bool = False
+) -> CannIndex | None:
+  """Opens the index of a collection; None where there is none yet.
+
+  Raises:
+    InputError: a file of it is damaged.
+  """
+  path = members.path(directory, "index")
+  return CannIndex.open(path, verify=verify) if exists(path) else None
+
+
+def update_index(
+  directory: pathlib.Path,
+  members: Members,
+  store: FeatureStore,
+  config: CannConfig,
+  *,
+  whiten: bool,
+  seed: int,
+  in_order: bool,
+  verify: bool = False,
+) -> tuple[CannIndex, Members]:
+  """Makes the index of a collection hold the images of a store, by whoever holds the lock.
+
+  Args:
+    directory: of the collection.
+    members: what is known of its index.
+    store: the images, by name and key.
+    config: of the index.
+    whiten: whether descriptors are whitened, by a whitening learned from the store.
+    seed: of the sample for it.
+    in_order: whether the index must be as one that was just built of the store, ids in its order.
+    verify: whether checksums are compared, not only sizes; what is damaged is built anew.
+
+  Returns:
+    The index, and what is known of it.
+  """
+  try:
+    index = open_index(directory, members, verify=verify)
+  except InputError as error:
+    print(f"The index is built anew: {error}")
+    index = None
+  if index is None:
+    return _build(directory, members, store, config, whiten=whiten, seed=seed)
+  wanted = dict(zip(store.names, store.keys, strict=True))
+  kept = {
+    name: members.keys[name]
+    for name in index.names
+    if name in members.keys and members.keys[name] == wanted.get(name)
+  }
+  stale = [name for name in index.names if name not in kept]
+  added = [number for number, name in enumerate(store.names) if name not in kept]
+  num_changed = max(len(stale), len(added))
+  if in_order:
+    is_far = index.names != store.names or num_changed > 0
+  else:
+    is_far = members.num_changes + num_changed > _LEARN_SHARE * len(wanted)
+  if is_far:
+    return _build(directory, members, store, config, whiten=whiten, seed=seed)
+  if num_changed:
+    members = write_members(
+      directory,
+      dataclasses.replace(
+        members,
+        keys=kept,
+        state=None,
+        list_lengths=(),
+        num_changes=members.num_changes + num_changed,
+        num_loose=members.num_loose + num_changed,
+        num_segments=members.num_segments + bool(added),
+      ),
+    )
+    if stale:
+      index = index.remove(stale)
+    if added:
+      index = index.add((store.names[number], store[number].descriptors) for number in added)
+  if members.num_loose > _COMPACT_SHARE * len(wanted) or members.num_segments > _MOST_SEGMENTS:
+    index = index.compact()
+    members = dataclasses.replace(members, num_loose=0, num_segments=0)
+  return index, _enter(directory, members, index, store)
+
+
+def _build(
+  directory: pathlib.Path,
+  members: Members,
+  store: FeatureStore,
+  config: CannConfig,
+  *,
+  whiten: bool,
+  seed: int,
+) -> tuple[CannIndex, Members]:
+  """Builds a new index beside the one there is, which is removed when the new one is whole."""
+  # What a build that was killed has left.
+  members_file.remove_other_generations(directory, members)
+  members = Members(generation=members.generation + 1, keys={}, state=None)
+  learned = None
+  if whiten:
+    learned = whitening.fit_whitening(store.sample_descriptors(WHITENING_SAMPLE, seed=seed))
+  index = CannIndex.build(members.path(directory, "index"), store, config, whitening=learned)
+  members = _enter(directory, members, index, store)
+  members_file.remove_other_generations(directory, members)
+  return index, members
+
+
+def _enter(
+  directory: pathlib.Path, members: Members, index: CannIndex, store: FeatureStore
+) -> Members:
+  """Records that the index holds the images of the store."""
+  complete = dataclasses.replace(
+    members,
+    keys=dict(zip(store.names, store.keys, strict=True)),
+    state=index.state,
+    list_lengths=members.list_lengths if members.state == index.state else (),
+    failures=dict(store.failures),
+  )
+  return complete if complete == members else write_members(directory, complete)

@@ -1,0 +1,119 @@
+"""What identifies the features of an image: its content, its box, and how features are made."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from l2g_jax import files
+from l2g_jax.data import checksums
+from l2g_jax.data.images import Box, CropPolicy, crop_to_box, read_image
+from l2g_jax.data.parts import Precision
+from l2g_jax.features.preprocess import Reading
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+
+# Counted up with whatever changes the pixels or the features that images give.
+_VERSION = 3
+_DEFAULT_READING = Reading("truncate", apply_exif=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageJob:
+  """One image to extract features from.
+
+  Attributes:
+    name: its name in the store.
+    path: its file.
+    box: the part to use, x1, y1, x2, y2; None = all of it.
+  """
+
+  name: str
+  path: pathlib.Path
+  box: Box | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How images become features; with an image's content and box it identifies its features."""
+
+  extractor: LocalExtractor
+  reading: Reading
+  precision: Precision
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+  """An image whose content is known.
+
+  Attributes:
+    job: the image.
+    content: the checksum of its file; None where that can't be read.
+    key: what identifies its features.
+  """
+
+  job: ImageJob
+  content: str | None
+  key: str
+
+
+def default_crop_policy(extractor: LocalExtractor | GlobalExtractor) -> CropPolicy:
+  """Returns how boxes become crops for an extractor where nothing else is asked for."""
+  return (extractor.reading or _DEFAULT_READING).crop_policy
+
+
+def make_recipe(
+  extractor: LocalExtractor,
+  crop_policy: CropPolicy | None,
+  apply_exif: bool | None,
+  precision: Precision,
+) -> Recipe:
+  """Puts settings together; what is None is the extractor's own."""
+  reading = extractor.reading or _DEFAULT_READING
+  if crop_policy is not None:
+    reading = dataclasses.replace(reading, crop_policy=crop_policy)
+  if apply_exif is not None:
+    reading = dataclasses.replace(reading, apply_exif=apply_exif)
+  return Recipe(extractor, reading, precision)
+
+
+def identify(
+  jobs: Sequence[ImageJob],
+  recipe: Recipe,
+  memory: os.PathLike | str | None,
+  *,
+  show_progress: bool,
+) -> list[Image]:
+  """Looks at the contents of images."""
+  contents = checksums.checksum_files(
+    [job.path for job in jobs], memory, show_progress=show_progress
+  )
+  return [
+    Image(job, content, _key(job, content, recipe))
+    for job, content in zip(jobs, contents, strict=True)
+  ]
+
+
+def read(job: ImageJob, reading: Reading) -> tuple[np.ndarray, tuple[int, int]]:
+  """Returns an image, cropped, and the height and width of its whole photograph."""
+  image = read_image(job.path, apply_exif=reading.apply_exif)
+  whole = (image.shape[0], image.shape[1])
+  if job.box is not None:
+    image = crop_to_box(image, job.box, policy=reading.crop_policy)
+  return image, whole
+
+
+def _key(job: ImageJob, content: str | None, recipe: Recipe) -> str:
+  """Returns a checksum of all that the features of an image depend on."""
+  return files.checksum_json(
+    {
+      "version": _VERSION,
+      "extractor": [recipe.extractor.name, dict(recipe.extractor.settings)],
+      "apply_exif": recipe.reading.apply_exif,
+      "precision": recipe.precision,
+      # Where there is no content, there are only failures to remember: those of a place.
+      "content": content or ["none", os.path.abspath(job.path)],
+      "crop": None if job.box is None else [recipe.reading.crop_policy, list(job.box)],
+    }
+  )

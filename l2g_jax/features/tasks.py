@@ -1,0 +1,148 @@
+"""How parts of a feature store are made of images: by processes, or by a network."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from l2g_jax.data import checksums, parts
+from l2g_jax.errors import InputError
+from l2g_jax.features import batches, jobs
+from l2g_jax.features.jobs import Image, Recipe
+from l2g_jax.features.preprocess import Reading
+from l2g_jax.features.protocol import LocalFeatures
+from l2g_jax.workers import run_tasks
+
+OnError = Literal["raise", "empty"]
+
+# Stands for an image's path in what is kept about it: the image may be moved.
+PATH = "{path}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """A part of a store that is to be made."""
+
+  recipe: Recipe
+  images: Sequence[Image]
+  root: pathlib.Path
+  on_error: OnError
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """Images that are done with; why some have no features, and which changed, by key."""
+
+  num_images: int
+  failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  changed: Sequence[str] = ()
+
+
+class ChangedError(InputError):
+  """An image is not what it was when its content was looked at."""
+
+
+def run(tasks: Sequence[Task], num_workers: int) -> Iterator[Progress]:
+  """Makes parts, and tells of each part or, where a network describes them, of a few images."""
+  if tasks and tasks[0].recipe.extractor.network is not None:
+    yield from _run_network(tasks, num_workers)
+    return
+  yield from run_tasks(_make_part, tasks, num_workers)
+
+
+def _make_part(task: Task) -> Progress:
+  """Extracts one part and saves it."""
+  # Processes share the cores, where threads would only contend; one alone is the caller's own.
+  num_threads = cv2.getNumThreads()
+  cv2.setNumThreads(1)
+  results: list[LocalFeatures | InputError] = []
+  try:
+    for image in task.images:
+      try:
+        pixels, _ = _read_unchanged(image, task.recipe.reading)
+        results.append(task.recipe.extractor.extract(pixels))
+      except InputError as error:
+        results.append(error)
+  finally:
+    cv2.setNumThreads(num_threads)
+  return dataclasses.replace(save(task, results), num_images=len(task.images))
+
+
+def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
+  """Makes parts in this process, by a network; images are read ahead across parts."""
+  recipe = tasks[0].recipe
+  network = recipe.extractor.network
+  assert network is not None
+
+  def prepare(image: Image) -> np.ndarray:
+    return network.prepare(*_read_unchanged(image, recipe.reading))
+
+  images = [image for task in tasks for image in task.images]
+  inputs = batches.read_ahead(images, prepare, num_threads=num_threads)
+  try:
+    for task in tasks:
+      results: dict[int, LocalFeatures | InputError] = {}
+      part = (next(inputs) for _ in task.images)
+      for described in batches.describe_part(network, part):
+        results.update(described)
+        yield Progress(len(described))
+      yield save(task, [results[number] for number in range(len(task.images))])
+  finally:
+    inputs.close()
+
+
+def _read_unchanged(image: Image, reading: Reading) -> tuple[np.ndarray, tuple[int, int]]:
+  """Reads an image; a `ChangedError` says that its content is another by now."""
+  try:
+    return jobs.read(image.job, reading)
+  finally:
+    # What was read, or could not be, belongs to the key only if the content was the same after it.
+    if checksums.checksum_file(image.job.path) != image.content:
+      raise ChangedError(image.job.name)
+
+
+def save(task: Task, results: Sequence[LocalFeatures | InputError]) -> Progress:
+  """Saves images as a part, without those that changed, or failed where that is to raise."""
+  recipe = task.recipe
+  dimension = recipe.extractor.dimension
+  saved: list[tuple[Image, LocalFeatures]] = []
+  failures: dict[str, str] = {}
+  changed: list[str] = []
+  for image, result in zip(task.images, results, strict=True):
+    if isinstance(result, ChangedError):
+      changed.append(image.key)
+      continue
+    if isinstance(result, InputError):
+      failures[image.key] = str(result).replace(os.fspath(image.job.path), PATH)
+      if task.on_error == "raise":
+        continue
+      result = _no_features(dimension)
+    saved.append((image, result))
+  if saved:
+    keys = [image.key for image, _ in saved]
+    name = parts.part_name(keys)
+    parts.save_part(
+      task.root,
+      name,
+      key=name,
+      names=keys,
+      features=[features for _, features in saved],
+      dimension=dimension,
+      precision=recipe.precision,
+      failures={key: reason for key, reason in failures.items() if key in set(keys)},
+      image_keys=keys,
+    )
+  return Progress(0, failures, changed)
+
+
+def _no_features(dimension: int) -> LocalFeatures:
+  return LocalFeatures(
+    descriptors=np.zeros((0, dimension), np.float32),
+    locations=np.zeros((0, 2), np.float32),
+    scales=np.zeros(0, np.float32),
+    strengths=np.zeros(0, np.float32),
+  )
