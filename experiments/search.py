@@ -158,10 +158,12 @@ def _rank(
   with watch.measure("global search"):
     by_global = rank_by_global(features)
   with watch.measure("local search"):
-    found = collection.index.search(descriptors, min(FLAGS.k, len(paths)))
-  candidates = SearchResult(found.ids[None], found.similarities[None])
+    padded = collection.index.search(descriptors, min(FLAGS.k, len(paths)))
+  candidates = SearchResult(padded.ids[None], padded.similarities[None])
+  is_found = padded.ids >= 0
+  ids, similarities = padded.ids[is_found], padded.similarities[is_found]
   scores: dict[int, float] = {}
-  if len(found.ids):
+  if len(ids):
     with watch.measure("embedding and re-ranking"):
       (result,) = rank_by_weights(
         candidates,
@@ -171,9 +173,9 @@ def _rank(
         config=common.method_config(),
       )
     order = result.rankings[0].tolist()
-    scores = dict(zip(found.ids.tolist(), result.scores[0].tolist(), strict=True))
-    suspects = found.ids[found.similarities >= _COPY_SIMILARITY * found.similarities[0]]
-    remarks = _remarks_on_order(counts, len(found.ids))
+    scores = dict(zip(ids.tolist(), result.scores[0, is_found].tolist(), strict=True))
+    suspects = ids[similarities >= _COPY_SIMILARITY * similarities[0]]
+    remarks = _remarks_on_order(counts, len(ids))
   else:
     order, remarks = _order_without_search(len(descriptors), features, by_global[0])
     suspects = np.flatnonzero(counts == 0)
@@ -189,7 +191,7 @@ def _rank(
   return _Ranking(
     ids=[*copies, *(image for image in order if image not in copies)],
     scores=scores,
-    similarities=dict(zip(found.ids.tolist(), found.similarities.tolist(), strict=True)),
+    similarities=dict(zip(ids.tolist(), similarities.tolist(), strict=True)),
     stages={
       stage: np.argsort(ranking[0]) + 1
       for stage, ranking in (("global", by_global), ("chamfer", by_chamfer))
@@ -203,7 +205,7 @@ def _remarks_on_order(counts: np.ndarray, num_found: int) -> list[str]:
   """Says how many images stand in no order that means anything."""
   remarks = []
   if featureless := int(np.sum(counts == 0)):
-    remarks.append(f"{featureless} images have no local features: they stand last.")
+    remarks.append(f"Without local features, hence last: {featureless} of {len(counts)} images.")
   if num_found < min(FLAGS.num_results, len(counts)):
     remarks.append(
       f"{num_found} images have something in common with the query; the others follow in the order"

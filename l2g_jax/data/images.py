@@ -3,13 +3,14 @@
 Pillow decodes, since it tells damaged from whole files and knows every colour mode.
 """
 
+import collections
 import contextlib
 import dataclasses
 import os
 import pathlib
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -80,6 +81,8 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
       warnings.simplefilter("ignore")
       num_bytes = os.fstat(file.fileno()).st_size
       return _read(decoding.decode(file, path.suffix, num_bytes), apply_exif=apply_exif)
+  except InputError:
+    raise
   except (decoding.TooLargeError, Image.DecompressionBombError) as error:
     raise InputError(f"Image {shown} is too large to be decoded safely: {error}.") from error
   except UnidentifiedImageError as error:
@@ -124,6 +127,23 @@ def crop_photograph(
     raise InputError(f"Box {list(box)} lies outside its image of {width} x {height} pixels.")
   step = photograph.reduction
   return photograph.pixels[top // step : -(-bottom // step), left // step : -(-right // step)]
+
+
+def count_notes(notes: Mapping[str, Sequence[str]]) -> list[str]:
+  """Returns a line for each note: how many images it was made of, and the names of the first.
+
+  Args:
+    notes: of images, by name.
+  """
+  names = collections.defaultdict(list)
+  for name, said in notes.items():
+    for note in said:
+      names[note].append(printable(name))
+  lines = []
+  for note, found in sorted(names.items()):
+    shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    lines.append(f"{len(found)} image{'s' if len(found) > 1 else ''}: {note} ({shown}).")
+  return lines
 
 
 def crop_to_box(image: np.ndarray, box: Box, *, policy: CropPolicy = "truncate") -> np.ndarray:

@@ -107,7 +107,7 @@ def list_images(folder: os.PathLike | str) -> tuple[tuple[str, ...], tuple[pathl
 def describe_left_out(left_out: Mapping[str, Sequence[pathlib.Path]]) -> str:
   """Returns one line that counts by reason what was left out, the most first."""
   counts = sorted(((-len(paths), reason) for reason, paths in left_out.items()))
-  return ", ".join(f"{-count} {reason}" for count, reason in counts)
+  return "; ".join(f"{-count} {reason}" for count, reason in counts)
 
 
 def mark_work_folder(directory: os.PathLike | str) -> None:

@@ -12,7 +12,8 @@ import tqdm
 
 from l2g_jax import files
 from l2g_jax.data import store
-from l2g_jax.data.images import Box, CropPolicy, crop_to_box, read_image
+from l2g_jax.data.image_names import printable
+from l2g_jax.data.images import Box, CropPolicy, count_notes, crop_photograph, read_photograph
 from l2g_jax.errors import InputError
 from l2g_jax.features import batches
 from l2g_jax.features.preprocess import Reading
@@ -47,11 +48,13 @@ class ShardResult:
   Attributes:
     num_images: of the shard.
     failures: why an image of the shard has no features, by name.
+    notes: what was done to read an image that was read now, see `Photograph.notes`, by name.
     missing_parts: how many parts of the store are still to be made, by this shard or by others.
   """
 
   num_images: int
   failures: Mapping[str, str]
+  notes: Mapping[str, Sequence[str]]
   missing_parts: int
 
 
@@ -78,10 +81,11 @@ class _Task:
 
 @dataclasses.dataclass(frozen=True)
 class _Progress:
-  """Images that are done with, and why some of them have no features."""
+  """Images that are done with, why some have no features, and what was done to read others."""
 
   num_images: int
   failures: Mapping[str, str]
+  notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 def extract_local(
@@ -136,7 +140,9 @@ def extract_local(
       f"{len(failures)} of {len(jobs)} images can't be used: {' '.join(failures[:5])}"
     )
   for failure in failures:
-    tqdm.tqdm.write(f"Left without features. {failure}")
+    tqdm.tqdm.write(f"Left without features. {printable(failure)}")
+  for remark in count_notes(result.notes):
+    tqdm.tqdm.write(remark)
   return store.open_store(directory)
 
 
@@ -187,6 +193,7 @@ def extract_shard(
   chunks = [tuple(jobs[i : i + _IMAGES_PER_PART]) for i in range(0, len(jobs), _IMAGES_PER_PART)]
   keys = [_key(recipe, chunk) for chunk in chunks]
   failures: dict[str, str] = {}
+  notes: dict[str, Sequence[str]] = {}
   tasks: list[_Task] = []
   num_images = 0
   for part in range(shard_index, len(chunks), num_shards):
@@ -207,13 +214,14 @@ def extract_shard(
     ) as bar:
       for progress in _run(tasks, num_workers or available_cores()):
         failures |= progress.failures
+        notes |= progress.notes
         bar.update(progress.num_images)
         if failures:
           bar.set_postfix(failed=len(failures))
   missing = sum(not store.has_part(root, part, key=key) for part, key in enumerate(keys))
   if not missing:
     store.finish(root, keys=keys)
-  return ShardResult(num_images, failures, missing)
+  return ShardResult(num_images, failures, notes, missing)
 
 
 def default_crop_policy(extractor: LocalExtractor | GlobalExtractor) -> CropPolicy:
@@ -254,16 +262,17 @@ def _make_part(task: _Task) -> _Progress:
   num_threads = cv2.getNumThreads()
   cv2.setNumThreads(1)
   results: list[LocalFeatures | InputError] = []
+  notes: dict[str, Sequence[str]] = {}
   try:
     for job in task.jobs:
       try:
-        image, _ = _read(job, task.recipe.reading)
+        image, _ = _read(job, task.recipe.reading, notes)
         results.append(task.recipe.extractor.extract(image))
       except InputError as error:
         results.append(error)
   finally:
     cv2.setNumThreads(num_threads)
-  return _Progress(len(task.jobs), _save(task, results))
+  return _Progress(len(task.jobs), _save(task, results), notes)
 
 
 def _run_network(tasks: Sequence[_Task], num_threads: int) -> Iterator[_Progress]:
@@ -271,9 +280,10 @@ def _run_network(tasks: Sequence[_Task], num_threads: int) -> Iterator[_Progress
   recipe = tasks[0].recipe
   network = recipe.extractor.network
   assert network is not None
+  notes: dict[str, Sequence[str]] = {}
 
   def prepare(job: ImageJob) -> np.ndarray:
-    return network.prepare(*_read(job, recipe.reading))
+    return network.prepare(*_read(job, recipe.reading, notes))
 
   jobs = [job for task in tasks for job in task.jobs]
   inputs = batches.read_ahead(jobs, prepare, num_threads=num_threads)
@@ -285,17 +295,26 @@ def _run_network(tasks: Sequence[_Task], num_threads: int) -> Iterator[_Progress
         results.update(described)
         yield _Progress(len(described), {})
       ordered = [results[number] for number in range(len(task.jobs))]
-      yield _Progress(0, _save(task, ordered))
+      told = {job.name: notes.pop(job.name) for job in task.jobs if job.name in notes}
+      yield _Progress(0, _save(task, ordered), told)
   finally:
     inputs.close()
 
 
-def _read(job: ImageJob, reading: Reading) -> tuple[np.ndarray, tuple[int, int]]:
-  """Returns an image, cropped, and the height and width of its whole photograph."""
-  image = read_image(job.path, apply_exif=reading.apply_exif)
+def _read(
+  job: ImageJob, reading: Reading, notes: dict[str, Sequence[str]]
+) -> tuple[np.ndarray, tuple[int, int]]:
+  """Returns an image, cropped, and the height and width of its whole photograph as it was read.
+
+  What was done to read it goes to `notes`.
+  """
+  photograph = read_photograph(job.path, apply_exif=reading.apply_exif)
+  image = photograph.pixels
   whole = (image.shape[0], image.shape[1])
+  if photograph.notes:
+    notes[job.name] = photograph.notes
   if job.box is not None:
-    image = crop_to_box(image, job.box, policy=reading.crop_policy)
+    image = crop_photograph(photograph, job.box, policy=reading.crop_policy)
   return image, whole
 
 
