@@ -186,7 +186,11 @@ def _open(path: pathlib.Path, shown: str) -> Iterator[BinaryIO]:
     raise InputError(f"{shown} is a folder or a device, not an image.")
   if status.st_size == 0:
     raise InputError(f"Image {shown} is an empty file.")
-  with open(path, "rb") as file:
+  try:
+    file = open(path, "rb")  # noqa: SIM115
+  except FileNotFoundError as error:
+    raise InputError(f"There is no image at {shown}.") from error
+  with file:
     yield file
 
 
