@@ -1,6 +1,7 @@
 import pathlib
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,7 +240,12 @@ def test_a_file_that_vanished_is_missing(tmp_path, monkeypatch):
 
 def test_the_first_of_several_pictures_is_read(tmp_path):
   first, second = (Image.fromarray(noise(seed=seed)) for seed in (0, 1))
-  for name, options in [("a.tif", {}), ("a.png", {}), ("a.webp", {"lossless": True})]:
+  cases: list[tuple[str, dict[str, Any]]] = [
+    ("a.tif", {}),
+    ("a.png", {}),
+    ("a.webp", {"lossless": True}),
+  ]
+  for name, options in cases:
     first.save(tmp_path / name, save_all=True, append_images=[second], **options)
     photograph = read_photograph(tmp_path / name)
     np.testing.assert_array_equal(photograph.pixels, noise())
