@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_large_jpegs_are_read_at_a_reduced_size(tmp_path, orientation):
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 def test_other_large_images_are_averaged(tmp_path, suffix):
   image = smooth(63, 90)
-  options = {"lossless": True} if suffix == "webp" else {}
+  options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
   Image.fromarray(image).save(tmp_path / f"a.{suffix}", **options)
   photograph = read_photograph(tmp_path / f"a.{suffix}")
   # Of 63 x 90 / 3 / 3 = 630 pixels.
