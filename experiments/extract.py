@@ -20,7 +20,9 @@ from absl import flags
 from experiments import command, extractors
 from l2g_jax.data import store
 from l2g_jax.data.dataset import load_dataset
-from l2g_jax.data.images import list_images
+from l2g_jax.data.image_names import printable
+from l2g_jax.data.images import count_notes
+from l2g_jax.data.photo_folders import describe_left_out, find_photographs
 from l2g_jax.errors import InputError
 from l2g_jax.features.extraction import ImageJob, extract_shard
 from l2g_jax.features.protocol import LocalExtractor, as_local
@@ -60,7 +62,7 @@ def main() -> None:
   if failures:
     print(f"{len(failures)} images were left without features:")
     for name, reason in failures.items():
-      print(f"  {name}: {reason}")
+      print(f"  {printable(name)}: {printable(reason)}")
   if notice := extractors.terms(FLAGS.model):
     print(f"Terms: {notice}")
 
@@ -76,8 +78,11 @@ def _list_jobs() -> dict[str, Sequence[ImageJob]]:
   if (FLAGS.images is None) == (FLAGS.dataset is None):
     raise InputError("Either --images or --dataset must say what to extract from.")
   if FLAGS.images is not None:
-    names, paths = list_images(FLAGS.images)
-    return {"database": [ImageJob(*job) for job in zip(names, paths, strict=True)]}
+    photographs = find_photographs(FLAGS.images)
+    if photographs.left_out:
+      print(f"Left out: {describe_left_out(photographs.left_out)}.")
+    jobs = zip(photographs.names, photographs.paths, strict=True)
+    return {"database": [ImageJob(*job) for job in jobs]}
   dataset = load_dataset(FLAGS.data_root, FLAGS.dataset)
   truth = dataset.ground_truth
   boxes = [query.bbx for query in truth.queries]
@@ -111,6 +116,8 @@ def _extract(
   else:
     made = store.open_store(directory)
     print(f"{directory}: {len(made)} images, {made.counts().sum()} features of {made.dimension}")
+  for line in count_notes(result.notes):
+    print(line)
   return dict(result.failures)
 
 

@@ -263,6 +263,12 @@ class CannIndex:
       place -= len(segment.present)
     raise AssertionError(image)
 
+  def counts(self) -> np.ndarray:
+    """Returns the number of descriptors of every image, `[N]` int64."""
+    return np.concatenate(
+      [np.diff(segment.descriptors.offsets)[segment.present] for segment in self._segments]
+    )
+
   @property
   def default_probes(self) -> int:
     """Cells that a search scans for each query descriptor, unless it says otherwise."""

@@ -60,7 +60,7 @@ class Descriptors:
 
   def image_names(self) -> list[str]:
     """Returns the names of the images."""
-    return self.names.tobytes().decode().split("\0")[:-1]
+    return self.names.tobytes().decode("utf-8", "surrogatepass").split("\0")[:-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,10 @@ def save_descriptors(
     values=padded_values(codes.values),
     scales=codes.scales,
     offsets=np.cumsum([0, *map(len, images)], dtype=np.int64),
-    names=np.frombuffer("".join(f"{name}\0" for name in names).encode(), np.uint8),
+    # Names of files may hold bytes that are no UTF-8, which Python reads as lone surrogates.
+    names=np.frombuffer(
+      "".join(f"{name}\0" for name in names).encode("utf-8", "surrogatepass"), np.uint8
+    ),
   )
 
 

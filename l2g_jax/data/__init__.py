@@ -7,7 +7,8 @@ from l2g_jax.data.ground_truth import (
   load_ground_truth,
   save_ground_truth,
 )
-from l2g_jax.data.images import crop_to_box, list_images, read_image
+from l2g_jax.data.images import crop_to_box, read_image
+from l2g_jax.data.photo_folders import list_images
 from l2g_jax.data.store import FeatureStore, open_store
 
 __all__ = [

@@ -1,4 +1,7 @@
-"""Data sets in the revisited layout: `<root>/<name>/{jpg/, gnd_<name>.pkl|json}`."""
+"""Data sets in the revisited layout: `<root>/<name>/{jpg/, gnd_<name>.pkl|json}`.
+
+The ground truth names images below `jpg/` with or without their endings, see `ImageFinder`.
+"""
 
 import dataclasses
 import os
@@ -6,6 +9,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from l2g_jax.data.ground_truth import GroundTruth, load_ground_truth
+from l2g_jax.data.image_formats import endings
+from l2g_jax.data.image_names import ImageFinder, printable
+from l2g_jax.data.photo_folders import files_below
 from l2g_jax.errors import InputError
 
 # Database images and queries of the published sets.
@@ -13,7 +19,6 @@ PUBLISHED_COUNTS: Mapping[str, tuple[int, int]] = {
   "roxford5k": (4993, 70),
   "rparis6k": (6322, 70),
 }
-_EXTENSIONS = (".jpg", ".jpeg", ".png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +65,11 @@ def load_dataset(data_root: os.PathLike | str, name: str) -> Dataset:
     )
   if not (folder / "jpg").is_dir():
     raise InputError(f"{folder} has no folder jpg with the images.")
-  present = {path.name for path in (folder / "jpg").rglob("*") if path.is_file()}
-  database = _find_images(folder / "jpg", ground_truth.imlist, present)
-  queries = _find_images(folder / "jpg", ground_truth.qimlist, present)
+  images = folder / "jpg"
+  files = (path for path in files_below(images) if path.suffix.lower() in endings())
+  finder = ImageFinder(path.relative_to(images).as_posix() for path in files)
+  database = _find_images(images, finder, ground_truth.imlist)
+  queries = _find_images(images, finder, ground_truth.qimlist)
   return Dataset(name, ground_truth, database, queries)
 
 
@@ -76,18 +83,21 @@ def find_ground_truth(folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def _find_images(
-  folder: pathlib.Path, names: Sequence[str], present: set[str]
+  folder: pathlib.Path, finder: ImageFinder, names: Sequence[str]
 ) -> tuple[pathlib.Path, ...]:
   """Finds every name's file, and refuses a partial set by name of what is missing."""
-  paths, missing = [], []
+  paths: dict[pathlib.Path, str] = {}
+  missing = []
   for name in names:
-    base = pathlib.PurePosixPath(name).name
-    found = [suffix for suffix in _EXTENSIONS if base + suffix in present]
-    path = next((p for s in found if (p := folder / (name + s)).is_file()), None)
-    if path is None:
-      missing.append(name)
+    path = None if (file := finder.find(name)) is None else folder / file
+    if path is None or not path.is_file():
+      missing.append(printable(name))
+    elif path in paths:
+      raise InputError(
+        f"{path} is the only image for both {paths[path]!r} and {name!r} of the ground truth."
+      )
     else:
-      paths.append(path)
+      paths[path] = name
   if missing:
     shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     raise InputError(f"{folder} lacks {len(missing)} of {len(names)} images: {shown}.")

@@ -1,67 +1,149 @@
-"""Photographs from disk: decoding, cropping to a query's box, and listing of folders.
+"""Photographs from disk: decoding, and cropping to a query's box.
 
 Pillow decodes, since it tells damaged from whole files and knows every colour mode.
 """
 
+import collections
+import contextlib
+import dataclasses
 import os
 import pathlib
+import stat
 import warnings
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from l2g_jax.data import decoding, pixels
+from l2g_jax.data.image_names import printable
+from l2g_jax.data.photo_folders import list_images as list_images
 from l2g_jax.errors import InputError
 
 CropPolicy = Literal["truncate", "round", "inclusive", "none"]
 Box = tuple[float, float, float, float]
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# What may be said of how a photograph was read, beside the notes in `pixels`.
+CUT_SHORT = "the file is cut short or damaged, nearly all of its pixels were decoded"
+FIRST_OF_SEVERAL = "the first of several pictures in the file is used"
+REDUCED = "larger than 89 megapixels, read at a reduced size"
 
+# Numbers of np.rot90's quarter turns, after a flip of the columns where it is True.
 _TURNS = {
-  2: Image.Transpose.FLIP_LEFT_RIGHT,
-  3: Image.Transpose.ROTATE_180,
-  4: Image.Transpose.FLIP_TOP_BOTTOM,
-  5: Image.Transpose.TRANSPOSE,
-  6: Image.Transpose.ROTATE_270,
-  7: Image.Transpose.TRANSVERSE,
-  8: Image.Transpose.ROTATE_90,
+  2: (True, 0),
+  3: (False, 2),
+  4: (True, 2),
+  5: (True, 1),
+  6: (False, 3),
+  7: (True, 3),
+  8: (False, 1),
 }
 
 
-def read_image(path: os.PathLike | str, *, apply_exif: bool = True) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+  """A decoded photograph.
+
+  Attributes:
+    pixels: `[height, width, 3]` uint8, RGB.
+    size: height and width in the file's own pixels, turned as `pixels` are; boxes are in these.
+    reduction: so many of the file's pixels, across and down, are one of `pixels`; 1 up to 89
+      megapixels.
+    notes: what was done that a user may want to know, such as `REDUCED`.
+  """
+
+  pixels: np.ndarray
+  size: tuple[int, int]
+  reduction: int
+  notes: tuple[str, ...]
+
+
+def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Photograph:
   """Decodes a photograph.
 
   Args:
-    path: a file of any format that Pillow reads; grey, CMYK, palette and 16-bit ones are converted.
+    path: a file of any format in `image_formats.endings`, of any colour mode, see `pixels`.
     apply_exif: whether to turn the image as its EXIF orientation says.
 
   Returns:
-    `[height, width, 3]` uint8, RGB.
+    The photograph; of several pictures in a file the first.
 
   Raises:
-    InputError: the file is missing, empty, truncated, no image, or of more than 89 megapixels; the
-      message names it.
+    InputError: the file is missing, can't be read, is no image or too large, or too much of it is
+      damaged, see `decoding`; the message names it.
   """
   path = pathlib.Path(path)
-  if not path.is_file():
-    raise InputError(f"There is no image at {path}.")
-  if path.stat().st_size == 0:
-    raise InputError(f"Image {path} is an empty file.")
+  shown = printable(str(path))
   try:
-    with warnings.catch_warnings():
-      # Odd metadata is no reason to refuse pixels that decode; a bomb is.
+    with _open(path, shown) as file, warnings.catch_warnings():
+      # Odd metadata is no reason to refuse pixels that decode.
       warnings.simplefilter("ignore")
-      warnings.simplefilter("error", Image.DecompressionBombWarning)
-      with Image.open(path) as image:
-        image.load()
-        return _to_rgb(_turn(image) if apply_exif else image)
-  except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-    raise InputError(f"Image {path} is too large to be decoded safely.") from error
+      num_bytes = os.fstat(file.fileno()).st_size
+      return _read(decoding.decode(file, path.suffix, num_bytes), apply_exif=apply_exif)
+  except InputError:
+    raise
+  except (decoding.TooLargeError, Image.DecompressionBombError) as error:
+    raise InputError(f"Image {shown} is too large to be decoded safely: {error}.") from error
   except UnidentifiedImageError as error:
-    raise InputError(f"{path} is not an image that can be read.") from error
-  except (OSError, SyntaxError, ValueError, EOFError) as error:
-    raise InputError(f"Image {path} is truncated or damaged: {error}.") from error
+    raise InputError(f"{shown} is not an image that can be read.") from error
+  except (decoding.DamagedError, *decoding.DAMAGE) as error:
+    if isinstance(error, OSError) and error.errno is not None:
+      raise InputError(f"Image {shown} can't be read: {error.strerror}.") from error
+    raise InputError(f"Image {shown} is truncated or damaged: {error}.") from error
+  except MemoryError as error:
+    raise InputError(f"Image {shown} is too large for the memory at hand.") from error
+
+
+def read_image(path: os.PathLike | str, *, apply_exif: bool = True) -> np.ndarray:
+  """Returns the pixels of a photograph, `[height, width, 3]` uint8, see `read_photograph`."""
+  return read_photograph(path, apply_exif=apply_exif).pixels
+
+
+def crop_photograph(
+  photograph: Photograph, box: Box, *, policy: CropPolicy = "truncate"
+) -> np.ndarray:
+  """Cuts a query out of its photograph.
+
+  Args:
+    photograph: the photograph.
+    box: x1, y1, x2, y2 in the file's own pixels, zero-based, after the turn by EXIF if that was
+      asked for.
+    policy: see `crop_to_box`.
+
+  Returns:
+    The part of `photograph.pixels` that shows the box, a view.
+
+  Raises:
+    InputError: nothing of the box lies in the photograph.
+  """
+  if policy == "none":
+    return photograph.pixels
+  height, width = photograph.size
+  left, top, right, bottom = _bounds(box, policy)
+  left, right = max(left, 0), min(right, width)
+  top, bottom = max(top, 0), min(bottom, height)
+  if left >= right or top >= bottom:
+    raise InputError(f"Box {list(box)} lies outside its image of {width} x {height} pixels.")
+  step = photograph.reduction
+  return photograph.pixels[top // step : -(-bottom // step), left // step : -(-right // step)]
+
+
+def count_notes(notes: Mapping[str, Sequence[str]]) -> list[str]:
+  """Returns a line for each note: how many images it was made of, and the names of the first.
+
+  Args:
+    notes: of images, by name.
+  """
+  names = collections.defaultdict(list)
+  for name, said in notes.items():
+    for note in said:
+      names[note].append(printable(name))
+  lines = []
+  for note, found in sorted(names.items()):
+    shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    lines.append(f"{len(found)} image{'s' if len(found) > 1 else ''}: {note} ({shown}).")
+  return lines
 
 
 def crop_to_box(image: np.ndarray, box: Box, *, policy: CropPolicy = "truncate") -> np.ndarray:
@@ -79,68 +161,69 @@ def crop_to_box(image: np.ndarray, box: Box, *, policy: CropPolicy = "truncate")
   Raises:
     InputError: nothing of the box lies in the image.
   """
-  if policy == "none":
-    return image
-  if policy == "round":
-    left, top, right, bottom = (round(value) for value in box)
-  else:
-    left, top, right, bottom = (int(value) for value in box)
+  height, width = image.shape[:2]
+  return crop_photograph(Photograph(image, (height, width), 1, ()), box, policy=policy)
+
+
+def _bounds(box: Box, policy: CropPolicy) -> tuple[int, int, int, int]:
+  """Returns the first column and row of a box and those behind its last ones."""
   if policy == "inclusive":
     # uint32(box + 1) as one-based inclusive indices.
     left, top, right, bottom = (int(np.floor(value + 1.5)) for value in box)
-    left, top = left - 1, top - 1
-  crop = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-  if 0 in crop.shape:
-    height, width = image.shape[:2]
-    raise InputError(f"Box {list(box)} lies outside its image of {width} x {height} pixels.")
-  return crop
+    return left - 1, top - 1, right, bottom
+  left, top, right, bottom = (round(x) if policy == "round" else int(x) for x in box)
+  return left, top, right, bottom
 
 
-def list_images(folder: os.PathLike | str) -> tuple[tuple[str, ...], tuple[pathlib.Path, ...]]:
-  """Finds the images in a folder and below it.
-
-  Args:
-    folder: where to look; hidden files and folders are passed over.
-
-  Returns:
-    Names, relative and without extension, ascending; and their paths.
-
-  Raises:
-    InputError: the folder is missing, holds no image, or two images would have the same name.
-  """
-  root = pathlib.Path(folder)
-  if not root.is_dir():
-    raise InputError(f"There is no folder {root}.")
-  found: dict[str, pathlib.Path] = {}
-  for path in sorted(root.rglob("*")):
-    relative = path.relative_to(root)
-    hidden = any(part.startswith(".") for part in relative.parts)
-    if hidden or path.suffix.lower() not in EXTENSIONS or path.is_dir():
-      continue
-    name = relative.with_suffix("").as_posix()
-    if name in found:
-      raise InputError(f"{found[name]} and {path} would have the same name; rename one.")
-    found[name] = path
-  if not found:
-    raise InputError(f"{root} holds no image ({', '.join(EXTENSIONS)}).")
-  names = tuple(sorted(found))
-  return names, tuple(found[name] for name in names)
-
-
-def _turn(image: Image.Image) -> Image.Image:
-  """Turns a decoded image as its EXIF orientation says; unreadable EXIF says nothing."""
+@contextlib.contextmanager
+def _open(path: pathlib.Path, shown: str) -> Iterator[BinaryIO]:
+  """Opens a regular file that is not empty; others, such as pipes, could wait for ever."""
   try:
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    status = path.stat()
+  except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+    raise InputError(f"There is no image at {shown}.") from error
+  if not stat.S_ISREG(status.st_mode):
+    raise InputError(f"{shown} is a folder or a device, not an image.")
+  if status.st_size == 0:
+    raise InputError(f"Image {shown} is an empty file.")
+  try:
+    file = open(path, "rb")  # noqa: SIM115
+  except FileNotFoundError as error:
+    raise InputError(f"There is no image at {shown}.") from error
+  with file:
+    yield file
+
+
+def _read(decoded: decoding.Decoded, *, apply_exif: bool) -> Photograph:
+  """Converts and turns a decoded image."""
+  image = decoded.image
+  values, notes = pixels.to_rgb(image, reduction=decoded.reduction)
+  width, height = decoded.size
+  mirrored, turns = _turn(image) if apply_exif else (False, 0)
+  if mirrored or turns:
+    values = np.ascontiguousarray(np.rot90(values[:, ::-1] if mirrored else values, turns))
+    width, height = (height, width) if turns % 2 else (width, height)
+  reduction = decoded.drafted * decoded.reduction
+  said = {
+    CUT_SHORT: not decoded.whole,
+    FIRST_OF_SEVERAL: _has_several(image),
+    REDUCED: reduction > 1,
+  }
+  notes = sorted([*notes, *(note for note, applies in said.items() if applies)])
+  return Photograph(values, (height, width), reduction, tuple(notes))
+
+
+def _turn(image: Image.Image) -> tuple[bool, int]:
+  """Returns how to turn an image as its EXIF orientation says; unreadable EXIF says nothing."""
+  try:
+    return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1), (False, 0))
   except Exception:  # Pillow's parser raises whatever it trips over.
-    turn = None
-  return image if turn is None else image.transpose(turn)
+    return False, 0
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
-  if image.mode.startswith(("I", "F")):
-    # Pillow clips what is wider than 8 bits instead of scaling it.
-    values = np.asarray(image, np.float64)
-    top = 65535.0 if image.mode.startswith("I") else max(float(values.max()), 1.0)
-    grey = np.clip(values / top * 255.0, 0, 255).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
-  return np.array(image.convert("RGB"))
+def _has_several(image: Any) -> bool:
+  """Whether a file has several pictures; previews in a camera's file and layers are none."""
+  try:
+    return image.format not in ("MPO", "PSD") and bool(image.is_animated)
+  except Exception:  # It may read on in the file, and trip over anything.
+    return False

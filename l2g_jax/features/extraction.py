@@ -11,7 +11,8 @@ import tqdm
 
 from l2g_jax import files
 from l2g_jax.data import checksums, parts, store
-from l2g_jax.data.images import CropPolicy
+from l2g_jax.data.image_names import printable
+from l2g_jax.data.images import CropPolicy, count_notes
 from l2g_jax.data.parts import Place
 from l2g_jax.errors import InputError
 from l2g_jax.features.jobs import (
@@ -52,20 +53,26 @@ class ShardResult:
   Attributes:
     num_images: of the shard.
     failures: why an image of the shard has no features, by name.
+    notes: what was done to read an image that was read now, see `Photograph.notes`, by name.
     missing_parts: how many parts of the store are still to be made, by this shard or by others.
   """
 
   num_images: int
   failures: Mapping[str, str]
+  notes: Mapping[str, Sequence[str]]
   missing_parts: int
 
 
 @dataclasses.dataclass(frozen=True)
 class _Made:
-  """Images that were made, or were there, and why some have no features, by name."""
+  """Images that were made, or were there; why some have no features, and what was done to others.
+
+  Both by name, see `ShardResult`.
+  """
 
   images: Sequence[Image]
   failures: Mapping[str, str]
+  notes: Mapping[str, Sequence[str]]
 
 
 def extract_local(
@@ -130,7 +137,9 @@ def extract_local(
       )
     completed = _complete(root, made.images)
   for reason in reasons:
-    tqdm.tqdm.write(f"Left without features. {reason}")
+    tqdm.tqdm.write(f"Left without features. {printable(reason)}")
+  for remark in count_notes(made.notes):
+    tqdm.tqdm.write(remark)
   return completed
 
 
@@ -199,7 +208,7 @@ def extract_shard(
     num_missing = len(np.unique(parts_of[is_missing]))
     if not num_missing:
       _complete(root, images)
-  return ShardResult(len(made.images), made.failures, num_missing)
+  return ShardResult(len(made.images), made.failures, made.notes, num_missing)
 
 
 def describe_image(
@@ -216,7 +225,7 @@ def describe_image(
     InputError: the image can't be read.
   """
   recipe = make_recipe(extractor, crop_policy, apply_exif, precision)
-  features = extractor.extract(read(job, recipe.reading)[0])
+  features = extractor.extract(read(job, recipe.reading).pixels)
   return parts.rounded(features, precision)
 
 
@@ -260,6 +269,7 @@ def _make_images(
   verify: bool,
 ) -> _Made:
   """Saves the features of images that no part of a store has yet."""
+  notes: dict[str, Sequence[str]] = {}
   for attempt in range(_ATTEMPTS):
     images = identify(jobs, recipe, memory, show_progress=show_progress)
     found = parts.find_images(root, verify=verify)
@@ -285,6 +295,7 @@ def _make_images(
     ) as bar:
       for progress in run(tasks, num_workers or available_cores()):
         failures |= progress.failures
+        notes |= progress.notes
         changed |= set(progress.changed)
         bar.update(progress.num_images)
         if failures:
@@ -301,7 +312,7 @@ def _make_images(
     for image in images
     if image.key in failures
   }
-  return _Made(images, by_name)
+  return _Made(images, by_name, notes)
 
 
 def _set_aside(images: Sequence[Image], changed: set[str]) -> tuple[list[Image], list[Image]]:

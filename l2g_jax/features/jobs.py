@@ -9,7 +9,7 @@ import numpy as np
 
 from l2g_jax import files
 from l2g_jax.data import checksums
-from l2g_jax.data.images import Box, CropPolicy, crop_to_box, read_image
+from l2g_jax.data.images import Box, CropPolicy, crop_photograph, read_photograph
 from l2g_jax.data.parts import Precision
 from l2g_jax.features.preprocess import Reading
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
@@ -32,6 +32,21 @@ class ImageJob:
   name: str
   path: pathlib.Path
   box: Box | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+  """What an extractor is given of an image.
+
+  Attributes:
+    pixels: `[height, width, 3]` uint8, of the box alone.
+    whole: height and width of the whole photograph as it was read.
+    notes: what was done to read it, see `Photograph.notes`.
+  """
+
+  pixels: np.ndarray
+  whole: tuple[int, int]
+  notes: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,13 +110,18 @@ def identify(
   ]
 
 
-def read(job: ImageJob, reading: Reading) -> tuple[np.ndarray, tuple[int, int]]:
-  """Returns an image, cropped, and the height and width of its whole photograph."""
-  image = read_image(job.path, apply_exif=reading.apply_exif)
-  whole = (image.shape[0], image.shape[1])
+def read(job: ImageJob, reading: Reading) -> Input:
+  """Reads an image, and cuts it to its box.
+
+  Raises:
+    InputError: the image can't be read, or its box lies outside.
+  """
+  photograph = read_photograph(job.path, apply_exif=reading.apply_exif)
+  pixels = photograph.pixels
+  whole = (pixels.shape[0], pixels.shape[1])
   if job.box is not None:
-    image = crop_to_box(image, job.box, policy=reading.crop_policy)
-  return image, whole
+    pixels = crop_photograph(photograph, job.box, policy=reading.crop_policy)
+  return Input(pixels, whole, photograph.notes)
 
 
 def _key(job: ImageJob, content: str | None, recipe: Recipe) -> str:

@@ -35,11 +35,19 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-  """Images that are done with; why some have no features, and which changed, by key."""
+  """Images that are done with.
+
+  Attributes:
+    num_images: how many.
+    failures: why an image has no features, by its key.
+    changed: keys of images that changed meanwhile.
+    notes: what was done to read an image, by its name.
+  """
 
   num_images: int
   failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
   changed: Sequence[str] = ()
+  notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 class ChangedError(InputError):
@@ -60,16 +68,17 @@ def _make_part(task: Task) -> Progress:
   num_threads = cv2.getNumThreads()
   cv2.setNumThreads(1)
   results: list[LocalFeatures | InputError] = []
+  notes: dict[str, Sequence[str]] = {}
   try:
     for image in task.images:
       try:
-        pixels, _ = _read_unchanged(image, task.recipe.reading)
+        pixels, _ = _read_unchanged(image, task.recipe.reading, notes)
         results.append(task.recipe.extractor.extract(pixels))
       except InputError as error:
         results.append(error)
   finally:
     cv2.setNumThreads(num_threads)
-  return dataclasses.replace(save(task, results), num_images=len(task.images))
+  return dataclasses.replace(save(task, results), num_images=len(task.images), notes=notes)
 
 
 def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
@@ -77,9 +86,10 @@ def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
   recipe = tasks[0].recipe
   network = recipe.extractor.network
   assert network is not None
+  notes: dict[str, Sequence[str]] = {}
 
   def prepare(image: Image) -> np.ndarray:
-    return network.prepare(*_read_unchanged(image, recipe.reading))
+    return network.prepare(*_read_unchanged(image, recipe.reading, notes))
 
   images = [image for task in tasks for image in task.images]
   inputs = batches.read_ahead(images, prepare, num_threads=num_threads)
@@ -90,15 +100,23 @@ def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
       for described in batches.describe_part(network, part):
         results.update(described)
         yield Progress(len(described))
-      yield save(task, [results[number] for number in range(len(task.images))])
+      names = [image.job.name for image in task.images]
+      told = {name: notes.pop(name) for name in names if name in notes}
+      made = save(task, [results[number] for number in range(len(task.images))])
+      yield dataclasses.replace(made, notes=told)
   finally:
     inputs.close()
 
 
-def _read_unchanged(image: Image, reading: Reading) -> tuple[np.ndarray, tuple[int, int]]:
-  """Reads an image; a `ChangedError` says that its content is another by now."""
+def _read_unchanged(
+  image: Image, reading: Reading, notes: dict[str, Sequence[str]]
+) -> tuple[np.ndarray, tuple[int, int]]:
+  """Reads an image and notes what was done; a `ChangedError` says that its content is another."""
   try:
-    return jobs.read(image.job, reading)
+    made = jobs.read(image.job, reading)
+    if made.notes:
+      notes[image.job.name] = made.notes
+    return made.pixels, made.whole
   finally:
     # What was read, or could not be, belongs to the key only if the content was the same after it.
     if checksums.checksum_file(image.job.path) != image.content:

@@ -345,3 +345,13 @@ def test_settings_survive_json():
 def test_settings_of_a_file_that_do_not_fit_are_refused(change, message):
   with pytest.raises(InputError, match=message):
     CannConfig.from_json({**CannConfig().to_json(), **change})
+
+
+def test_names_that_are_no_utf8_come_back(tmp_path):
+  names = ["caf\u00e9", "odd-\udcff", "\ud800", "line\nbreak"]
+  images = [(name, np.eye(4, 8, seed, np.float32)) for seed, name in enumerate(names)]
+  assert CannIndex.build(tmp_path / "index", iter(images)).names == tuple(names)
+  index = CannIndex.open(tmp_path / "index")
+  assert index.names == tuple(names)
+  np.testing.assert_array_equal(index.counts(), [4] * 4)
+  assert index.remove(["odd-\udcff"]).names == (names[0], *names[2:])

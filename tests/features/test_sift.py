@@ -138,3 +138,29 @@ def test_the_recipe_is_in_the_settings_and_travels_to_workers():
   copy = pickle.loads(pickle.dumps(extractor))
   assert copy.settings == extractor.settings
   assert len(copy.extract(texture()).descriptors) == 20
+
+
+def faint(image, share):
+  return np.rint(128 + share * (image.astype(float) - 128)).astype(np.uint8)
+
+
+def test_faint_images_have_the_features_of_strong_ones():
+  strong = sift().extract(texture())
+  image = faint(texture(), 0.06)
+  grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+  # OpenCV by itself finds next to none.
+  assert len(cv2.SIFT.create().detect(grey)) < 8
+  features = sift().extract(image)
+  assert len(features.descriptors) > 20
+  cosines = features.descriptors @ strong.descriptors.T
+  assert np.median(cosines.max(axis=1)) > 0.9
+
+
+def test_images_with_enough_features_keep_opencvs_threshold():
+  # Eight blobs that are clear, and one that only a lower threshold finds.
+  centers = [(x, y) for x in (100, 300, 500, 700) for y in (100, 300)]
+  clear = blobs(centers)
+  weak = np.maximum(clear, faint(blobs([(400, 500)]), 0.02) - 125)
+  assert len(sift().extract(clear).descriptors) >= 8
+  features = sift().extract(weak)
+  assert np.linalg.norm(features.locations - (400, 500), axis=1).min() > 100
