@@ -12,6 +12,7 @@ from l2g_jax.data import checksums
 from l2g_jax.data.formats import ames, cann, folder
 from l2g_jax.data.formats.global_features import read_global, stack_global
 from l2g_jax.data.formats.source import LocalSource, import_keys, import_local
+from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.data.store import FeatureStore, open_store
 from l2g_jax.errors import InputError
@@ -238,7 +239,7 @@ def _open_store(path: pathlib.Path, names: Sequence[str], *, verify: bool = Fals
   if store.failures:
     print(f"{len(store.failures)} images of {path} have no features:")
     for name, reason in store.failures.items():
-      print(f"  {name}: {reason}")
+      print(f"  {printable(name)}: {printable(reason)}")
   return store
 
 

@@ -17,6 +17,7 @@ from experiments.sources import LocalFiles, short_key
 from experiments.stopwatch import Stopwatch
 from l2g_jax import files, settings
 from l2g_jax.cann import CannConfig, CannIndex, NeighborLists, SearchResult
+from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import InputError
 from l2g_jax.features.aggregate import Vlad, apply_vlad
@@ -307,7 +308,7 @@ def _open_stages(
     # Another process replaces it; if it is damaged, whoever has the lock will say so.
     return None
   for name, reason in members.failures.items():
-    print(f"Left without features. {name}: {reason}")
+    print(f"Left without features. {printable(name)}: {printable(reason)}")
   return _Stages(index, lists, vlad, members.failures)
 
 

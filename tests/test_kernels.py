@@ -1,4 +1,5 @@
 import fractions
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,24 +49,25 @@ def test_unreadable_kernel_is_refused(text):
     kernels.parse(text)
 
 
+_SEVENS: list[Any] = [7, 7.0, np.int64(7), np.float32(7.0), fractions.Fraction(7)]
+_ZEROS: list[Any] = [0, 0.0, -0.0, np.uint8(0)]
+
+
 @pytest.mark.parametrize(
-  "kernels_of_seven",
+  "equal_kernels",
   [
-    [
-      kernels.Power(alpha=alpha)
-      for alpha in (7, 7.0, np.int64(7), np.float32(7.0), fractions.Fraction(7))
-    ],
-    [kernels.Power(tau=tau) for tau in (0, 0.0, -0.0, np.uint8(0))],
+    [kernels.Power(alpha=alpha) for alpha in _SEVENS],
+    [kernels.Power(tau=tau) for tau in _ZEROS],
     [kernels.Cann(radius=radius) for radius in (2, 2.0, np.float64(2.0))],
   ],
 )
-def test_equal_kernels_have_one_text_and_one_hash(kernels_of_seven):
-  assert len(set(kernels_of_seven)) == 1
-  assert len({str(kernel) for kernel in kernels_of_seven}) == 1
+def test_equal_kernels_have_one_text_and_one_hash(equal_kernels):
+  assert len(set(equal_kernels)) == 1
+  assert len({str(kernel) for kernel in equal_kernels}) == 1
   cosines = np.linspace(-1.0, 1.0, 21, dtype=np.float32)
-  for kernel in kernels_of_seven:
+  for kernel in equal_kernels:
     assert kernel(cosines).dtype == np.float32
-    np.testing.assert_array_equal(kernel(cosines), kernels_of_seven[1](cosines))
+    np.testing.assert_array_equal(kernel(cosines), equal_kernels[1](cosines))
 
 
 def test_texts_of_defaults_are_those_of_indexes_on_disk():
