@@ -38,6 +38,8 @@ flags.DEFINE_integer(
 _PRECISIONS: tuple[Precision, ...] = ("int8", "bfloat16", "float32")
 _K = 100
 _SEVERAL = 8
+# Peers know the plain kernel.
+_search = functools.partial(search_images, kernel=kernels.Chamfer())
 
 
 def unit_sets(seed: int, *shape: int) -> np.ndarray:
@@ -93,12 +95,12 @@ def scan_rows(
     num_bytes = float(held.values.nbytes + held.scales.nbytes)
     several = [query] * _SEVERAL
     calls: dict[str, tuple[int, Callable[[], object]]] = {
-      "resident": (1, functools.partial(search_images, held, [query], _K)),
+      "resident": (1, functools.partial(_search, held, [query], _K)),
       f"resident, {_SEVERAL} queries": (
         _SEVERAL,
-        functools.partial(search_images, held, several, _K),
+        functools.partial(_search, held, several, _K),
       ),
-      "streamed": (1, lambda blocks=blocks: search_images(iter(blocks), [query], _K)),
+      "streamed": (1, lambda blocks=blocks: _search(iter(blocks), [query], _K)),
     }
     for where, (num_queries, call) in calls.items():
       seconds = common.median_seconds(lambda call=call: call() and None, repeats) / num_queries
@@ -127,7 +129,7 @@ def peers_rows(images: np.ndarray, query: np.ndarray, repeats: int) -> list[Row]
   chamfer = kernels.Chamfer()
 
   def by_search() -> np.ndarray:
-    result = search_images(held, [query], len(images))
+    result = _search(held, [query], len(images))
     scores = np.zeros(len(images), np.float32)
     found = result.ids[0] >= 0
     scores[result.ids[0, found]] = result.similarities[0, found]

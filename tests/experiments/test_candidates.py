@@ -23,7 +23,7 @@ def given(tmp_path_factory):
   root = tmp_path_factory.mktemp("index") / "index"
   index = CannIndex.build(root, zip(names, images, strict=True), CannConfig())
   queries = [images[i] + 0.3 * rng.standard_normal((9, 8)).astype(np.float32) for i in range(3)]
-  collection: Any = types.SimpleNamespace(index=index)
+  collection: Any = types.SimpleNamespace(index=index, search=index.search_many)
   described: Any = types.SimpleNamespace(descriptors=queries)
   truth: Any = types.SimpleNamespace(qimlist=["a", "b", "c"], imlist=names)
   return collection, described, truth
