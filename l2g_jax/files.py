@@ -312,7 +312,10 @@ def _read_bundle_manifest(root: pathlib.Path) -> dict[str, Any]:
     or not isinstance(manifest["version"], int)
     or not isinstance(manifest["metadata"], dict)
     or not isinstance(entries, dict)
-    or not all(isinstance(entry, dict) for entry in entries.values())
+    or not all(
+      isinstance(entry, dict) and entry.keys() >= {"bytes", "checksum"}
+      for entry in entries.values()
+    )
     or not all(isinstance(entry.get("array", ""), str) for entry in entries.values())
   ):
     raise InputError(f"{root / MANIFEST} is no manifest of a bundle.")
@@ -328,16 +331,17 @@ def _open_array(
     raise InputError(f"{root / MANIFEST} names a file outside its directory: {file!r}.")
   way_out = f"remove {root} to have it made again"
   try:
-    if path.stat().st_size != entry["bytes"]:
-      raise InputError(f"{path} is truncated; {way_out}.")
-    if verify and checksum_file(path) != entry["checksum"]:
-      raise InputError(f"{path} was altered; {way_out}.")
-    return read_array(path)
+    size = path.stat().st_size
+    altered = verify and checksum_file(path) != entry["checksum"]
   except FileNotFoundError as error:
     raise InputError(f"{path} is missing; {way_out}.") from error
-  except (InputError, OSError):
-    raise
-  except Exception as error:  # a header that was altered can raise anything
+  if size != entry["bytes"]:
+    raise InputError(f"{path} is truncated; {way_out}.")
+  if altered:
+    raise InputError(f"{path} was altered; {way_out}.")
+  try:
+    return read_array(path)
+  except InputError as error:
     raise InputError(f"{path} was altered; {way_out}.") from error
 
 

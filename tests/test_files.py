@@ -292,7 +292,7 @@ def hold_lock(directory, held):
 
 
 def test_a_lock_is_free_once_its_holder_is_killed(tmp_path):
-  context = multiprocessing.get_context("fork")
+  context = multiprocessing.get_context("spawn")
   held = context.Event()
   process = context.Process(target=hold_lock, args=(tmp_path, held))
   process.start()
@@ -313,7 +313,7 @@ def hold_lock_with_a_child(directory, child):
 
 
 def test_a_lock_is_not_held_by_a_child_that_outlives_its_holder(tmp_path):
-  context = multiprocessing.get_context("fork")
+  context = multiprocessing.get_context("spawn")
   child = context.Value("i")
   process = context.Process(target=hold_lock_with_a_child, args=(tmp_path, child))
   process.start()
@@ -330,7 +330,7 @@ def test_a_lock_is_not_held_by_a_child_that_outlives_its_holder(tmp_path):
 
 def test_locks_of_many_processes_exclude_each_other(tmp_path):
   (tmp_path / "count").write_text("0")
-  context = multiprocessing.get_context("fork")
+  context = multiprocessing.get_context("spawn")
   processes = [context.Process(target=count_up, args=(tmp_path, 20)) for _ in range(4)]
   for process in processes:
     process.start()
@@ -381,7 +381,7 @@ def replace_for_ever(directory):
 
 def test_who_opens_a_bundle_while_it_is_replaced_gets_one_of_them_whole(tmp_path):
   save_values(tmp_path / "b", 0)
-  process = multiprocessing.get_context("fork").Process(
+  process = multiprocessing.get_context("spawn").Process(
     target=replace_for_ever, args=(tmp_path / "b",)
   )
   process.start()
@@ -530,6 +530,12 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     files.write_json(tmp_path / "file" / "report.json", [1])
 
 
+def write_as_nobody(directory, name):
+  os.setuid(65534)
+  with pytest.raises(OSError, match=rf"{name} can't be written"):
+    files.write_json(directory / name, [1])
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="drops the rights of root")
 def test_a_file_that_may_not_be_written_is_named(tmp_path):
   (tmp_path / "folder").mkdir()
@@ -538,14 +544,11 @@ def test_a_file_that_may_not_be_written_is_named(tmp_path):
   tmp_path.chmod(0o777)
   tmp_path.parent.parent.chmod(0o755)
 
-  def write_as_nobody(name):
-    os.setuid(65534)
-    with pytest.raises(OSError, match=rf"{name} can't be written"):
-      files.write_json(tmp_path / name, [1])
-
   (tmp_path / "mine.json").write_text("old")
   for name in ("folder/report.json", "folder/new.json", "mine.json"):
-    process = multiprocessing.get_context("fork").Process(target=write_as_nobody, args=(name,))
+    process = multiprocessing.get_context("spawn").Process(
+      target=write_as_nobody, args=(tmp_path, name)
+    )
     process.start()
     process.join()
     assert process.exitcode == 0
