@@ -11,7 +11,7 @@ import pathlib
 import stat
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -79,8 +79,7 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
     with _open(path, shown) as file, warnings.catch_warnings():
       # Odd metadata is no reason to refuse pixels that decode.
       warnings.simplefilter("ignore")
-      num_bytes = os.fstat(file.fileno()).st_size
-      return _read(decoding.decode(file, path.suffix, num_bytes), apply_exif=apply_exif)
+      return _read(decoding.decode(file, path.suffix), apply_exif=apply_exif)
   except InputError:
     raise
   except (decoding.TooLargeError, Image.DecompressionBombError) as error:
@@ -176,7 +175,7 @@ def _bounds(box: Box, policy: CropPolicy) -> tuple[int, int, int, int]:
 
 
 @contextlib.contextmanager
-def _open(path: pathlib.Path, shown: str) -> Iterator[BinaryIO]:
+def _open(path: pathlib.Path, shown: str) -> Iterator[decoding.SizedFile]:
   """Opens a regular file that is not empty; others, such as pipes, could wait for ever."""
   try:
     status = path.stat()
@@ -187,7 +186,7 @@ def _open(path: pathlib.Path, shown: str) -> Iterator[BinaryIO]:
   if status.st_size == 0:
     raise InputError(f"Image {shown} is an empty file.")
   try:
-    file = open(path, "rb")  # noqa: SIM115
+    file = decoding.SizedFile(path)
   except FileNotFoundError as error:
     raise InputError(f"There is no image at {shown}.") from error
   with file:
