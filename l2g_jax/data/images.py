@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from l2g_jax.data import decoding, pixels
+from l2g_jax.data.image_formats import unread_kinds
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.photo_folders import list_images as list_images
 from l2g_jax.errors import InputError
@@ -85,7 +86,9 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
   except (decoding.TooLargeError, Image.DecompressionBombError) as error:
     raise InputError(f"Image {shown} is too large to be decoded safely: {error}.") from error
   except UnidentifiedImageError as error:
-    raise InputError(f"{shown} is not an image that can be read.") from error
+    kind = unread_kinds().get(path.suffix.lower())
+    told = f": it is {kind}" if kind else ""
+    raise InputError(f"{shown} is not an image that can be read{told}.") from error
   except (decoding.DamagedError, *decoding.DAMAGE) as error:
     if isinstance(error, OSError) and error.errno is not None:
       raise InputError(f"Image {shown} can't be read: {error.strerror}.") from error
