@@ -58,7 +58,7 @@ class SizedFile(io.BufferedReader):
 
   def __init__(self, path: os.PathLike | str):
     """Opens a file for reading."""
-    super().__init__(open(path, "rb", buffering=0))
+    super().__init__(open(path, "rb", buffering=0))  # noqa: SIM115
     self.num_bytes = os.fstat(self.fileno()).st_size
 
   def read(self, size: int | None = -1, /) -> bytes:
