@@ -67,6 +67,8 @@ def main() -> None:
   common.configure()
   if FLAGS.num_results < 1:
     raise InputError(f"--num_results must be at least 1, not {FLAGS.num_results}.")
+  # While it is empty.
+  mark_work_folder(FLAGS.work_dir)
   # A folder is known by where it lies.
   place = hashlib.blake2b(os.fsencode(pathlib.Path(FLAGS.images).resolve()), digest_size=4)
   directory = pathlib.Path(FLAGS.work_dir) / f"folder-{place.hexdigest()}"
@@ -78,7 +80,6 @@ def main() -> None:
   if box is not None:
     crop_photograph(query, box)
   photographs = find_photographs(FLAGS.images)
-  mark_work_folder(FLAGS.work_dir)
   watch = Stopwatch()
   jobs = [
     ImageJob(name, path) for name, path in zip(photographs.names, photographs.paths, strict=True)

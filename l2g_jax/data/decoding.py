@@ -3,8 +3,9 @@
 Images of up to 89 megapixels are decoded as they are. Larger ones are read at a reduced size: JPEGs
 of up to 536 megapixels by their decoder, which then never holds the whole image (progressive ones
 hold it, and may have half as much); other formats of up to 268 megapixels are decoded whole, in 4
-bytes a pixel, and their pixels averaged. Beyond the first limit an image of which a byte of the
-file stands for more than ten thousand pixels is no photograph but a bomb.
+bytes a pixel, and their pixels averaged. Beyond the first limit, and where a file is damaged, an
+image of which a byte of the file stands for more than ten thousand pixels is no photograph but a
+bomb.
 
 A file that is cut short or damaged counts if at least nine tenths of its pixels can be decoded.
 Pillow tells only that a decoder stopped. How far it came is seen by decoding twice in a way that
@@ -14,10 +15,10 @@ differs where there are no data: into images of other values, or with other data
 import contextlib
 import dataclasses
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin
@@ -45,6 +46,27 @@ class DamagedError(Exception):
   """Too much of an image can't be decoded; the message says how much."""
 
 
+class SizedFile(io.BufferedReader):
+  """A file of which no more is asked for than it has.
+
+  Python sets memory aside for as much as is asked for, and Pillow asks for what a file says of the
+  length of its parts.
+
+  Attributes:
+    num_bytes: its size.
+  """
+
+  def __init__(self, path: os.PathLike | str):
+    """Opens a file for reading."""
+    super().__init__(open(path, "rb", buffering=0))  # noqa: SIM115
+    self.num_bytes = os.fstat(self.fileno()).st_size
+
+  def read(self, size: int | None = -1, /) -> bytes:
+    """Returns the next bytes, at most `size` where it is not negative."""
+    left = max(0, self.num_bytes - self.tell())
+    return super().read(left if size is None or size < 0 else min(size, left))
+
+
 @dataclasses.dataclass(frozen=True)
 class Decoded:
   """A decoded image.
@@ -67,13 +89,12 @@ class Decoded:
     return _reduction(self.image.size)
 
 
-def decode(file: BinaryIO, ending: str, num_bytes: int) -> Decoded:
+def decode(file: SizedFile, ending: str) -> Decoded:
   """Decodes the first picture of an image file.
 
   Args:
     file: its content.
     ending: of its name, see `open_image`.
-    num_bytes: its size.
 
   Raises:
     TooLargeError: it is beyond the limits.
@@ -83,7 +104,7 @@ def decode(file: BinaryIO, ending: str, num_bytes: int) -> Decoded:
   """
   try:
     image = open_image(file, ending)
-    drafted, size = _prepare(image, num_bytes)
+    drafted, size = _prepare(image, file.num_bytes)
     image.load()
   except DAMAGE as error:
     if isinstance(error, OSError) and error.errno is not None:
@@ -105,8 +126,7 @@ def _prepare(image: ImageFile.ImageFile, num_bytes: int) -> tuple[int, tuple[int
     raise TooLargeError(
       f"{size[0]} x {size[1]} pixels, at most {limit // 1_000_000} megapixels are; make it smaller"
     )
-  if pixels > _MAX_PIXELS_PER_BYTE * num_bytes:
-    raise TooLargeError(f"{size[0]} x {size[1]} pixels in {num_bytes} bytes are no photograph")
+  _check_not_a_bomb(size, num_bytes)
   if is_jpeg:
     drafted = next((n for n in (2, 4) if _reduction(size) <= n), 8)
     image.draft(None, (size[0] // drafted, size[1] // drafted))
@@ -114,6 +134,11 @@ def _prepare(image: ImageFile.ImageFile, num_bytes: int) -> tuple[int, tuple[int
   # Pillow has a lower limit of its own where it makes a TIFF's image itself.
   _fill(image, 0)
   return 1, size
+
+
+def _check_not_a_bomb(size: tuple[int, int], num_bytes: int) -> None:
+  if size[0] * size[1] > _MAX_PIXELS_PER_BYTE * num_bytes:
+    raise TooLargeError(f"{size[0]} x {size[1]} pixels in {num_bytes} bytes are no photograph")
 
 
 def _reduction(size: tuple[int, int]) -> int:
@@ -153,6 +178,7 @@ def _decode_twice(content: bytes, ending: str) -> tuple[Decoded, Decoded]:
   images = []
   for value in (0, 255):
     image = open_image(io.BytesIO(content), ending)
+    _check_not_a_bomb(image.size, len(content))
     _prepare(image, len(content))
     _fill(image, value)
     with contextlib.suppress(*DAMAGE):
@@ -188,6 +214,7 @@ def _decode_jpeg_twice(content: bytes, ending: str) -> tuple[Decoded, Decoded]:
   images = []
   for tail in (b"", other):
     image = open_image(io.BytesIO(content + tail + _END_OF_JPEG), ending)
+    _check_not_a_bomb(image.size, len(content))
     drafted, size = _prepare(image, len(content))
     image.load()
     images.append(Decoded(image, size, drafted, whole=False))

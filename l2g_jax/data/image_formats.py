@@ -56,8 +56,8 @@ def endings() -> Mapping[str, str]:
 def unread_kinds() -> Mapping[str, str]:
   """Returns what files are that can't be read, by ending, with what to do about them."""
   kinds = dict.fromkeys(_RAW.split(), "in a camera's raw format (export them as JPEG)")
-  kinds |= dict.fromkeys(_VIDEOS.split(), "videos (export single pictures)")
-  kinds |= dict.fromkeys(_DOCUMENTS.split(), "documents or drawings (export them as PNG)")
+  kinds |= dict.fromkeys(_VIDEOS.split(), "in a video format (export single pictures)")
+  kinds |= dict.fromkeys(_DOCUMENTS.split(), "in a format of documents (export them as PNG)")
   for package, (_, _, plug_in_endings) in _PLUG_INS.items():
     name = plug_in_endings[0].removeprefix(".").upper()
     kinds |= dict.fromkeys(plug_in_endings, f"in the format {name} (pip install {package})")

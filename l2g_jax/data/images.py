@@ -11,12 +11,13 @@ import pathlib
 import stat
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from l2g_jax.data import decoding, pixels
+from l2g_jax.data.image_formats import unread_kinds
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.photo_folders import list_images as list_images
 from l2g_jax.errors import InputError
@@ -79,14 +80,15 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
     with _open(path, shown) as file, warnings.catch_warnings():
       # Odd metadata is no reason to refuse pixels that decode.
       warnings.simplefilter("ignore")
-      num_bytes = os.fstat(file.fileno()).st_size
-      return _read(decoding.decode(file, path.suffix, num_bytes), apply_exif=apply_exif)
+      return _read(decoding.decode(file, path.suffix), apply_exif=apply_exif)
   except InputError:
     raise
   except (decoding.TooLargeError, Image.DecompressionBombError) as error:
     raise InputError(f"Image {shown} is too large to be decoded safely: {error}.") from error
   except UnidentifiedImageError as error:
-    raise InputError(f"{shown} is not an image that can be read.") from error
+    kind = unread_kinds().get(path.suffix.lower())
+    told = f": it is {kind}" if kind else ""
+    raise InputError(f"{shown} is not an image that can be read{told}.") from error
   except (decoding.DamagedError, *decoding.DAMAGE) as error:
     if isinstance(error, OSError) and error.errno is not None:
       raise InputError(f"Image {shown} can't be read: {error.strerror}.") from error
@@ -176,7 +178,7 @@ def _bounds(box: Box, policy: CropPolicy) -> tuple[int, int, int, int]:
 
 
 @contextlib.contextmanager
-def _open(path: pathlib.Path, shown: str) -> Iterator[BinaryIO]:
+def _open(path: pathlib.Path, shown: str) -> Iterator[decoding.SizedFile]:
   """Opens a regular file that is not empty; others, such as pipes, could wait for ever."""
   try:
     status = path.stat()
@@ -187,7 +189,7 @@ def _open(path: pathlib.Path, shown: str) -> Iterator[BinaryIO]:
   if status.st_size == 0:
     raise InputError(f"Image {shown} is an empty file.")
   try:
-    file = open(path, "rb")  # noqa: SIM115
+    file = decoding.SizedFile(path)
   except FileNotFoundError as error:
     raise InputError(f"There is no image at {shown}.") from error
   with file:

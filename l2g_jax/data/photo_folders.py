@@ -50,12 +50,12 @@ _OLD_PLACES = ((0, 0), (7, 12), (7, 7), (257, 7))
 _OLD_COLOURS = ((255, 255, 255), (215, 60, 30), (215, 60, 30), (215, 60, 30))
 
 _HIDDEN = "hidden, or thumbnails and trash of other programs"
-_SHEETS = "contact sheets of an earlier search"
+_SHEETS = "made by an earlier search (contact sheets)"
 _CACHES = f"in working folders of programs ({_CACHE_TAG})"
-_UNREADABLE = "folders that can't be read (give yourself permission)"
-_SPECIAL = "pipes, sockets or devices"
-_AGAIN = "links to folders that were searched already"
-_OTHER = "other files"
+_UNREADABLE = "folder(s) that can't be read (give yourself permission)"
+_SPECIAL = "that are pipes, sockets or devices"
+_AGAIN = "link(s) to folders that were searched already"
+_OTHER = "of other kinds"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +138,8 @@ def files_below(
     InputError: the folder is missing or can't be read.
   """
   if not root.is_dir():
+    if root.exists():
+      raise InputError(f"{printable(str(root))} is not a folder.")
     raise InputError(f"There is no folder {printable(str(root))}.")
   is_selective = left_out is not None
   left_out = left_out if is_selective else collections.defaultdict(list)
@@ -174,8 +176,8 @@ def files_below(
       try:
         mode = entry.stat().st_mode
       except OSError:
-        # Whoever reads it says that it leads nowhere or may not be read.
-        mode = stat.S_IFREG
+        # Whoever enters or reads it says that it leads nowhere or may not be read.
+        mode = stat.S_IFDIR if entry.is_dir(follow_symlinks=False) else stat.S_IFREG
       if stat.S_ISDIR(mode):
         (links if entry.is_symlink() else folders).append(path)
       elif stat.S_ISREG(mode):

@@ -1,5 +1,6 @@
 import io
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -208,3 +209,38 @@ def test_boxes_count_in_pixels_of_the_file(box, part):
   np.testing.assert_array_equal(crop_photograph(photograph, box), pixels[part])
   with pytest.raises(InputError, match="outside its image of 9 x 7 pixels"):
     crop_photograph(photograph, (9.0, 0.0, 20.0, 5.0))
+
+
+def test_no_more_is_asked_of_a_file_than_it_has(tmp_path):
+  path = tmp_path / "a.png"
+  path.write_bytes(b"0123456789")
+  with decoding.SizedFile(path) as file:
+    assert [file.read(4), file.read(1 << 62), file.read(1 << 62)] == [b"0123", b"456789", b""]
+    file.seek(100)
+    assert file.read(1 << 62) == file.read() == b""
+    file.seek(8)
+    assert file.read() == b"89"
+
+
+def test_a_chunk_that_claims_more_than_the_file_has_costs_no_memory(tmp_path):
+  content = encoded(smooth(), "PNG")
+  length = content.index(b"IDAT") - 4
+  # The longest that Python could be asked for: not even virtual memory would do.
+  path = tmp_path / "a.png"
+  path.write_bytes(content[:length] + b"\xff\xff\xff\xff" + content[length + 4 :])
+  tracemalloc.start()
+  try:
+    photograph = read_photograph(path)
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  np.testing.assert_array_equal(photograph.pixels, smooth())
+  assert peak < 1 << 24
+
+
+def test_a_damaged_file_of_far_more_pixels_than_bytes_is_refused_before_it_is_decoded(tmp_path):
+  header = struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0)
+  content = decoding._PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", b"\x78\x9c\x63")
+  (tmp_path / "a.png").write_bytes(content)
+  with pytest.raises(InputError, match=r"9000 x 9000 pixels in \d\d bytes are no photograph"):
+    read_image(tmp_path / "a.png")

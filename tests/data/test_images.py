@@ -330,3 +330,10 @@ def test_folders_that_can_not_be_listed_are_refused(tmp_path):
     list_images(tmp_path / "absent")
   with pytest.raises(InputError, match="holds no image that can be read"):
     list_images(tmp_path)
+
+
+def test_a_kind_that_can_not_be_read_is_named_with_what_to_do(tmp_path):
+  (tmp_path / "a.NEF").write_bytes(b"camera")
+  told = r"a\.NEF is not .* read: it is in a camera's raw format \(export them as JPEG\)\.$"
+  with pytest.raises(InputError, match=told):
+    read_image(tmp_path / "a.NEF")

@@ -50,6 +50,26 @@ def fresh_endings():
     cache.cache_clear()
 
 
+def test_a_file_in_place_of_a_folder_is_told_as_such(tmp_path):
+  touch(tmp_path, "a.jpg")
+  with pytest.raises(InputError, match=r"a\.jpg is not a folder\.$"):
+    find_photographs(tmp_path / "a.jpg")
+  with pytest.raises(InputError, match=r"There is no folder .*b\.$"):
+    find_photographs(tmp_path / "b")
+
+
+def test_a_folder_too_deep_to_be_entered_is_told_as_such(tmp_path, monkeypatch):
+  touch(tmp_path, "a.jpg")
+  monkeypatch.chdir(tmp_path)
+  # Longer than a path may be.
+  for _ in range(20):
+    os.mkdir("d" * 250)
+    os.chdir("d" * 250)
+  photographs = find_photographs(tmp_path)
+  assert photographs.names == ("a",)
+  assert counts(photographs) == {"folder(s) that can't be read (give yourself permission)": 1}
+
+
 def test_what_pillow_decodes_itself_is_a_photograph():
   assert {".jpg", ".jpe", ".jfif", ".avif", ".gif", ".apng", ".webp", ".jp2", ".psd"} <= set(
     _ENDINGS
@@ -93,11 +113,11 @@ def test_what_is_left_out_is_counted_by_its_reason(tmp_path):
   assert describe_left_out(photographs.left_out) == (
     "5 hidden, or thumbnails and trash of other programs"
     "; 2 in the format HEIC (pip install pillow-heif)"
-    "; 1 documents or drawings (export them as PNG)"
     "; 1 in a camera's raw format (export them as JPEG)"
-    "; 1 other files"
-    "; 1 pipes, sockets or devices"
-    "; 1 videos (export single pictures)"
+    "; 1 in a format of documents (export them as PNG)"
+    "; 1 in a video format (export single pictures)"
+    "; 1 of other kinds"
+    "; 1 that are pipes, sockets or devices"
   )
 
 
@@ -131,7 +151,7 @@ def test_links_are_entered_once(tmp_path):
   photographs = find_photographs(root)
   # The true path, where there is one.
   assert photographs.names == ("other/deep/a", "own/b")
-  assert counts(photographs) == {"links to folders that were searched already": 3}
+  assert counts(photographs) == {"link(s) to folders that were searched already": 3}
 
 
 def test_folders_that_can_not_be_read_are_told(tmp_path, monkeypatch):
@@ -146,7 +166,7 @@ def test_folders_that_can_not_be_read_are_told(tmp_path, monkeypatch):
   monkeypatch.setattr(os, "scandir", refuse)
   photographs = find_photographs(tmp_path)
   assert photographs.names == ("a",)
-  assert counts(photographs) == {"folders that can't be read (give yourself permission)": 1}
+  assert counts(photographs) == {"folder(s) that can't be read (give yourself permission)": 1}
   with pytest.raises(InputError, match="locked can't be read: Permission denied"):
     find_photographs(tmp_path / "locked")
 
@@ -172,7 +192,7 @@ def test_contact_sheets_are_passed_over(tmp_path, num_results):
   save_contact_sheet(tmp_path / "sheet.png", Tile(picture, ["query", "a.png"]), None, tiles)
   photographs = find_photographs(tmp_path)
   assert photographs.names == ("a",)
-  assert counts(photographs) == {"contact sheets of an earlier search": 1}
+  assert counts(photographs) == {"made by an earlier search (contact sheets)": 1}
   # One of a version that did not mark them.
   with Image.open(tmp_path / "sheet.png") as sheet:
     sheet.load()

@@ -2,6 +2,7 @@ import concurrent.futures
 import json
 import os
 import pickle
+import shutil
 
 import pytest
 from PIL import Image
@@ -52,22 +53,26 @@ def test_roxf_prints_and_writes_every_row_and_reuses_what_it_made(data_root, wor
   assert again["chamfer"] == rows["chamfer"]
 
 
-def test_search_prints_a_ranking_and_draws_it(data_root, work):
-  folder = data_root / "toy" / "jpg"
+@pytest.fixture(scope="module")
+def photographs(data_root, tmp_path_factory):
+  """The images of the data set, and a file that is none."""
+  folder = tmp_path_factory.mktemp("photographs") / "jpg"
+  shutil.copytree(data_root / "toy" / "jpg", folder)
   (folder / "broken.jpg").write_bytes(b"no image")
-  try:
-    result = toy.run(
-      "search",
-      f"--images={folder}",
-      f"--query={folder / 'query-2.jpg'}",
-      "--box=20,10,300,220",
-      "--num_results=5",
-      "--contact_sheet=sheet.png",
-      "--output=results.json",
-      cwd=work,
-    )
-  finally:
-    (folder / "broken.jpg").unlink()
+  return folder
+
+
+def test_search_prints_a_ranking_and_draws_it(photographs, work):
+  result = toy.run(
+    "search",
+    f"--images={photographs}",
+    f"--query={photographs / 'query-2.jpg'}",
+    "--box=20,10,300,220",
+    "--num_results=5",
+    "--contact_sheet=sheet.png",
+    "--output=results.json",
+    cwd=work,
+  )
   assert result.returncode == 0, result.stderr
   assert "broken.jpg is not an image" in result.stderr + result.stdout
   results = json.loads((work / "results.json").read_text())["results"]
@@ -82,24 +87,25 @@ def test_search_prints_a_ranking_and_draws_it(data_root, work):
 
 
 def search_folder(folder, query, output, cwd):
-  return toy.run(
-    "search", f"--images={folder}", f"--query={query}", f"--output={output}", "--k=9", cwd=cwd
-  )
+  return toy.run("search", f"--images={folder}", f"--query={query}", f"--output={output}", cwd=cwd)
 
 
-def test_of_two_first_searches_one_builds_and_both_answer(data_root, tmp_path):
-  folder = data_root / "toy" / "jpg"
+def test_of_two_first_searches_one_builds_and_both_answer(photographs, work, tmp_path):
+  # What a search of as many images has compiled, where one ran before.
+  if (compiled := work / "work" / "compiled").is_dir():
+    shutil.copytree(compiled, tmp_path / "work" / "compiled")
   # Of one name, size and time.
   queries = [tmp_path / str(number) / "query.bmp" for number in (1, 3)]
   for query in queries:
     query.parent.mkdir()
-    with Image.open(folder / f"query-{query.parent.name}.jpg") as image:
+    with Image.open(photographs / f"query-{query.parent.name}.jpg") as image:
       image.save(query)
     os.utime(query, ns=(10**18, 10**18))
   with concurrent.futures.ThreadPoolExecutor() as pool:
     ended = list(
       pool.map(
-        lambda query: search_folder(folder, query, query.with_suffix(".json"), tmp_path), queries
+        lambda query: search_folder(photographs, query, query.with_suffix(".json"), tmp_path),
+        queries,
       )
     )
   for result, query in zip(ended, queries, strict=True):

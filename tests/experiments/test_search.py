@@ -78,6 +78,8 @@ def test_all_of_a_users_folder_is_searched_or_told(photos, work):
     "Left out of the search: 1 hidden, or thumbnails and trash of other programs; 1 in the format",
   ):
     assert text in printed
+  # So that it is none of the photographs if it lies among them.
+  assert (work / "work" / "CACHEDIR.TAG").is_file()
 
 
 def test_a_query_without_features_finds_its_exact_copy_and_says_so(photos, work, tmp_path):
@@ -88,7 +90,7 @@ def test_a_query_without_features_finds_its_exact_copy_and_says_so(photos, work,
     ("constant", SAME_PIXELS)
   ]
   # What the first search drew.
-  assert report["left_out"]["contact sheets of an earlier search"] == 1
+  assert report["left_out"]["made by an earlier search (contact sheets)"] == 1
   assert "The query has no local features and no global ones" in printed
   assert "exact copies of the query: constant (the same pixels)" in printed
 

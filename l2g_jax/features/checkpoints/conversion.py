@@ -1,6 +1,7 @@
 """Conversion of a published checkpoint: every key and shape is insisted on, none is guessed.
 
-Training wraps networks and saves more than weights. What all needed keys begin with in common is
+Training wraps networks and saves more than weights. What all needed keys begin with in common, the
+names of dictionaries around them included where the published one is not there, is
 passed over, as are keys of modules that the network does not have; a further key in one of its own
 modules means that it is another network, and is refused.
 """
@@ -22,6 +23,7 @@ Model = Literal["superglobal", "fire"]
 
 _BATCH_NORM_EPSILON = 1e-5
 _MOST_NAMED = 5
+_MOST_LEVELS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,8 +314,27 @@ def _state(content: Any, key: str, fault: str) -> Mapping[str, Any]:
   if not isinstance(state, Mapping) or not any(
     isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
   ):
+    # What lies deeper has the names of what it lies in before its own, as of a wrapped network.
+    state = dict(_nested_tensors(content, "", set()))
+  if not state:
     raise InputError(f"{fault}: it holds no tensors under {key}, but {_name(list(content))}.")
   return {name: value for name, value in state.items() if isinstance(name, str)}
+
+
+def _nested_tensors(
+  content: Mapping[Any, Any], prefix: str, entered: set[int]
+) -> Iterator[tuple[str, Tensor]]:
+  """Yields tensors in dictionaries of dictionaries, each of which is entered once."""
+  entered.add(id(content))
+  for name, value in content.items():
+    if not isinstance(name, str):
+      continue
+    if isinstance(value, Tensor):
+      yield prefix + name, value
+    elif (
+      isinstance(value, Mapping) and id(value) not in entered and prefix.count(".") < _MOST_LEVELS
+    ):
+      yield from _nested_tensors(value, f"{prefix}{name}.", entered)
 
 
 def _unwrap(
