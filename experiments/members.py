@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from l2g_jax import files
-from l2g_jax.cann import CannConfig
+from l2g_jax.cann import CannConfig, remove
 from l2g_jax.errors import InputError
 
 _FILE = "collection.json"
@@ -77,7 +77,7 @@ def remove_other_generations(directory: pathlib.Path, members: Members) -> None:
   for path in directory.iterdir():
     match = _MADE.fullmatch(path.name)
     if match and int(match[2]) != members.generation:
-      files.remove_ours(path)
+      remove(path)
   files.remove_leftovers(directory)
 
 
@@ -96,7 +96,7 @@ def remove_earlier(directory: pathlib.Path, config: CannConfig, *, whiten: bool)
   indexes = [path for path in found if path.name.startswith("index-")]
   kept = [path for path in indexes if not _is_like(path, config, whiten)]
   for path in (path for path in found if not kept or path in set(indexes) - set(kept)):
-    files.remove_ours(path)
+    remove(path)
 
 
 def _is_like(index: pathlib.Path, config: CannConfig, whiten: bool) -> bool:

@@ -353,7 +353,7 @@ def _make_stages(
     with watch.measure("whitening and global features"):
       vlad = vocabulary.update_vlad(place, members, index, store, seed=options.seed, verify=verify)
   with watch.measure("neighbour lists"):
-    lists = index.neighbor_lists(length)
+    lists = index.neighbor_lists(length, verify=verify)
   lengths = tuple(sorted({*members.list_lengths, length}))
   if lengths != members.list_lengths:
     write_members(place, dataclasses.replace(members, list_lengths=lengths))

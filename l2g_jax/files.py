@@ -341,13 +341,18 @@ def _open_array(
     raise InputError(f"{path} was altered; {way_out}.") from error
 
 
-def remove_ours(path: os.PathLike | str) -> bool:
+def remove_ours(path: os.PathLike | str, *, names: re.Pattern | None = None) -> bool:
   """Removes what is provably ours, and returns whether nothing is left there.
 
   Provably ours are a bundle that holds nothing but its manifest and the files that this may name, a
   file that `write_manifest` wrote, an empty lock, and what a killed writer left. Of another folder
   what is ours in it goes, and the folder itself if that leaves it empty. Anything else stays, as do
   links, what they lead to, and what another process is writing. So call it for names of ours only.
+
+  Args:
+    path: what to remove.
+    names: of what may go in a folder that is no bundle, and in folders in it: a user may keep files
+      that we wrote under names of their own. None = any.
   """
   path = pathlib.Path(path)
   # What another process removes at the same time, and what may not be removed, is no error.
@@ -372,7 +377,8 @@ def remove_ours(path: os.PathLike | str) -> bool:
         path.rmdir()
     else:
       for child in path.iterdir():
-        remove_ours(child)
+        if names is None or names.fullmatch(child.name):
+          remove_ours(child, names=names)
       path.rmdir()
   return not os.path.lexists(path)
 

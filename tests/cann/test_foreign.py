@@ -99,6 +99,12 @@ def test_changes_leave_what_is_not_ours(tmp_path):
     (root / name).write_text("mine")
   (root / "lists-000042").symlink_to(far)
   (root / "quantizer-000043").symlink_to(far / "nowhere")
+  # Of ours too, but kept by the user; and an empty file that is no lock.
+  files.save_bundle(
+    root / "shards" / "kept" / "part-000001", kind="a", version=1, arrays={}, metadata={}
+  )
+  (root / "spool" / "project").mkdir()
+  (root / "spool" / "project" / "lock").touch()
   before = contents(root).keys() - {path.relative_to(root) for path in root.glob("*-0*/*.npy")}
   foreign = [path for path in before if "jpg" in path.name or "git" in str(path)]
   assert len(foreign) == 7
@@ -108,6 +114,8 @@ def test_changes_leave_what_is_not_ours(tmp_path):
   assert (root / "lists-000042").is_symlink()
   assert (root / "quantizer-000043").is_symlink()
   files.verify_bundle(far)
+  files.verify_bundle(root / "shards" / "kept" / "part-000001")
+  assert (root / "spool" / "project" / "lock").exists()
   # What the changes replaced is gone.
   assert len(list(root.glob("lists-*/blocks.npy"))) == 1
   assert not list(root.glob("spool/*-*"))
