@@ -20,7 +20,7 @@ Precision = Literal["float32", "float16", "int8"]
 _KIND = "l2g_jax.local_features"
 _VERSION = 2
 # Numbered, or named by the images.
-_NAME = re.compile(r"part-([0-9]{5,}|[0-9a-f]{16})")
+NAME = re.compile(r"part-([0-9]{5,}|[0-9a-f]{16})")
 
 
 class Part(NamedTuple):
@@ -162,7 +162,7 @@ def open_part(
     InputError: the part is missing or damaged, or has another key.
   """
   path = root / name
-  if not _NAME.fullmatch(name):
+  if not NAME.fullmatch(name):
     raise InputError(f"{path} is no part of a feature store.")
   with damage_refused(f"{path} is damaged; run the extraction again."):
     bundle = files.load_bundle(path, kind=_KIND, version=_VERSION, verify=verify)
@@ -254,7 +254,7 @@ def copy_images(root: pathlib.Path, places: Sequence[Place]) -> Part:
 
 def remove_part(root: pathlib.Path, name: str) -> None:
   """Removes a part of a store that is no longer used, and nothing that is not a part."""
-  if _NAME.fullmatch(name):
+  if NAME.fullmatch(name):
     files.remove_ours(root / name)
 
 
