@@ -19,6 +19,9 @@ Precision = Literal["float32", "float16", "int8"]
 
 _KIND = "l2g_jax.local_features"
 _VERSION = 2
+# Of a part, which are open with it, and that a process has open besides.
+_FILES = 5
+_OTHER_FILES = 512
 # Numbered, or named by the images.
 NAME = re.compile(r"part-([0-9]{5,}|[0-9a-f]{16})")
 
@@ -217,7 +220,9 @@ def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[s
   """
   found: dict[str, Place] = {}
   root = pathlib.Path(directory)
-  for path in sorted(root.glob("part-*")):
+  paths = sorted(root.glob("part-*"))
+  allow_parts(len(paths))
+  for path in paths:
     try:
       part = open_part(root, path.name, verify=verify)
     except InputError:
@@ -227,6 +232,11 @@ def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[s
       if key not in found or found[key].failure is not None:
         found[key] = Place(part, row)
   return found
+
+
+def allow_parts(count: int) -> None:
+  """Lets so many parts be open, twice: those of a store, and of the same one made anew."""
+  files.allow_open_files(2 * count * _FILES + _OTHER_FILES)
 
 
 def copy_images(root: pathlib.Path, places: Sequence[Place]) -> Part:

@@ -187,6 +187,7 @@ def open_store(directory: os.PathLike | str, *, verify: bool = False) -> Feature
 
 def _open(root: pathlib.Path, index: Mapping[str, Any], *, verify: bool) -> FeatureStore:
   if index["version"] == _NUMBERED_VERSION:
+    parts.allow_parts(len(index["keys"]))
     opened = [
       parts.open_part(root, part_path(root, number).name, key=key, verify=verify)
       for number, key in enumerate(index["keys"])
@@ -197,6 +198,7 @@ def _open(root: pathlib.Path, index: Mapping[str, Any], *, verify: bool) -> Feat
       failures={name: reason for part in opened for name, reason in part.failures.items()},
     )
     return dataclasses.replace(made, key=files.checksum_json(index["keys"]))
+  parts.allow_parts(len(index["parts"]))
   opened = [parts.open_part(root, name, verify=verify) for name in index["parts"]]
   places = [Place(opened[part], row) for part, row in index["places"]]
   for place, key in zip(places, index["keys"], strict=True):
