@@ -144,7 +144,9 @@ def commit(root: pathlib.Path, manifest: Manifest) -> None:
     kept |= {segment["descriptors"], segment["lists"]}
   files.remove_leftovers(root)
   for path in root.iterdir():
-    if path.name in (SPOOL, SHARDS) or (_BUNDLES.fullmatch(path.name) and path.name not in kept):
+    is_ours = path.name in (SPOOL, SHARDS) or _BUNDLES.fullmatch(path.name)
+    # Another index may have been built there.
+    if is_ours and path.name not in kept and not exists(path):
       remove(path)
 
 

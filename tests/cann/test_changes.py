@@ -158,7 +158,7 @@ def test_files_that_a_writer_replaces_while_they_are_opened_are_looked_for_again
   monkeypatch.setattr(scoring, "open_segment", replaced)
   assert CannIndex.open(index.directory).names == (*index.names, "more")
   monkeypatch.setattr(scoring, "open_segment", _raise(error))
-  with pytest.raises(type(error), match="gone"):
+  with pytest.raises(InputError, match=r"gone|is damaged; build it again"):
     CannIndex.open(index.directory)
 
 

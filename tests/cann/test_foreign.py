@@ -121,6 +121,21 @@ def test_changes_leave_what_is_not_ours(tmp_path):
   assert not list(root.glob("spool/*-*"))
 
 
+def test_an_index_survives_in_the_folder_of_another(tmp_path):
+  index = CannIndex.build(tmp_path / "index", IMAGES, CONFIG)
+  for name in ("lists-000042", "shards"):
+    CannIndex.build(index.directory / name, IMAGES, CONFIG)
+  index.add(MORE)
+  for name in ("lists-000042", "shards"):
+    assert len(CannIndex.open(index.directory / name, verify=True).names) == len(IMAGES)
+
+
+def test_an_index_is_built_where_a_link_leads(tmp_path):
+  (tmp_path / "link").symlink_to(tmp_path / "far")
+  CannIndex.build(tmp_path / "link", IMAGES, CONFIG)
+  assert len(CannIndex.open(tmp_path / "far").names) == len(IMAGES)
+
+
 def test_a_bundle_of_ours_with_a_file_of_ones_own_survives(tmp_path):
   index = CannIndex.build(tmp_path / "index", IMAGES, CONFIG)
   [lists] = index.directory.glob("lists-*")
