@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from l2g_jax import files
-from l2g_jax.cann import CannConfig, remove
+from l2g_jax.cann import CannConfig, exists, remove
 from l2g_jax.data import store
 from l2g_jax.errors import InputError
 
@@ -97,7 +97,7 @@ def remove_earlier(directory: pathlib.Path, config: CannConfig, *, whiten: bool)
     whiten: whether the index has a whitening.
   """
   found = [path for path in directory.iterdir() if _EARLIER.fullmatch(path.name)]
-  indexes = [path for path in found if path.name.startswith("index-")]
+  indexes = [path for path in found if path.name.startswith("index-") and exists(path)]
   kept = [path for path in indexes if not _is_like(path, config, whiten)]
   for path in (path for path in found if not kept or path in set(indexes) - set(kept)):
     remove(path)

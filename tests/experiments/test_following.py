@@ -274,6 +274,12 @@ def test_what_an_earlier_version_made_with_these_settings_is_removed(folder, tmp
   left = {path.name for path in work.iterdir()}
   assert f"index-{0:016x}" not in left
   assert {f"index-{1:016x}", "vlad-0123456789abcdef", "index-ffffffffffffffff"} < left
+  # What is no index of theirs keeps nothing of them.
+  shutil.rmtree(work / f"index-{1:016x}")
+  photos.write(folder / "new.bmp", 78)
+  search()
+  assert not (work / "vlad-0123456789abcdef").exists()
+  assert (work / "index-ffffffffffffffff" / "photograph.jpg").exists()
 
 
 def test_features_of_an_earlier_version_are_removed(folder, tmp_path):
