@@ -1,5 +1,6 @@
 """What an index of a collection is known to hold: a file that is right whenever one is killed."""
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -7,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from l2g_jax import files
-from l2g_jax.cann import CannConfig
+from l2g_jax.cann import CannConfig, exists, remove
+from l2g_jax.data import store
 from l2g_jax.errors import InputError
 
 _FILE = "collection.json"
@@ -17,6 +19,8 @@ _VERSION = 1
 _MADE = re.compile(r"(index|vlad|global)-([0-9]{6})")
 # What version 0.1.0 called what it made, beside the features.
 _EARLIER = re.compile(r"(index|whitening|vlad|global)-[0-9a-f]{16}")
+# Where features are, of whatever version and settings.
+_FEATURES = re.compile(r"[a-z0-9_]+-[0-9a-f]{16}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +81,7 @@ def remove_other_generations(directory: pathlib.Path, members: Members) -> None:
   for path in directory.iterdir():
     match = _MADE.fullmatch(path.name)
     if match and int(match[2]) != members.generation:
-      files.remove_ours(path)
+      remove(path)
   files.remove_leftovers(directory)
 
 
@@ -93,10 +97,23 @@ def remove_earlier(directory: pathlib.Path, config: CannConfig, *, whiten: bool)
     whiten: whether the index has a whitening.
   """
   found = [path for path in directory.iterdir() if _EARLIER.fullmatch(path.name)]
-  indexes = [path for path in found if path.name.startswith("index-")]
+  indexes = [path for path in found if path.name.startswith("index-") and exists(path)]
   kept = [path for path in indexes if not _is_like(path, config, whiten)]
   for path in (path for path in found if not kept or path in set(indexes) - set(kept)):
-    files.remove_ours(path)
+    remove(path)
+
+
+def remove_earlier_features(directory: pathlib.Path) -> None:
+  """Removes features of version 0.1.0, of any settings: images have other keys today.
+
+  Call it only where no features are given as files: these might be the ones.
+  """
+  found = [path for path in directory.iterdir() if _FEATURES.fullmatch(path.name)]
+  for path in (path for path in found if not path.is_symlink()):
+    removed = [store.remove_earlier(path / part) for part in ("database", "queries")]
+    if any(removed):
+      with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def _is_like(index: pathlib.Path, config: CannConfig, whiten: bool) -> bool:

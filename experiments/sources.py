@@ -120,6 +120,7 @@ def local_features(
       on_error=on_error,
       checksum_memory=directory / checksums.NAME,
       verify=verify,
+      has_shards=False,
     )
   names = tuple(job.name for job in jobs)
   if local.format == "stores":
@@ -185,6 +186,7 @@ def global_features(
     on_error=on_error,
     checksum_memory=directory / checksums.NAME,
     verify=verify,
+    has_shards=False,
   )
   return stack_global(store)
 

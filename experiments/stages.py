@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments import following, sources, vocabulary
-from experiments.members import read_members, remove_earlier, write_members
+from experiments.members import (
+  read_members,
+  remove_earlier,
+  remove_earlier_features,
+  write_members,
+)
 from experiments.sources import LocalFiles, short_key
 from experiments.stopwatch import Stopwatch
 from l2g_jax import files, settings
@@ -353,11 +358,15 @@ def _make_stages(
     with watch.measure("whitening and global features"):
       vlad = vocabulary.update_vlad(place, members, index, store, seed=options.seed, verify=verify)
   with watch.measure("neighbour lists"):
-    lists = index.neighbor_lists(length)
+    lists = index.neighbor_lists(length, verify=verify)
   lengths = tuple(sorted({*members.list_lengths, length}))
   if lengths != members.list_lengths:
     write_members(place, dataclasses.replace(members, list_lengths=lengths))
     remove_earlier(directory, _index_config(options), whiten=options.whiten)
+    if isinstance(options.local, LocalExtractor) and not isinstance(
+      options.global_features, pathlib.Path
+    ):
+      remove_earlier_features(directory)
   return _Stages(index, lists, vlad, store.failures)
 
 

@@ -78,7 +78,8 @@ def locked(
     InputError: the lock is held, and there is a refusal.
     OSError: the directory can't be written.
   """
-  root = pathlib.Path(directory)
+  # A link may lead to a folder that is not there yet.
+  root = pathlib.Path(os.path.realpath(directory))
   # Whoever leaves the context lets go of the lock, be it another thread.
   lock = filelock.FileLock(root / LOCK, thread_local=False)
   start, patience = time.monotonic(), 0.0

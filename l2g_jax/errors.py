@@ -1,6 +1,7 @@
 """The exceptions that mean: what was given is wrong, and here is what to do about it."""
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,8 @@ class SettingError(InputError):
 def damage_refused(sentence: str) -> Iterator[None]:
   """Raises an InputError with that sentence for whatever reading a damaged file raises.
 
-  An InputError passes as it is, and a file that may not be read is not called damaged.
+  An InputError passes as it is. A file that may not be read, or not be opened because too many are
+  open, is not called damaged.
   """
   try:
     yield
@@ -42,6 +44,8 @@ def damage_refused(sentence: str) -> Iterator[None]:
   except PermissionError as error:
     raise InputError(f"{error.filename} may not be read; check its permissions.") from error
   except Exception as error:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+      raise
     raise InputError(sentence) from error
 
 

@@ -42,11 +42,17 @@ from l2g_jax.atomic import (
 )
 from l2g_jax.errors import InputError
 
+try:
+  import resource
+except ImportError:  # Windows has no such limit
+  resource = None
+
 __all__ = [
   "LOCK",
   "MANIFEST",
   "Bundle",
   "Stream",
+  "allow_open_files",
   "atomic_path",
   "checksum_file",
   "checksum_json",
@@ -175,12 +181,13 @@ def _known_arrays(directory: pathlib.Path, arrays: set[str]) -> set[str]:
 
 
 def _is_damaged(path: pathlib.Path) -> bool:
-  """Whether a file that is no manifest may have been one: others' are JSON of other keys."""
+  """Whether a file that is no manifest was one: by its keys or first line, or nothing but zeros."""
+  content, start = path.read_bytes(), b'{\n  "checksum": "'
   try:
-    content = json.loads(path.read_bytes())
+    value = json.loads(content)
   except ValueError:
-    return True
-  return isinstance(content, dict) and content.keys() >= {"kind", "files", "checksum"}
+    return not content.strip(b"\0") or content[: len(start)] == start[: len(content)]
+  return isinstance(value, dict) and value.keys() >= {"kind", "files", "checksum"}
 
 
 def _remove_unnamed(directory: pathlib.Path, arrays: set[str]) -> None:
@@ -272,6 +279,21 @@ def load_bundle(
   return _while_unchanged(root / MANIFEST, read)
 
 
+def allow_open_files(count: int) -> None:
+  """Lets this process have so many files open, as far as it may: a memory map keeps its file open.
+
+  Systems begin with a limit of 256 or 1024 files, which a process may raise.
+  """
+  if resource is None:
+    return
+  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+  most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+  if soft != resource.RLIM_INFINITY and soft < most:
+    # Where the system has a limit of its own, whoever opens too many files is told.
+    with contextlib.suppress(OSError, ValueError):
+      resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def verify_bundle(directory: os.PathLike | str) -> None:
   """Compares the checksums of a bundle of any kind; InputError names the file that is damaged."""
   root = pathlib.Path(directory)
@@ -345,13 +367,18 @@ def _open_array(
     raise InputError(f"{path} was altered; {way_out}.") from error
 
 
-def remove_ours(path: os.PathLike | str) -> bool:
+def remove_ours(path: os.PathLike | str, *, names: re.Pattern | None = None) -> bool:
   """Removes what is provably ours, and returns whether nothing is left there.
 
   Provably ours are a bundle that holds nothing but its manifest and the files that this may name, a
   file that `write_manifest` wrote, an empty lock, and what a killed writer left. Of another folder
   what is ours in it goes, and the folder itself if that leaves it empty. Anything else stays, as do
   links, what they lead to, and what another process is writing. So call it for names of ours only.
+
+  Args:
+    path: what to remove.
+    names: of what may go in a folder that is no bundle, and in folders in it: a user may keep files
+      that we wrote under names of their own. None = any.
   """
   path = pathlib.Path(path)
   # What another process removes at the same time, and what may not be removed, is no error.
@@ -376,7 +403,8 @@ def remove_ours(path: os.PathLike | str) -> bool:
         path.rmdir()
     else:
       for child in path.iterdir():
-        remove_ours(child)
+        if names is None or names.fullmatch(child.name):
+          remove_ours(child, names=names)
       path.rmdir()
   return not os.path.lexists(path)
 

@@ -415,7 +415,7 @@ def test_a_bundle_replaces_a_damaged_one(tmp_path):
   (tmp_path / "b" / "second.npy").write_bytes(b"")
   save_values(tmp_path / "b", 2)
   assert values_of(load(tmp_path / "b", verify=True)) == {2}
-  for content in ("", "{", json.dumps({"kind": "", "files": {}, "checksum": ""})):
+  for content in ("", "\0" * 9, "{", json.dumps({"kind": "", "files": {}, "checksum": ""})):
     (tmp_path / "b" / "manifest.json").write_text(content)
     save_values(tmp_path / "b", 3)
     assert values_of(load(tmp_path / "b", verify=True)) == {3}
@@ -432,6 +432,15 @@ def test_a_bundle_does_not_replace_what_is_not_ours(tmp_path, name):
   assert path.read_text() == '{"name": "an app of the web"}'
   assert names_in(tmp_path) == ["b"]
   assert len(list((tmp_path / "b").iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", ['// an extension\n{"name": "mine"}', "cargo: 3 boxes"])
+def test_a_manifest_that_is_no_json_and_not_ours_is_kept(tmp_path, content):
+  (tmp_path / "manifest.json").write_text(content)
+  with pytest.raises(InputError, match="holds what is no bundle of ours"):
+    save_values(tmp_path, 1)
+  assert (tmp_path / "manifest.json").read_text() == content
+  assert names_in(tmp_path) == ["manifest.json"]
 
 
 def test_a_bundle_with_a_file_of_ones_own_is_not_replaced(tmp_path):

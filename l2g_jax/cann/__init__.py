@@ -3,7 +3,7 @@
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.index import CannIndex, SearchResult
 from l2g_jax.cann.lists import NeighborLists, check_current
-from l2g_jax.cann.storage import exists
+from l2g_jax.cann.storage import exists, remove
 
 __all__ = [
   "CannConfig",
@@ -12,4 +12,5 @@ __all__ = [
   "SearchResult",
   "check_current",
   "exists",
+  "remove",
 ]

@@ -50,7 +50,7 @@ def write_segment(
     images: (name, codes), read once.
   """
   folder = root / SPOOL
-  files.remove_ours(folder)
+  storage.remove(folder)
   num_images = _spool(folder, images, dimension=manifest["dimension"])
   if not num_images:
     return

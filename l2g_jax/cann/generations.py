@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from l2g_jax import files
-from l2g_jax.cann import repair
+from l2g_jax.cann import repair, storage
 from l2g_jax.cann.repair import Change, Rows
 from l2g_jax.cann.scoring import Origins
 from l2g_jax.errors import InputError
@@ -188,7 +188,7 @@ def find_useless(job: Job, *, index_is_current: bool) -> list[pathlib.Path]:
 def remove_all(directory: pathlib.Path) -> None:
   """Removes the lists of an index that is not there any more."""
   for folder in _folders(directory):
-    files.remove_ours(folder)
+    storage.remove(folder)
 
 
 def _generations(job: Job) -> Iterator[Generation]:

@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 
 from l2g_jax import files
-from l2g_jax.cann import generations, repair
+from l2g_jax.cann import generations, repair, storage
 from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.generations import Generation, Job
@@ -190,7 +190,7 @@ def _sweep(index: Searchable, job: Job) -> None:
     # What can't be removed where nothing may be written does no harm.
     with contextlib.suppress(OSError, InputError), lock:
       for path in useless:
-        files.remove_ours(path)
+        storage.remove(path)
 
 
 def _make_whole(index: Searchable, job: Job, *, show_progress: bool) -> Rows:

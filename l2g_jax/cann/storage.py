@@ -31,6 +31,11 @@ JOB = "job.json"
 QUANTIZER = "quantizer"
 _BUNDLES = re.compile(rf"(descriptors|lists|{QUANTIZER}|whitening)-\d{{6}}|{QUANTIZER}")
 _NEIGHBORS = re.compile(r"neighbors-([0-9a-f]{32}(-\d+-\d+)?|lock)")
+# All that lies in the folder of an index, at any depth, but for the arrays of bundles.
+_OURS = re.compile(
+  rf"{_BUNDLES.pattern}|{_NEIGHBORS.pattern}|(part|added)-\d{{6}}|whole|{SPOOL}|{SHARDS}"
+  rf"|{re.escape(_MANIFEST)}|{re.escape(JOB)}|{files.LOCK}|\..+\.l2g"
+)
 # What earlier versions called a file or folder while they wrote it.
 _FORMER_TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.json)?")
 # What file managers leave in any folder.
@@ -139,8 +144,15 @@ def commit(root: pathlib.Path, manifest: Manifest) -> None:
     kept |= {segment["descriptors"], segment["lists"]}
   files.remove_leftovers(root)
   for path in root.iterdir():
-    if path.name in (SPOOL, SHARDS) or (_BUNDLES.fullmatch(path.name) and path.name not in kept):
-      files.remove_ours(path)
+    is_ours = path.name in (SPOOL, SHARDS) or _BUNDLES.fullmatch(path.name)
+    # Another index may have been built there.
+    if is_ours and path.name not in kept and not exists(path):
+      remove(path)
+
+
+def remove(path: os.PathLike | str) -> None:
+  """Removes an index or a folder of it, and leaves what is not of an index, see `remove_ours`."""
+  files.remove_ours(path, names=_OURS)
 
 
 def verify_neighbors(root: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """Checksums of files' contents, remembered for as long as the files are as they were."""
 
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import stat
@@ -33,8 +34,8 @@ def checksum_files(
 
   Args:
     paths: the files.
-    memory: a file of ours that remembers checksums by path, size, times of change and inode; None
-      reads every file.
+    memory: a file of ours that remembers checksums by path, size, times of change and inode, if it
+      can be written; None reads every file.
     show_progress: whether to show a bar where this takes longer than a second.
 
   Returns:
@@ -59,7 +60,9 @@ def checksum_files(
     found |= {place: entry for place, (entry, _) in fresh.items()}
     settled = {place: entry for place, (entry, is_settled) in fresh.items() if is_settled}
     if memory is not None and settled:
-      _write(pathlib.Path(memory), settled)
+      # What can't be remembered, on a full or read-only disk, is read again.
+      with contextlib.suppress(OSError):
+        _write(pathlib.Path(memory), settled)
   return [str(found[place][-1]) if place in found else None for place in places]
 
 

@@ -11,11 +11,12 @@ import pathlib
 import stat
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from l2g_jax import settings
 from l2g_jax.data import decoding, pixels
 from l2g_jax.data.image_formats import unread_kinds
 from l2g_jax.data.image_names import printable
@@ -117,8 +118,11 @@ def crop_photograph(
     The part of `photograph.pixels` that shows the box, a view.
 
   Raises:
-    InputError: nothing of the box lies in the photograph.
+    InputError: nothing of the box lies in the photograph, or there is no such policy.
   """
+  settings.choice("policy", policy, get_args(CropPolicy))
+  if not np.all(np.isfinite(box)):
+    raise InputError(f"Box {list(box)} is not finite.")
   if policy == "none":
     return photograph.pixels
   height, width = photograph.size

@@ -19,8 +19,11 @@ Precision = Literal["float32", "float16", "int8"]
 
 _KIND = "l2g_jax.local_features"
 _VERSION = 2
+# Of a part, which are open with it, and that a process has open besides.
+_FILES = 5
+_OTHER_FILES = 512
 # Numbered, or named by the images.
-_NAME = re.compile(r"part-([0-9]{5,}|[0-9a-f]{16})")
+NAME = re.compile(r"part-([0-9]{5,}|[0-9a-f]{16})")
 
 
 class Part(NamedTuple):
@@ -162,7 +165,7 @@ def open_part(
     InputError: the part is missing or damaged, or has another key.
   """
   path = root / name
-  if not _NAME.fullmatch(name):
+  if not NAME.fullmatch(name):
     raise InputError(f"{path} is no part of a feature store.")
   with damage_refused(f"{path} is damaged; run the extraction again."):
     bundle = files.load_bundle(path, kind=_KIND, version=_VERSION, verify=verify)
@@ -217,7 +220,9 @@ def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[s
   """
   found: dict[str, Place] = {}
   root = pathlib.Path(directory)
-  for path in sorted(root.glob("part-*")):
+  paths = sorted(root.glob("part-*"))
+  allow_parts(len(paths))
+  for path in paths:
     try:
       part = open_part(root, path.name, verify=verify)
     except InputError:
@@ -227,6 +232,11 @@ def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[s
       if key not in found or found[key].failure is not None:
         found[key] = Place(part, row)
   return found
+
+
+def allow_parts(count: int) -> None:
+  """Lets so many parts be open, twice: those of a store, and of the same one made anew."""
+  files.allow_open_files(2 * count * _FILES + _OTHER_FILES)
 
 
 def copy_images(root: pathlib.Path, places: Sequence[Place]) -> Part:
@@ -254,7 +264,7 @@ def copy_images(root: pathlib.Path, places: Sequence[Place]) -> Part:
 
 def remove_part(root: pathlib.Path, name: str) -> None:
   """Removes a part of a store that is no longer used, and nothing that is not a part."""
-  if _NAME.fullmatch(name):
+  if NAME.fullmatch(name):
     files.remove_ours(root / name)
 
 

@@ -9,6 +9,7 @@ stands and whatever it is called.
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ _VERSION = 3
 # Its parts are numbered and in order, and it has no keys of images.
 _NUMBERED_VERSION = 2
 _INDEX = "store.json"
+# What lies in the folder of a store.
+_OURS = re.compile(rf"{parts.NAME.pattern}|{re.escape(_INDEX)}|{files.LOCK}|checksums\.json")
 # Once so many parts hold few images that are in use, they are put together.
 _MOST_SMALL_PARTS = 16
 _FEW_IMAGES = 32
@@ -119,6 +122,7 @@ def complete(
   places: Sequence[Place],
   *,
   failures: Mapping[str, str],
+  is_all: bool = False,
 ) -> FeatureStore:
   """Declares a store complete: it has these images, in order.
 
@@ -130,14 +134,30 @@ def complete(
     names: of the images.
     places: where their features lie in it.
     failures: why an image has no features, by name.
+    is_all: whether every other part is removed too, such as what an interrupted extraction of other
+      images left; else such a part may be a shard's.
 
   Returns:
     The store.
   """
   root = pathlib.Path(directory)
   kept = _put_together(root, places)
-  unused = {place.part.name for place in places} - {place.part.name for place in kept}
+  unused = {path.name for path in root.glob("part-*")} if is_all else set()
+  unused |= {place.part.name for place in places} - {place.part.name for place in kept}
   return _commit(root, names=names, places=kept, failures=failures, unused=unused)
+
+
+def remove_earlier(directory: os.PathLike | str) -> bool:
+  """Removes a store of version 2, in which an extraction of today finds no image by its key.
+
+  Returns whether there was one, and nothing is left of it.
+  """
+  root = pathlib.Path(directory)
+  try:
+    is_earlier = _read_index(root)["version"] == _NUMBERED_VERSION
+  except InputError:
+    return False
+  return is_earlier and files.remove_ours(root, names=_OURS)
 
 
 def open_store(directory: os.PathLike | str, *, verify: bool = False) -> FeatureStore:
@@ -167,6 +187,7 @@ def open_store(directory: os.PathLike | str, *, verify: bool = False) -> Feature
 
 def _open(root: pathlib.Path, index: Mapping[str, Any], *, verify: bool) -> FeatureStore:
   if index["version"] == _NUMBERED_VERSION:
+    parts.allow_parts(len(index["keys"]))
     opened = [
       parts.open_part(root, part_path(root, number).name, key=key, verify=verify)
       for number, key in enumerate(index["keys"])
@@ -177,6 +198,7 @@ def _open(root: pathlib.Path, index: Mapping[str, Any], *, verify: bool) -> Feat
       failures={name: reason for part in opened for name, reason in part.failures.items()},
     )
     return dataclasses.replace(made, key=files.checksum_json(index["keys"]))
+  parts.allow_parts(len(index["parts"]))
   opened = [parts.open_part(root, name, verify=verify) for name in index["parts"]]
   places = [Place(opened[part], row) for part, row in index["places"]]
   for place, key in zip(places, index["keys"], strict=True):

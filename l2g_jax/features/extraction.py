@@ -88,6 +88,7 @@ def extract_local(
   show_progress: bool = True,
   checksum_memory: os.PathLike | str | None = None,
   verify: bool = False,
+  has_shards: bool = True,
 ) -> store.FeatureStore:
   """Extracts local features into a store, or opens the store where that was done before.
 
@@ -110,6 +111,8 @@ def extract_local(
     show_progress: whether to show a bar.
     checksum_memory: see `checksums.checksum_files`; None = a file in the folder.
     verify: whether checksums of what was made before are compared, not only sizes.
+    has_shards: whether `extract_shard` may write to the folder too; if not, parts that it could
+      have made, but an interrupted run made of images that are gone, are removed.
 
   Returns:
     The store.
@@ -135,7 +138,7 @@ def extract_local(
       raise InputError(
         f"{len(reasons)} of {len(jobs)} images can't be used: {' '.join(reasons[:5])}"
       )
-    completed = _complete(root, made.images)
+    completed = _complete(root, made.images, is_all=not has_shards)
   for reason in reasons:
     tqdm.tqdm.write(f"Left without features. {printable(reason)}")
   for remark in count_notes(made.notes):
@@ -326,7 +329,9 @@ def _set_aside(images: Sequence[Image], changed: set[str]) -> tuple[list[Image],
   return marked, [new for new, old in zip(marked, images, strict=True) if new is not old]
 
 
-def _complete(root: pathlib.Path, images: Sequence[Image]) -> store.FeatureStore:
+def _complete(
+  root: pathlib.Path, images: Sequence[Image], *, is_all: bool = False
+) -> store.FeatureStore:
   """Declares the store complete, of images all of which are in it."""
   found = parts.find_images(root)
   places = [found[image.key] for image in images]
@@ -335,4 +340,5 @@ def _complete(root: pathlib.Path, images: Sequence[Image]) -> store.FeatureStore
     for image, place in zip(images, places, strict=True)
     if place.failure is not None
   }
-  return store.complete(root, [image.job.name for image in images], places, failures=failures)
+  names = [image.job.name for image in images]
+  return store.complete(root, names, places, failures=failures, is_all=is_all)

@@ -99,6 +99,12 @@ def test_changes_leave_what_is_not_ours(tmp_path):
     (root / name).write_text("mine")
   (root / "lists-000042").symlink_to(far)
   (root / "quantizer-000043").symlink_to(far / "nowhere")
+  # Of ours too, but kept by the user; and an empty file that is no lock.
+  files.save_bundle(
+    root / "shards" / "kept" / "part-000001", kind="a", version=1, arrays={}, metadata={}
+  )
+  (root / "spool" / "project").mkdir()
+  (root / "spool" / "project" / "lock").touch()
   before = contents(root).keys() - {path.relative_to(root) for path in root.glob("*-0*/*.npy")}
   foreign = [path for path in before if "jpg" in path.name or "git" in str(path)]
   assert len(foreign) == 7
@@ -108,9 +114,26 @@ def test_changes_leave_what_is_not_ours(tmp_path):
   assert (root / "lists-000042").is_symlink()
   assert (root / "quantizer-000043").is_symlink()
   files.verify_bundle(far)
+  files.verify_bundle(root / "shards" / "kept" / "part-000001")
+  assert (root / "spool" / "project" / "lock").exists()
   # What the changes replaced is gone.
   assert len(list(root.glob("lists-*/blocks.npy"))) == 1
   assert not list(root.glob("spool/*-*"))
+
+
+def test_an_index_survives_in_the_folder_of_another(tmp_path):
+  index = CannIndex.build(tmp_path / "index", IMAGES, CONFIG)
+  for name in ("lists-000042", "shards"):
+    CannIndex.build(index.directory / name, IMAGES, CONFIG)
+  index.add(MORE)
+  for name in ("lists-000042", "shards"):
+    assert len(CannIndex.open(index.directory / name, verify=True).names) == len(IMAGES)
+
+
+def test_an_index_is_built_where_a_link_leads(tmp_path):
+  (tmp_path / "link").symlink_to(tmp_path / "far")
+  CannIndex.build(tmp_path / "link", IMAGES, CONFIG)
+  assert len(CannIndex.open(tmp_path / "far").names) == len(IMAGES)
 
 
 def test_a_bundle_of_ours_with_a_file_of_ones_own_survives(tmp_path):

@@ -299,6 +299,13 @@ def test_boxes_outside_their_image_are_refused(policy, box):
     crop_to_box(noise(), box, policy=policy)
 
 
+def test_boxes_and_policies_that_make_no_sense_are_refused():
+  with pytest.raises(InputError, match=r"Box \[0, nan, 9, inf\] is not finite"):
+    crop_to_box(noise(), (0, np.nan, 9, np.inf))
+  with pytest.raises(InputError, match=r"policy must be .*inclusive.*, not 'exclusive'"):
+    crop_to_box(noise(), (0, 0, 9, 9), policy="exclusive")  # pyright: ignore[reportArgumentType]
+
+
 def test_crops_equal_the_public_implementations():
   reference = np.load(shared_path("reference", "preproc.npz"))
   image, box = reference["rgb"], tuple(reference["bbx"])

@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -338,3 +340,26 @@ def test_a_store_whose_parts_are_numbered_opens_as_it_did(tmp_path):
   assert [a == b for a, b in zip(changed.keys, opened.keys, strict=True)] == [True] * 4 + [
     False
   ] * 2
+
+
+def test_a_store_may_have_more_parts_than_files_may_be_open_at_first(tmp_path, monkeypatch):
+  resource = pytest.importorskip("resource")
+  monkeypatch.setattr(store, "_MOST_SMALL_PARTS", 99)
+  monkeypatch.setattr(parts, "_OTHER_FILES", 0)
+  wanted = [str(number) for number in range(40)]
+  for key in wanted:
+    save(tmp_path, [key])
+  complete(tmp_path, wanted)
+  limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+  few = len(list(pathlib.Path("/dev/fd").iterdir())) + 20
+  try:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    monkeypatch.setattr(files, "allow_open_files", lambda count: None)
+    # A file that can't be opened for that reason is not called damaged.
+    with pytest.raises(OSError, match="Too many open files"):
+      parts.find_images(tmp_path)
+    monkeypatch.undo()
+    check_numbers(store.open_store(tmp_path), wanted)
+    assert parts.find_images(tmp_path).keys() == set(wanted)
+  finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -13,7 +13,7 @@ from experiments import members, stages
 from experiments.stopwatch import Stopwatch
 from l2g_jax import files
 from l2g_jax.cann import CannConfig
-from l2g_jax.features.extraction import ImageJob
+from l2g_jax.features.extraction import ImageJob, extract_local
 from tests.experiments import photos
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -274,6 +274,40 @@ def test_what_an_earlier_version_made_with_these_settings_is_removed(folder, tmp
   left = {path.name for path in work.iterdir()}
   assert f"index-{0:016x}" not in left
   assert {f"index-{1:016x}", "vlad-0123456789abcdef", "index-ffffffffffffffff"} < left
+  # What is no index of theirs keeps nothing of them.
+  shutil.rmtree(work / f"index-{1:016x}")
+  photos.write(folder / "new.bmp", 78)
+  search()
+  assert not (work / "vlad-0123456789abcdef").exists()
+  assert (work / "index-ffffffffffffffff" / "photograph.jpg").exists()
+
+
+def test_features_of_an_earlier_version_are_removed(folder, tmp_path):
+  work = tmp_path / "work"
+  released = ROOT / "tests" / "released" / "0.1.0" / "store-float16"
+  place = work / "sift-0123456789abcdef"
+  for part in ("database", "queries"):
+    shutil.copytree(released, place / part)
+  (place / "database" / "photograph.jpg").touch()
+  photos.write(folder / "new.bmp", 77)
+  photos.follow(folder, work)
+  assert [path.name for path in place.rglob("*")] == ["database", "photograph.jpg"]
+
+
+def test_what_an_interrupted_search_extracted_of_images_that_are_gone_is_removed(
+  folder, tmp_path, search
+):
+  (place,) = (tmp_path / "work").glob("rows-*/database")
+  before = {path.name for path in place.iterdir()}
+  extra = photos.write(tmp_path / "extra.bmp", 77)
+  extract_local([ImageJob("extra", extra)], photos.extractor(), tmp_path / "other")
+  (part,) = (tmp_path / "other").glob("part-*")
+  shutil.copytree(part, place / part.name)
+  (place / "part-0123456789abcdef").mkdir()
+  (place / "part-0123456789abcdef" / "photograph.jpg").touch()
+  (folder / "photo-007.bmp").unlink()
+  photos.check(search()[0], folder)
+  assert {path.name for path in place.iterdir()} == {*before, "part-0123456789abcdef"}
 
 
 def test_an_entry_that_the_index_does_not_hold_is_no_harm(folder, tmp_path, search):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from l2g_jax import files
 from l2g_jax.data import open_store
-from l2g_jax.data.images import read_image
+from l2g_jax.data.images import read_photograph
 from l2g_jax.errors import InputError
 from l2g_jax.features import LocalExtractor, LocalFeatures, extraction
 from l2g_jax.features import jobs as features_of_jobs
@@ -288,9 +288,9 @@ def test_an_image_that_changes_while_it_is_read_is_read_again(jobs, extract, mon
     if place == path and len(written) < times:
       written.append(place)
       Image.fromarray(np.full((43, 50, 3), len(written), np.uint8)).save(path)
-    return read_image(place, **options)
+    return read_photograph(place, **options)
 
-  monkeypatch.setattr(features_of_jobs, "read_image", read)
+  monkeypatch.setattr(features_of_jobs, "read_photograph", read)
   if times == 1:
     check_rows(extract(precision="float32"), jobs)
     return
@@ -299,7 +299,7 @@ def test_an_image_that_changes_while_it_is_read_is_read_again(jobs, extract, mon
   opened = extract(on_error="empty")
   assert "changes while it is read; run again" in opened.failures["image 3"]
   assert opened.counts()[3] == 0
-  monkeypatch.setattr(features_of_jobs, "read_image", read_image)
+  monkeypatch.setattr(features_of_jobs, "read_photograph", read_photograph)
   # It is tried again, since nothing is known of it.
   check_rows(extract(precision="float32", on_error="empty"), jobs)
 

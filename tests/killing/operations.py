@@ -15,10 +15,13 @@ import numpy as np
 
 from l2g_jax import files
 from l2g_jax.cann import CannConfig, CannIndex, builder, exists, lists, storage
-from l2g_jax.data import store
+from l2g_jax.data import checksums, store
+from l2g_jax.features import extraction
+from l2g_jax.features.extraction import ImageJob, extract_local
 from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.features.whitening import Whitening
 from tests.cann import oracle
+from tests.experiments import photos
 
 IMAGES = list(oracle.collection(0, num_images=12, most=6).items())
 CONFIG = CannConfig(num_lists=3)
@@ -190,6 +193,28 @@ def _find_store(root: pathlib.Path) -> Found:
   return found
 
 
+def _write_images(root: pathlib.Path) -> None:
+  for number in range(7):
+    photos.write(root / f"image-{number}.bmp", number)
+  _extract(root, 0, 6)
+
+
+def _extract(root: pathlib.Path, first: int, last: int) -> None:
+  extract_local(
+    [ImageJob(f"image-{n}", root / f"image-{n}.bmp") for n in range(first, last)],
+    photos.extractor(),
+    root / "store",
+    num_workers=1,
+    show_progress=False,
+    has_shards=False,
+  )
+
+
+def _find_extracted(root: pathlib.Path) -> Found:
+  opened = store.open_store(root / "store", verify=True)
+  return {"store": [(name, values.tobytes()) for name, values in opened]}
+
+
 def _save_bundle(root: pathlib.Path, *, value: int) -> None:
   arrays = {"first": np.full(5, value), "second": np.full(7, value, np.float32)}
   files.save_bundle(root / "b", kind="test", version=1, arrays=arrays, metadata={"value": value})
@@ -232,6 +257,12 @@ OPERATIONS = (
   Operation("store parts", _nothing, _save_parts, _find_store),
   Operation("store", _save_parts, _finish, _find_store),
   Operation(
+    "extraction",
+    _write_images,
+    functools.partial(_extract, first=1, last=7),
+    _find_extracted,
+  ),
+  Operation(
     "bundle",
     functools.partial(_save_bundle, value=1),
     functools.partial(_save_bundle, value=2),
@@ -248,3 +279,8 @@ OPERATIONS = (
 # Small, so that an operation has several pieces.
 builder.IMAGES_PER_PIECE = 7
 lists._IMAGES_PER_PART = 7
+extraction._IMAGES_PER_PART = 2
+# So that parts are put together.
+store._MOST_SMALL_PARTS = 1
+# So that checksums of files that are new are remembered.
+checksums._RACY_NS = -(10**18)
