@@ -76,12 +76,15 @@ class Decoded:
     size: width and height that the file gives, before any reduction.
     drafted: how many of the file's pixels, across and down, are one of the image's.
     whole: whether every pixel is the file's.
+    wide: `[height, width, 3 or 4]` uint16, RGB and maybe alpha, of a file whose colours have more
+      than 8 bits, of which the image has the upper 8; None = the image has all there is.
   """
 
   image: Image.Image
   size: tuple[int, int]
   drafted: int
   whole: bool
+  wide: np.ndarray | None = None
 
   @property
   def reduction(self) -> int:
@@ -105,13 +108,42 @@ def decode(file: SizedFile, ending: str) -> Decoded:
   try:
     image = open_image(file, ending)
     drafted, size = _prepare(image, file.num_bytes)
+    is_wide = _is_wide(image)
     image.load()
   except DAMAGE as error:
     if isinstance(error, OSError) and error.errno is not None:
       raise
     file.seek(0)
     return _decode_what_is_left(file.read(), ending, error)
-  return Decoded(image, size if drafted > 1 else image.size, drafted, whole=True)
+  wide = _decode_wide(file, image.size) if is_wide else None
+  return Decoded(image, size if drafted > 1 else image.size, drafted, whole=True, wide=wide)
+
+
+def _is_wide(image: ImageFile.ImageFile) -> bool:
+  """Whether an image has colours of more than 8 bits, of which Pillow keeps the upper 8."""
+  if image.mode not in ("RGB", "RGBA", "LA") or _reduction(image.size) > 1:
+    return False
+  arguments = [image.tile[0].args] if image.tile else []
+  layout = arguments[0] if arguments and isinstance(arguments[0], tuple) else arguments
+  return any(
+    ";16" in part if isinstance(part, str) else image.format == "PPM" and part > 255
+    for part in layout
+    if isinstance(part, str | int)
+  )
+
+
+def _decode_wide(file: SizedFile, size: tuple[int, int]) -> np.ndarray | None:
+  """Decodes colours of 16 bits, see `Decoded.wide`; None where OpenCV does not know the format."""
+  import cv2  # It takes long, and few images need it.
+
+  file.seek(0)
+  with contextlib.suppress(cv2.error):
+    values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is not None and values.dtype == np.uint16 and values.ndim == 3:
+      # OpenCV's order is blue, green, red.
+      values = values[:, :, [2, 1, 0, 3][: values.shape[2]]]
+      return values if values.shape[:2] == (size[1], size[0]) else None
+  return None
 
 
 def _prepare(image: ImageFile.ImageFile, num_bytes: int) -> tuple[int, tuple[int, int]]:

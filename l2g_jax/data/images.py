@@ -203,7 +203,10 @@ def _open(path: pathlib.Path, shown: str) -> Iterator[decoding.SizedFile]:
 def _read(decoded: decoding.Decoded, *, apply_exif: bool) -> Photograph:
   """Converts and turns a decoded image."""
   image = decoded.image
-  values, notes = pixels.to_rgb(image, reduction=decoded.reduction)
+  if decoded.wide is None:
+    values, notes = pixels.to_rgb(image, reduction=decoded.reduction)
+  else:
+    values, notes = pixels.wide_to_rgb(decoded.wide, image.info.get("transparency"))
   width, height = decoded.size
   mirrored, turns = _turn(image) if apply_exif else (False, 0)
   if mirrored or turns:

@@ -55,6 +55,40 @@ def to_rgb(image: Image.Image, *, reduction: int = 1) -> tuple[np.ndarray, froze
 _Convert = Callable[[Image.Image], tuple[np.ndarray, frozenset[str]]]
 
 
+def wide_to_rgb(
+  values: np.ndarray, transparent: tuple[int, int, int] | None = None
+) -> tuple[np.ndarray, frozenset[str]]:
+  """Converts colours of 16 bits by the same rule: one range for all colours of an image.
+
+  Args:
+    values: `[height, width, 3 or 4]` uint16, RGB and maybe alpha.
+    transparent: a colour that is declared transparent.
+
+  Returns:
+    As `to_rgb`.
+  """
+  if values.shape[2] == 4:
+    alpha = values[:, :, 3]
+  else:
+    clear = np.zeros(values.shape[:2], bool)
+    if transparent is not None:
+      clear = np.all(values == np.array(transparent, np.uint16), axis=2)
+    alpha = np.where(clear, 0, 65535).astype(np.uint16)
+  colours, seen = values[:, :, :3], alpha > 0
+  low = int(np.min(colours, where=seen[:, :, None], initial=65535))
+  high = int(np.max(colours, where=seen[:, :, None], initial=0))
+  if low >= high:
+    low, high = 0, 65535
+  pixels = np.empty(colours.shape, np.uint8)
+  rows = max(1, _BAND_PIXELS // (4 * values.shape[1]))
+  for top in range(0, len(values), rows):
+    band = slice(top, top + rows)
+    scaled = (np.clip(colours[band], low, high).astype(np.uint32) - low) * 255 // (high - low)
+    opaque = alpha[band, :, None].astype(np.uint32) // 257
+    pixels[band] = (scaled * opaque + 255 * (255 - opaque) + 127) // 255
+  return pixels, frozenset({WIDE} if alpha.min(initial=65535) == 65535 else {WIDE, TRANSPARENT})
+
+
 def _converter(image: Image.Image) -> _Convert:
   """Returns what converts the image or a part of it."""
   if image.mode.startswith(("I", "F")):

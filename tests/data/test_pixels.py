@@ -1,6 +1,7 @@
 import struct
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -214,3 +215,38 @@ def test_adobes_inverted_inks_are_turned_round(tmp_path):
   paper.save(tmp_path / "a.jpg", quality=95)
   assert b"Adobe" in (tmp_path / "a.jpg").read_bytes()
   assert read_photograph(tmp_path / "a.jpg").pixels.min() >= 250
+
+
+# Four greys of 12 bits, the third twice as red as the others.
+_COLOURS = np.array([[[0, 0, 0], [1365, 1365, 1365], [4095, 2730, 2730], [2730, 0, 0]]], np.uint16)
+_SHOWN = [[[0, 0, 0], [85, 85, 85], [255, 170, 170], [170, 0, 0]]]
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".ppm"])
+def test_colours_of_12_bits_in_16_are_scaled_by_their_range(tmp_path, ending):
+  path = tmp_path / f"wide{ending}"
+  cv2.imwrite(str(path), _COLOURS[:, :, ::-1])
+  read = read_photograph(path)
+  np.testing.assert_array_equal(read.pixels, _SHOWN)
+  assert read.notes == (WIDE,)
+
+
+def test_transparent_parts_of_wide_colours_are_white_and_of_no_account(tmp_path):
+  alpha = np.array([[65535, 65535, 65535, 32768]], np.uint16)
+  hidden = np.full((1, 1, 4), [65535, 65535, 65535, 0], np.uint16)
+  values = np.concatenate([np.dstack([_COLOURS[:, :, ::-1], alpha]), hidden], axis=1)
+  cv2.imwrite(str(tmp_path / "wide.png"), values)
+  read = read_photograph(tmp_path / "wide.png")
+  np.testing.assert_array_equal(read.pixels[:, :3], np.array(_SHOWN)[:, :3])
+  # 127 of 255 of (170, 0, 0), the rest white.
+  np.testing.assert_array_equal(read.pixels[0, 3:], [[213, 128, 128], [255, 255, 255]])
+  assert read.notes == (TRANSPARENT, WIDE)
+
+
+def test_wide_colours_of_the_whole_range_are_nearly_their_upper_8_bits(tmp_path):
+  values = np.random.default_rng(0).integers(0, 65536, (40, 30, 3)).astype(np.uint16)
+  values[0, 0], values[0, 1] = 0, 65535
+  cv2.imwrite(str(tmp_path / "wide.png"), values[:, :, ::-1])
+  pixels = read_photograph(tmp_path / "wide.png").pixels
+  np.testing.assert_allclose(pixels, values >> 8, atol=1)
+  np.testing.assert_array_equal(pixels[0, :2], [[0, 0, 0], [255, 255, 255]])
