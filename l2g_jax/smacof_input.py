@@ -110,16 +110,15 @@ def _check_values(array: jax.Array, weights: jax.Array | None, name: str) -> Non
   tolerance = _SYMMETRY_OF_GREATEST if name == "dissimilarities" else 0.0
   if all(device.platform == "cpu" for device in array.devices()):
     # On the host, where nothing is compiled for that, and no copy is made.
-    problems, known = (
-      None if values is None else np.asarray(values)[... if values.ndim == 3 else None]
-      for values in (array, weights)
-    )
+    stack = array.shape if array.ndim == 3 else (1, *array.shape)
+    problems = np.asarray(array).reshape(stack)
+    known = [None] * len(problems) if weights is None else np.asarray(weights).reshape(stack)
     with np.errstate(invalid="ignore"):
       properties = [
-        _properties(np, problem, None if known is None else known[place], tolerance)
-        for place, problem in enumerate(problems)
+        _properties(np, problem, weight, tolerance)
+        for problem, weight in zip(problems, known, strict=True)
       ]
-    finite, positive, symmetric = np.reshape(properties, (-1, 3)).all(axis=0)
+    finite, positive, symmetric = np.all(np.reshape(properties, (-1, 3)), axis=0).tolist()
   else:
     found = _properties_on_devices(array, weights, tolerance=tolerance)
     finite, positive, symmetric = jax.device_get(found)
