@@ -27,14 +27,14 @@ _UNSIGNED_SHARE = 0.02
 _SIGN_STEPS = 40
 
 
-class Start(NamedTuple):
-  """Points `[n, m]` to start from, and their distances `[n, n]`."""
+class Scaled(NamedTuple):
+  """Points `[n, m]`, scaled to the least stress, and their distances `[n, n]`."""
 
   points: jax.Array
   distances: jax.Array
 
 
-def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> Start:
+def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> Scaled:
   """Embeds a problem of n points by classical scaling, clipped and scaled to the least stress.
 
   The centred matrix C is shifted by its least eigenvalue, so that subspace iteration finds the
@@ -47,7 +47,7 @@ def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> S
     seed: of the random subspace.
 
   Returns:
-    The `Start`, centred.
+    The `Scaled` points, centred.
 
   Source: Torgerson (1952); Halko, Martinsson and Tropp (2011), randomised subspace iteration;
   Yamamoto and others (2015), Cholesky QR in two passes.
@@ -55,11 +55,16 @@ def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> S
   size = len(problem.delta)
   if size < 2:
     points = jnp.zeros((size, num_dimensions), problem.delta.dtype)
-    return Start(points, jnp.zeros_like(problem.delta))
-  lanczos_key, basis_key = jax.random.split(jax.random.key(seed))
+    return Scaled(points, jnp.zeros_like(problem.delta))
+  # One draw: a column for Lanczos' method, the others for the subspace, which may be all.
+  rank = max(num_dimensions, _LEAST_RANK)
+  columns = 1 if rank >= size else 1 + rank
+  chance = jax.random.normal(jax.random.key(seed), (size, columns), problem.delta.dtype)
   centred = _centred_squares(problem)
-  shift = jnp.maximum(-_least_eigenvalue(centred, lanczos_key), 0.0)
-  basis = _leading_basis(centred, shift, num_dimensions, basis_key)
+  shift = jnp.maximum(-_least_eigenvalue(centred, chance[:, 0]), 0.0)
+  basis = jnp.eye(size, dtype=centred.dtype)
+  if rank < size:
+    basis = _leading_basis(centred, shift, chance[:, 1:])
   inner = product(basis.T, product(centred, basis))
   inner = 0.5 * (inner + inner.T)
   if len(inner) <= _LEAST_RANK:
@@ -72,7 +77,7 @@ def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> S
   distances = distances_of(start)
   energy = jnp.sum(problem.weights * distances**2)
   scale = jnp.sum(problem.weights * problem.delta * distances) / jnp.where(energy > 0, energy, 1.0)
-  return Start(scale * start, scale * distances)
+  return Scaled(scale * start, scale * distances)
 
 
 def _centred_squares(problem: Problem) -> jax.Array:
@@ -84,9 +89,8 @@ def _centred_squares(problem: Problem) -> jax.Array:
   return -0.5 * centre(problem, centre(problem, squared).T)
 
 
-def _least_eigenvalue(matrix: jax.Array, key: jax.Array) -> jax.Array:
-  """Returns about the least eigenvalue, from above, by Lanczos' method."""
-  vector = jax.random.normal(key, (len(matrix),), matrix.dtype)
+def _least_eigenvalue(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+  """Returns about the least eigenvalue, from above, by Lanczos' method from a vector of chance."""
   vector = vector / jnp.linalg.norm(vector)
   before, norm = jnp.zeros_like(vector), jnp.zeros((), matrix.dtype)
   diagonal, beside = [], []
@@ -102,13 +106,8 @@ def _least_eigenvalue(matrix: jax.Array, key: jax.Array) -> jax.Array:
   return jnp.linalg.eigvalsh(jnp.diag(jnp.stack(diagonal)) + off + off.T)[0]
 
 
-def _leading_basis(matrix: jax.Array, shift: jax.Array, num_dimensions: int, key: jax.Array):
-  """Returns orthonormal columns `[n, r]`, r at least m, or n; near the leading eigenvectors."""
-  size = len(matrix)
-  rank = max(num_dimensions, _LEAST_RANK)
-  if rank >= size:
-    return jnp.eye(size, dtype=matrix.dtype)
-  basis = jax.random.normal(key, (size, rank), matrix.dtype)
+def _leading_basis(matrix: jax.Array, shift: jax.Array, basis: jax.Array) -> jax.Array:
+  """Turns columns of chance `[n, r]` to orthonormal ones near the leading eigenvectors."""
 
   def turn(_, basis: jax.Array) -> jax.Array:
     basis = product(matrix, basis) + shift * basis

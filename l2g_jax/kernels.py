@@ -16,6 +16,9 @@ from l2g_jax.errors import InputError
 
 # Of parameters above 0: their reciprocals, too, are used in single precision.
 _LEAST, _GREATEST = 1e-30, 1e30
+# Single precision tells cosines above this apart by 4 digits; nearer to 1 an equal descriptor would
+# be worth nothing.
+_MOST_TAU = 0.999
 # Exponents up to this are products, larger ones a power: that rounds once.
 _MOST_PRODUCTS = 1024
 
@@ -40,7 +43,7 @@ class Power:
 
   Attributes:
     alpha: the exponent, at least 1; any real number, kept as a float.
-    tau: the cosine up to which a match is worth nothing, in [0, 1).
+    tau: the cosine up to which a match is worth nothing, from 0 to 0.999.
   """
 
   alpha: float = 7.0
@@ -48,8 +51,8 @@ class Power:
 
   def __post_init__(self):
     _take_floats(self)
-    if not (self.alpha >= 1.0 and 0.0 <= self.tau < 1.0):
-      raise InputError(f"Kernel power needs alpha >= 1 and 0 <= tau < 1, not {self}.")
+    if not (self.alpha >= 1.0 and 0.0 <= self.tau <= _MOST_TAU):
+      raise InputError(f"Kernel power needs alpha >= 1 and 0 <= tau <= {_MOST_TAU}, not {self}.")
 
   def __call__(self, cosines: Any) -> Any:
     """Returns f of an array of cosines in [-1, 1], same shape."""

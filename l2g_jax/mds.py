@@ -5,12 +5,13 @@ that are unknown, and for points that only pad the problem; a padded point stays
 """
 
 import functools
-from typing import get_args
+from typing import Any, get_args
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from l2g_jax import powers, settings
@@ -19,7 +20,7 @@ from l2g_jax.errors import InputError
 from l2g_jax.minimizers import Method, Minimum, minimise
 from l2g_jax.reason import Reason
 from l2g_jax.smacof_input import read_init, read_problem
-from l2g_jax.start import Start, part, start_from
+from l2g_jax.start import Given, part, start_from
 from l2g_jax.stress import Problem, Unit, centre, distances_of, measure, stress_of
 
 # Defaults here and in the whole method. At the tolerance the order of a re-ranking is as good as
@@ -127,9 +128,9 @@ def smacof(
     delta,
     weights,
     init,
-    jnp.asarray(rtol, delta.dtype),
-    jnp.asarray(max_iterations, jnp.int32),
-    jnp.asarray(seed, jnp.uint32),
+    _scalar(rtol, delta.dtype),
+    _scalar(max_iterations, jnp.int32),
+    _scalar(seed, jnp.uint32),
     num_dimensions=num_dimensions,
     method=method,
   )
@@ -168,8 +169,14 @@ def classical_scaling(
     )
   num_dimensions = settings.integer("num_dimensions", num_dimensions, least=1)
   seed = settings.integer("seed", seed, least=0, most=settings.LARGEST_SEED)
-  seed = jnp.asarray(seed, jnp.uint32)
-  return _scale_classically(delta, weights, seed, num_dimensions=num_dimensions)
+  return _scale_classically(
+    delta, weights, _scalar(seed, jnp.uint32), num_dimensions=num_dimensions
+  )
+
+
+def _scalar(value: ArrayLike, dtype: Any) -> ArrayLike:
+  """Returns a number in a type; one that is not traced on the host, where nothing is compiled."""
+  return value.astype(dtype) if isinstance(value, Tracer) else np.asarray(value, dtype)
 
 
 @functools.partial(jax.jit, static_argnames="num_dimensions")
@@ -189,8 +196,8 @@ def _solve(
     problem, unit = measure(delta, weights)
     if init is None:
       # More dimensions than points hold nothing.
-      points, distances = classical_start(problem, max(1, min(num_dimensions, len(delta))), seed)
-      start = Start(points, unit.length)
+      start = classical_start(problem, max(1, min(num_dimensions, len(delta))), seed)
+      distances = start.distances
     else:
       start = start_from(problem, init, unit.length)
       distances = distances_of(start.points)
@@ -205,7 +212,9 @@ def _solve(
       max_iterations=max_iterations,
       rtol=rtol,
     )
-    exponent = jnp.where(minimum.num_iterations > 0, unit.length, start.exponent)
+    exponent = unit.length
+    if isinstance(start, Given):
+      exponent = jnp.where(minimum.num_iterations > 0, unit.length, start.exponent)
     missing = 0 if init is not None else num_dimensions - points.shape[1]
     return _result(problem, unit, minimum, exponent, missing)
 
@@ -228,10 +237,15 @@ def _result(
   embedding = centre(problem, minimum.embedding)
   distances = distances_of(embedding)
   energy = 0.5 * jnp.sum(problem.weights * distances**2)
-  larger = jnp.maximum(exponent, unit.length)
-  compared = problem._replace(delta=powers.multiply(problem.delta, unit.length - larger))
-  stress = stress_of(compared, powers.multiply(distances, exponent - larger))
-  normalized = powers.multiply(jnp.sqrt(stress / energy), larger - exponent)
+  larger = unit.length
+  if exponent is larger:
+    stress = stress_of(problem, distances)
+    normalized = jnp.sqrt(stress / energy)
+  else:
+    larger = jnp.maximum(exponent, unit.length)
+    compared = problem._replace(delta=powers.multiply(problem.delta, unit.length - larger))
+    stress = stress_of(compared, powers.multiply(distances, exponent - larger))
+    normalized = powers.multiply(jnp.sqrt(stress / energy), larger - exponent)
   embedding = powers.out_of_unit(embedding, exponent)
   finite = jnp.all(jnp.isfinite(embedding)) & jnp.isfinite(stress)
   reason = jnp.where(finite, minimum.reason, Reason.NOT_FINITE).astype(jnp.int32)

@@ -23,11 +23,13 @@ from l2g_jax.collection import (
   rows_for,
 )
 from l2g_jax.config import L2GConfig, Numbers
-from l2g_jax.errors import InputError
+from l2g_jax.errors import InputError, SettingError
 from l2g_jax.fusion import check_dimensions
 
 # Of arXiv 2509.04351, for a strong global feature.
 PAPER_WEIGHT = 0.19
+# Of a device: bytes that can be counted.
+_MOST_BYTES = (1 << 63) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +102,11 @@ class L2G:
 
   def __post_init__(self):
     object.__setattr__(self, "weight", check_weight(self.weight))
+    if not isinstance(self.config, L2GConfig):
+      raise SettingError("config", "an L2GConfig", self.config)
     if self.block_bytes is not None:
-      settings.integer("block_bytes", self.block_bytes, least=1)
+      number = settings.integer("block_bytes", self.block_bytes, least=1, most=_MOST_BYTES)
+      object.__setattr__(self, "block_bytes", number)
 
   def __call__(
     self, candidates: Neighbors, neighbor_lists: Neighbors, features: GlobalFeatures

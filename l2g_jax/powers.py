@@ -61,7 +61,7 @@ def multiply(array: jax.Array, exponent: jax.Array) -> jax.Array:
   info = jnp.finfo(array.dtype)
   # In two steps, since ratios of numbers of a type may be beyond its range.
   exponent = jnp.clip(exponent, 2 * info.minexp, 2 * (info.maxexp - 1))
-  half = exponent // 2
+  half = exponent >> 1
   for part in (half, exponent - half):
     biased = (part + (info.maxexp - 1)).astype(_INTEGERS[array.dtype.itemsize])
     array = array * jax.lax.bitcast_convert_type(biased << info.nmant, array.dtype)

@@ -18,12 +18,12 @@ from l2g_jax.errors import SettingError
 # Of random keys.
 LARGEST_SEED = (1 << 32) - 1
 # Numbers reach devices as int32 and float32.
-_LARGEST_INTEGER = (1 << 31) - 1
+LARGEST_INTEGER = (1 << 31) - 1
 _LARGEST_REAL = float(np.finfo(np.float32).max)
 _LEAST_REAL = float(np.finfo(np.float32).tiny)
 
 
-def integer(name: str, value: Any, *, least: int, most: int = _LARGEST_INTEGER) -> Any:
+def integer(name: str, value: Any, *, least: int, most: int = LARGEST_INTEGER) -> Any:
   """Checks an integer; a bool or a float is none.
 
   Args:
@@ -40,7 +40,7 @@ def integer(name: str, value: Any, *, least: int, most: int = _LARGEST_INTEGER) 
   """
   if _is_traced(value):
     return value
-  wanted = f"at least {least}" if most == _LARGEST_INTEGER else f"from {least} to {most}"
+  wanted = f"at least {least}" if most == LARGEST_INTEGER else f"from {least} to {most}"
   try:
     number = operator.index(value)
   except TypeError:
@@ -93,7 +93,8 @@ def real(
     most = _LARGEST_REAL
   if not (fits and (infinite or number <= most)):
     raise SettingError(name, wanted, value)
-  return number if number <= most else math.inf
+  # A zero loses its sign, which texts would show.
+  return number + 0.0 if number <= most else math.inf
 
 
 def choice(name: str, value: Any, options: Sequence[Any]) -> Any:

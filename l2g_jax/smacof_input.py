@@ -4,6 +4,7 @@ Traced arrays have no values yet, so that only their shapes are checked.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -68,7 +69,7 @@ def read_init(init: ArrayLike, delta: jax.Array) -> jax.Array:
       f"SMACOF needs an init of shape [{shape}, m] for dissimilarities of {delta.shape}, "
       f"not {init.shape}."
     )
-  if not isinstance(init, Tracer) and not jnp.all(jnp.isfinite(init)):
+  if not isinstance(init, Tracer) and not np.all(np.isfinite(init)):
     raise InputError(f"SMACOF needs a finite init{_within(init.dtype)}.")
   return init
 
@@ -79,7 +80,10 @@ def _read(array: ArrayLike, name: str, dtype: Any = None) -> jax.Array:
     # On the host: the device's counts and floats may be too short for these.
     if np.ma.isMaskedArray(array):
       raise InputError(f"SMACOF takes no masked {name}; mask unknown pairs by a weight of 0.")
-    array = np.asarray(array)
+    try:
+      array = np.asarray(array)
+    except ValueError as error:
+      raise InputError(f"SMACOF needs {name} whose rows are of one length.") from error
   if array.dtype != bool and not (
     jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)
   ):
@@ -104,7 +108,20 @@ def _within(dtype: Any) -> str:
 def _check_values(array: jax.Array, weights: jax.Array | None, name: str) -> None:
   """Refuses values of positive weight that no embedding can answer."""
   tolerance = _SYMMETRY_OF_GREATEST if name == "dissimilarities" else 0.0
-  finite, positive, symmetric = jax.device_get(_properties(array, weights, tolerance=tolerance))
+  if all(device.platform == "cpu" for device in array.devices()):
+    # On the host, where nothing is compiled for that, and no copy is made.
+    stack = array.shape if array.ndim == 3 else (1, *array.shape)
+    problems = np.asarray(array).reshape(stack)
+    known = [None] * len(problems) if weights is None else np.asarray(weights).reshape(stack)
+    with np.errstate(invalid="ignore"):
+      properties = [
+        _properties(np, problem, weight, tolerance)
+        for problem, weight in zip(problems, known, strict=True)
+      ]
+    finite, positive, symmetric = np.all(np.reshape(properties, (-1, 3)), axis=0).tolist()
+  else:
+    found = _properties_on_devices(array, weights, tolerance=tolerance)
+    finite, positive, symmetric = jax.device_get(found)
   if not finite:
     raise InputError(
       f"SMACOF needs finite {name}{_within(array.dtype)}; mask unknown pairs by a weight of 0."
@@ -116,24 +133,34 @@ def _check_values(array: jax.Array, weights: jax.Array | None, name: str) -> Non
 
 
 @functools.partial(jax.jit, static_argnames="tolerance")
-def _properties(array: jax.Array, weights: jax.Array | None, *, tolerance: float):
-  """Returns whether matrices are finite, at least 0 and symmetric; only that leaves the device.
+def _properties_on_devices(array: jax.Array, weights: jax.Array | None, *, tolerance: float):
+  """Returns the properties of all problems `[..., n, n]`; only these leave the devices."""
 
-  What stands on the diagonal or has a weight of 0 is of no account.
-  """
-
-  def of_one(array: jax.Array, weights: jax.Array | None):
-    counts = ~jnp.eye(len(array), dtype=bool)
-    if weights is not None:
-      counts &= _near_one(weights) > 0.0
-    array = _near_one(jnp.where(counts, array, 0.0))
-    allowed = _SYMMETRY * jnp.abs(array) + tolerance * jnp.max(jnp.abs(array), initial=0.0)
-    symmetric = jnp.all(jnp.abs(array - array.T) <= allowed)
-    return jnp.all(jnp.isfinite(array)), jnp.all(array >= 0.0), symmetric
+  def of_one(array, weights):
+    # Where numbers below the normal range count as 0, no product may come there.
+    weights = None if weights is None else _near_one(weights)
+    return _properties(jnp, array, weights, tolerance, _near_one)
 
   if array.ndim == 2:
     return of_one(array, weights)
   return jax.tree.map(jnp.all, jax.vmap(of_one)(array, weights))
+
+
+def _properties(
+  library: Any, array: Any, weights: Any, tolerance: float, scale: Callable = lambda array: array
+):
+  """Returns whether a matrix is finite, at least 0 and symmetric, by NumPy or by JAX.
+
+  What stands on the diagonal or has a weight of 0 is of no account.
+  """
+  counts = ~library.eye(len(array), dtype=bool)
+  if weights is not None:
+    counts &= weights > 0.0
+  array = scale(library.where(counts, array, 0.0))
+  greatest = library.max(library.abs(array), initial=0.0)
+  allowed = _SYMMETRY * library.abs(array) + tolerance * greatest
+  symmetric = library.all(library.abs(array - array.T) <= allowed)
+  return library.all(library.isfinite(array)), library.all(array >= 0.0), symmetric
 
 
 def _near_one(array: jax.Array) -> jax.Array:

@@ -14,8 +14,8 @@ _ORDINARY = 16
 _NUDGE = 0.01
 
 
-class Start(NamedTuple):
-  """Points to start from, times a power of 2.
+class Given(NamedTuple):
+  """A start that was given: points times a power of 2.
 
   Attributes:
     points: `[n, m]`, centred.
@@ -26,7 +26,7 @@ class Start(NamedTuple):
   exponent: jax.Array
 
 
-def start_from(problem: Problem, init: jax.Array, exponent: jax.Array) -> Start:
+def start_from(problem: Problem, init: jax.Array, exponent: jax.Array) -> Given:
   """Centres a given start, and measures it in the unit of the problem.
 
   Squares of what is of quite another size than the dissimilarities would leave the range of the
@@ -44,7 +44,7 @@ def start_from(problem: Problem, init: jax.Array, exponent: jax.Array) -> Start:
   points = centre(problem, powers.into_unit(init, first))
   extent = powers.exponent_of(points)
   ordinary = jnp.abs(first + extent - exponent) <= _ORDINARY
-  return Start(
+  return Given(
     points=powers.multiply(points, jnp.where(ordinary, first - exponent, -extent)),
     exponent=jnp.where(ordinary, exponent, first + extent),
   )

@@ -42,7 +42,15 @@ def test_superellipse_is_zero_beyond_its_radius():
 
 @pytest.mark.parametrize(
   "text",
-  ["", "sift", "power(alpha)", "power(beta=1)", "power(alpha=0.5)", "power(tau=1)", "cann(p=2)"],
+  [
+    "",
+    "sift",
+    "power(alpha)",
+    "power(beta=1)",
+    "power(alpha=0.5)",
+    "power(tau=0.9999999999)",
+    "cann(p=2)",
+  ],
 )
 def test_unreadable_kernel_is_refused(text):
   with pytest.raises(InputError, match="ernel"):
@@ -129,3 +137,9 @@ def test_odd_texts_are_refused_in_one_sentence(text):
 @pytest.mark.parametrize("text", ["power()", " power ", "power ( alpha = 7 , tau=-0e0 )"])
 def test_spaces_and_left_out_parameters_are_of_no_account(text):
   assert str(kernels.parse(text)) == str(kernels.Power())
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.3, 0.9, 0.999])
+def test_an_equal_descriptor_is_worth_1(tau):
+  cosines = np.array([0.0, 1.0], np.float32)
+  np.testing.assert_allclose(kernels.Power(alpha=7, tau=tau)(cosines), [0.0, 1.0], rtol=1e-3)

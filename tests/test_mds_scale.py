@@ -121,7 +121,8 @@ def test_weights_of_far_sizes_stay_finite():
   delta[2, 3] = delta[3, 2] = 1e-20
   result = solve(delta, weights=weights)
   distance = np.linalg.norm(np.asarray(result.embedding[0] - result.embedding[1], np.float64))
-  np.testing.assert_allclose(distance, 1e20, rtol=0.1)
+  # The 22 others want to be near both: 4 (2a - 1) + 88 a = 0 for a distance of 2a.
+  np.testing.assert_allclose(distance, 1e20 / 12.0, rtol=1e-3)
 
 
 def test_what_stands_at_an_unknown_pair_is_of_no_account():
@@ -197,6 +198,9 @@ def test_each_problem_of_a_batch_says_why_it_stopped():
     ({"dissimilarities": np.full((3, 3), 1j)}, "numbers"),
     ({"dissimilarities": np.ma.masked_equal(np.ones((3, 3)), 1)}, "masked"),
     ({"dissimilarities": np.ones(3)}, "squareform"),
+    ({"dissimilarities": [[0.0, 1.0], [1.0]]}, "rows are of one length"),
+    ({"dissimilarities": np.full((3, 3), -1e-40, np.float32)}, "at least 0"),
+    ({"dissimilarities": np.full((2, 3, 3), np.inf)}, "finite dissimilarities"),
     ({"weights": np.ones((2, 2))}, "weights of the shape"),
     ({"weights": -np.ones((3, 3))}, "weights of at least 0"),
     ({"weights": 1e-20 * np.triu(np.ones((3, 3)))}, "symmetric weights"),

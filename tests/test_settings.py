@@ -154,3 +154,15 @@ def test_an_error_survives_the_way_from_another_process():
   error = pickle.loads(pickle.dumps(SettingError("k", "at least 1", 0)))
   assert str(error) == "k must be at least 1, not 0."
   assert (error.setting, error.wanted, error.value) == ("k", "at least 1", 0)
+
+
+def test_a_zero_has_no_sign():
+  assert str(L2GConfig(beta=-0.0, rtol=-0.0)) == str(L2GConfig(beta=0.0, rtol=0.0))
+
+
+def test_l2g_takes_a_configuration_and_plain_numbers():
+  with pytest.raises(SettingError, match="config must be an L2GConfig"):
+    L2G(config={"beta": 1.0})
+  many = L2G(block_bytes=np.int64(1 << 40))
+  assert many == L2G(block_bytes=1 << 40)
+  assert type(many.block_bytes) is int

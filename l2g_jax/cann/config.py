@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from l2g_jax import kernels
-from l2g_jax.errors import InputError
+from l2g_jax import kernels, settings
+from l2g_jax.errors import InputError, SettingError
 
 Unreached = Literal["zero", "bound"]
 
@@ -76,19 +76,17 @@ class CannConfig:
   seed: int = 0
 
   def __post_init__(self):
-    where = "The settings of an index can't be used: they need"
     if not isinstance(self.kernel, kernels.Kernel):
-      raise InputError(f"{where} a kernel of l2g_jax.kernels, not {self.kernel!r}.")
-    if self.unreached not in get_args(Unreached):
-      choices = " or ".join(get_args(Unreached))
-      raise InputError(f"{where} unreached as {choices}, not {self.unreached!r}.")
-    if whole_number(f"{where} code_bytes", self.code_bytes, least=4) % 4:
-      raise InputError(f"{where} code_bytes as a multiple of 4, not {self.code_bytes}.")
+      raise SettingError("kernel", "one of l2g_jax.kernels", self.kernel)
+    settings.choice("unreached", self.unreached, get_args(Unreached))
     for name, least in _LEAST.items():
       value = getattr(self, name)
       if value is not None or name in _REQUIRED:
         # NumPy's integers become Python's, which JSON can hold.
-        object.__setattr__(self, name, whole_number(f"{where} {name}", value, least=least))
+        most = settings.LARGEST_SEED if name == "seed" else settings.LARGEST_INTEGER
+        object.__setattr__(self, name, settings.integer(name, value, least=least, most=most))
+    if self.code_bytes % 4:
+      raise SettingError("code_bytes", "a multiple of 4", self.code_bytes)
 
   def probes(self, num_images: int) -> int:
     """Returns `num_probes` for an index of so many images."""

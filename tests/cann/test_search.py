@@ -276,7 +276,7 @@ def test_whole_numbers_of_numpy_are_taken(tmp_path):
   ],
 )
 def test_settings_out_of_range_are_refused(settings):
-  with pytest.raises(InputError, match="can't be used"):
+  with pytest.raises(InputError, match="must be "):
     dataclasses.replace(CannConfig(), **settings)
 
 
@@ -339,12 +339,28 @@ def test_settings_survive_json():
     ({"other": 1}, "no settings of an index"),
     ({"kernel": 7}, "no settings of an index"),
     ({"kernel": "other"}, "is not one of"),
-    ({"num_probes": "many"}, "num_probes as a whole number, not 'many'"),
+    ({"num_probes": "many"}, "num_probes must be an integer, at least 1, not 'many'"),
   ],
 )
 def test_settings_of_a_file_that_do_not_fit_are_refused(change, message):
   with pytest.raises(InputError, match=message):
     CannConfig.from_json({**CannConfig().to_json(), **change})
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"num_lists": 10**400}, "num_lists must be at least 1"),
+    ({"rescoring_depth": 1 << 31}, "rescoring_depth must be at least 0"),
+    ({"seed": 1 << 32}, "seed must be from 0 to 4294967295"),
+    ({"code_bytes": 6}, "code_bytes must be a multiple of 4"),
+    ({"unreached": ["zero"]}, "unreached must be zero or bound"),
+    ({"kernel": "chamfer"}, "kernel must be one of"),
+  ],
+)
+def test_settings_beyond_their_range_are_refused(change, message):
+  with pytest.raises(InputError, match=message):
+    CannConfig(**change)
 
 
 def test_names_that_are_no_utf8_come_back(tmp_path):
