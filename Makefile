@@ -11,7 +11,7 @@ rpar: $(VENV)/installed
 	$(BIN)/python -m experiments.rpar --k=700 --w=0.19
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

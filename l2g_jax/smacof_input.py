@@ -90,7 +90,8 @@ def _read(array: ArrayLike, name: str, dtype: Any = None) -> jax.Array:
     raise InputError(f"SMACOF needs {name} that are numbers, not of type {array.dtype}.")
   if dtype is None:
     own = array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else float
-    dtype = jnp.promote_types(jax.dtypes.canonicalize_dtype(own), jnp.float32)
+    own = jax.dtypes.canonicalize_dtype(own)
+    dtype = own if own == jnp.float64 else jnp.dtype(jnp.float32)
   if isinstance(array, jax.Array):
     return array.astype(dtype)
   with np.errstate(over="ignore"):

@@ -86,8 +86,10 @@ def test_no_number_of_the_method_is_compiled_for():
     rank_by_weights(*arguments, weights=WEIGHTS, config=longer)
   assert not compilations
   # Each of them says something.
-  for result in results.values():
-    assert not np.array_equal(result[1].scores, reference[1].scores)
+  for name, result in results.items():
+    # The start of so few points is exact, whatever the seed.
+    changes = name != "seed"
+    assert np.array_equal(result[1].scores, reference[1].scores) != changes
 
 
 def test_no_weight_of_the_neighbours_is_compiled_for_in_global_search():

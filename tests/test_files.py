@@ -1,11 +1,14 @@
 import contextlib
 import errno
+import itertools
 import json
 import multiprocessing
 import os
+import pathlib
 import re
 import resource
 import signal
+import tempfile
 import threading
 import time
 
@@ -549,9 +552,10 @@ def write_as_nobody(directory, name):
 def test_a_file_that_may_not_be_written_is_named(tmp_path):
   (tmp_path / "folder").mkdir()
   (tmp_path / "folder" / "report.json").write_text("old")
-  tmp_path.parent.chmod(0o755)
   tmp_path.chmod(0o777)
-  tmp_path.parent.parent.chmod(0o755)
+  root = pathlib.Path(tempfile.gettempdir())
+  for parent in itertools.takewhile(lambda path: path != root, tmp_path.parents):
+    parent.chmod(0o755)
 
   (tmp_path / "mine.json").write_text("old")
   for name in ("folder/report.json", "folder/new.json", "mine.json"):

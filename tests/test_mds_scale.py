@@ -243,7 +243,7 @@ def test_seeds_and_tolerances_may_be_traced():
   traced = jax.jit(lambda seed, rtol: solve(delta, seed=seed, rtol=rtol))
   for seed in (0, 5, 2**32 - 1):
     np.testing.assert_array_equal(
-      traced(jnp.int32(seed), 1e-3).embedding, solve(delta, seed=seed, rtol=1e-3).embedding
+      traced(jnp.uint32(seed), 1e-3).embedding, solve(delta, seed=seed, rtol=1e-3).embedding
     )
 
 
