@@ -1,6 +1,6 @@
 import functools
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -162,7 +162,7 @@ def test_a_zero_has_no_sign():
 
 def test_l2g_takes_a_configuration_and_plain_numbers():
   with pytest.raises(SettingError, match="config must be an L2GConfig"):
-    L2G(config={"beta": 1.0})
-  many = L2G(block_bytes=np.int64(1 << 40))
+    L2G(config=cast(Any, {"beta": 1.0}))
+  many = L2G(block_bytes=cast(Any, np.int64(1 << 40)))
   assert many == L2G(block_bytes=1 << 40)
   assert type(many.block_bytes) is int
