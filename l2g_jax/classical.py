@@ -56,15 +56,15 @@ def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> S
   if size < 2:
     points = jnp.zeros((size, num_dimensions), problem.delta.dtype)
     return Scaled(points, jnp.zeros_like(problem.delta))
-  # One draw: a column for Lanczos' method, the others for the subspace, which may be all.
-  rank = max(num_dimensions, _LEAST_RANK)
-  columns = 1 if rank >= size else 1 + rank
-  chance = jax.random.normal(jax.random.key(seed), (size, columns), problem.delta.dtype)
+  # The subspace has the key itself, Lanczos' method one of its own.
+  key = jax.random.key(seed)
   centred = _centred_squares(problem)
-  shift = jnp.maximum(-_least_eigenvalue(centred, chance[:, 0]), 0.0)
+  chance = jax.random.normal(jax.random.fold_in(key, 1), (size,), centred.dtype)
+  shift = jnp.maximum(-_least_eigenvalue(centred, chance), 0.0)
+  rank = max(num_dimensions, _LEAST_RANK)
   basis = jnp.eye(size, dtype=centred.dtype)
   if rank < size:
-    basis = _leading_basis(centred, shift, chance[:, 1:])
+    basis = _leading_basis(centred, shift, jax.random.normal(key, (size, rank), centred.dtype))
   inner = product(basis.T, product(centred, basis))
   inner = 0.5 * (inner + inner.T)
   if len(inner) <= _LEAST_RANK:
