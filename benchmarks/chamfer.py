@@ -18,9 +18,10 @@ from absl import flags
 
 from benchmarks import common
 from benchmarks.common import Ceilings, Row
-from l2g_jax import kernels, sharding
-from l2g_jax.chamfer import chamfer_similarity
-from l2g_jax.chamfer_scan import (
+from l2g_jax.runtime import sharding
+from l2g_jax.similarity import kernels
+from l2g_jax.similarity.chamfer import chamfer_similarity
+from l2g_jax.similarity.chamfer_scan import (
   DeviceImages,
   PackedImages,
   Precision,

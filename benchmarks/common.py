@@ -16,9 +16,9 @@ import numpy as np
 from absl import flags
 
 from experiments import command
-from l2g_jax import files
+from l2g_jax.runtime import files
+from l2g_jax.runtime.workers import available_cores
 from l2g_jax.version import __version__
-from l2g_jax.workers import available_cores
 
 FLAGS = flags.FLAGS
 

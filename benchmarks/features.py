@@ -34,23 +34,23 @@ from benchmarks import common, synthetic
 from benchmarks.common import Ceilings, Row
 from experiments import common as settings
 from experiments import revisited, sources
-from l2g_jax import chamfer_scan, kernels
-from l2g_jax.data.store import FeatureStore
 from l2g_jax.errors import InputError
 from l2g_jax.evaluation import evaluate
 from l2g_jax.features import fire, superglobal
-from l2g_jax.features.checkpoints.conversion import (
+from l2g_jax.features.extraction import ImageJob
+from l2g_jax.features.extractors import Dtype
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.features.store import FeatureStore
+from l2g_jax.interop.checkpoints.conversion import (
   Architecture,
   Model,
   convert_tensors,
   fire_architecture,
   superglobal_architecture,
 )
-from l2g_jax.features.extraction import ImageJob
-from l2g_jax.features.extractors import Dtype
-from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
-from l2g_jax.global_search import rank_by_global
-from l2g_jax.pipeline import GlobalFeatures, complete_rankings
+from l2g_jax.pipeline.l2g import GlobalFeatures, complete_rankings
+from l2g_jax.ranking.global_search import rank_by_global
+from l2g_jax.similarity import chamfer_scan, kernels
 
 FLAGS = common.FLAGS
 

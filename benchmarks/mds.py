@@ -17,7 +17,7 @@ from sklearn import manifold
 
 from benchmarks import common, shortlists
 from benchmarks.common import Ceilings, Row
-from l2g_jax import mds
+from l2g_jax.embedding import mds
 
 FLAGS = common.FLAGS
 

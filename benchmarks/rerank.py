@@ -17,10 +17,10 @@ from benchmarks import common, mds, shortlists
 from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
 from l2g_jax.cann import SearchResult
-from l2g_jax.collection import place_collection
-from l2g_jax.config import L2GConfig
-from l2g_jax.pipeline import GlobalFeatures, rank_collection
-from l2g_jax.rerank import superglobal_rerank
+from l2g_jax.pipeline.collection import place_collection
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import GlobalFeatures, rank_collection
+from l2g_jax.ranking.rerank import superglobal_rerank
 
 FLAGS = common.FLAGS
 

@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from l2g_jax import kernels
+from l2g_jax.similarity import kernels
 
 Scores = Callable[[np.ndarray], np.ndarray]
 

@@ -11,7 +11,7 @@ from absl import flags
 from benchmarks import synthetic
 from experiments import command
 from l2g_jax.errors import InputError
-from l2g_jax.features.checkpoints.conversion import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("model", None, ["fire", "superglobal"], "What they are of.", required=True)

@@ -19,9 +19,9 @@ from benchmarks import common, shortlists
 from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
 from experiments import common as settings
-from l2g_jax.config import L2GConfig
 from l2g_jax.evaluation import evaluate
-from l2g_jax.pipeline import rank_by_weights
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import rank_by_weights
 
 FLAGS = common.FLAGS
 

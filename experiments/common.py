@@ -10,13 +10,15 @@ from experiments import extractors
 from experiments.flag_names import settings_as_flags
 from experiments.sources import LocalFiles
 from experiments.stages import StageOptions
-from l2g_jax import dissimilarity, fusion, kernels, mds
 from l2g_jax.cann import CannConfig
-from l2g_jax.config import L2GConfig
-from l2g_jax.data.formats import cann as cann_files
+from l2g_jax.embedding import dissimilarity, mds
 from l2g_jax.errors import InputError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
-from l2g_jax.pipeline import PAPER_WEIGHT, check_weight
+from l2g_jax.interop import cann as cann_files
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import PAPER_WEIGHT, check_weight
+from l2g_jax.ranking import fusion
+from l2g_jax.similarity import kernels
 
 FLAGS = flags.FLAGS
 # Weak global features mislead where local ones do not; see the README on how this was chosen.

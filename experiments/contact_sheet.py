@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from l2g_jax import files
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import Box, read_photograph
 from l2g_jax.data.photo_folders import SHEET_MARK
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 
 _TILE = 240
 _GAP = 12

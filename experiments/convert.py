@@ -13,7 +13,7 @@ from absl import flags
 
 from experiments import command
 from l2g_jax.errors import InputError
-from l2g_jax.features import checkpoints
+from l2g_jax.interop import checkpoints
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(

@@ -12,7 +12,7 @@ from absl import flags
 from experiments import command
 from l2g_jax.data import download
 from l2g_jax.errors import InputError
-from l2g_jax.features import checkpoints
+from l2g_jax.interop import checkpoints
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_root", "data", "Folder that holds data sets.")

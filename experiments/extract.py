@@ -18,12 +18,12 @@ import jax
 from absl import flags
 
 from experiments import command, extractors
-from l2g_jax.data import store
 from l2g_jax.data.dataset import load_dataset
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import count_notes
 from l2g_jax.data.photo_folders import describe_left_out, find_photographs
 from l2g_jax.errors import InputError
+from l2g_jax.features import store
 from l2g_jax.features.extraction import ImageJob, extract_shard
 from l2g_jax.features.protocol import LocalExtractor, as_local
 

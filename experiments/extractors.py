@@ -9,11 +9,11 @@ from absl import flags
 from experiments.flag_names import settings_as_flags
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import InputError
-from l2g_jax.features import checkpoints
 from l2g_jax.features.extractors import fire_extractor, superglobal_extractor
 from l2g_jax.features.protocol import MAX_SIDE, Dtype, GlobalExtractor, LocalExtractor
 from l2g_jax.features.sift import MAX_DESCRIPTORS, sift
 from l2g_jax.features.superglobal import NumScales
+from l2g_jax.interop import checkpoints
 
 FLAGS = flags.FLAGS
 # FIRe's in arXiv 2509.04351; FIRe's own results are of more.

@@ -20,12 +20,12 @@ from absl import flags
 
 from experiments import command
 from experiments.following import WHITENING_SAMPLE
-from l2g_jax import kernels
 from l2g_jax.cann import CannConfig, CannIndex, exists, lists
-from l2g_jax.data import store
-from l2g_jax.data.store import FeatureStore
 from l2g_jax.errors import InputError
+from l2g_jax.features import store
+from l2g_jax.features.store import FeatureStore
 from l2g_jax.features.whitening import Whitening, fit_whitening
+from l2g_jax.similarity import kernels
 
 FLAGS = flags.FLAGS
 _CONFIG = CannConfig()

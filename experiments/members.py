@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from l2g_jax import files
 from l2g_jax.cann import CannConfig, exists, remove
-from l2g_jax.data import store
 from l2g_jax.errors import InputError
+from l2g_jax.features import store
+from l2g_jax.runtime import files
 
 _FILE = "collection.json"
 _KIND = "l2g_jax.experiments.collection"

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from l2g_jax import files
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.evaluation import PROTOCOLS, evaluate
+from l2g_jax.runtime import files
+from l2g_jax.runtime.workers import available_cores
 from l2g_jax.version import __version__
-from l2g_jax.workers import available_cores
 
 _KAPPAS = (1, 5, 10)
 

@@ -27,8 +27,8 @@ from l2g_jax.data.images import Box, Photograph, crop_photograph, read_photograp
 from l2g_jax.data.photo_folders import describe_left_out, find_photographs, mark_work_folder
 from l2g_jax.errors import InputError
 from l2g_jax.features.extraction import ImageJob
-from l2g_jax.global_search import rank_by_global
-from l2g_jax.pipeline import GlobalFeatures, rank_by_weights
+from l2g_jax.pipeline.l2g import GlobalFeatures, rank_by_weights
+from l2g_jax.ranking.global_search import rank_by_global
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images", None, "Folder of photographs to search.", required=True)

@@ -7,23 +7,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from l2g_jax import files, settings
-from l2g_jax.data import checksums
-from l2g_jax.data.formats import ames, cann, folder
-from l2g_jax.data.formats.global_features import read_global, stack_global
-from l2g_jax.data.formats.source import LocalSource, import_keys, import_local
+from l2g_jax import settings
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import CropPolicy
-from l2g_jax.data.store import FeatureStore, open_store
 from l2g_jax.errors import InputError
-from l2g_jax.features.extraction import (
-  ImageJob,
-  OnError,
-  describe_image,
-  extract_local,
-  image_keys,
-)
+from l2g_jax.features.extraction import ImageJob, OnError, describe_image, extract_local, image_keys
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, as_local
+from l2g_jax.features.store import FeatureStore, open_store
+from l2g_jax.interop import ames, cann, folder
+from l2g_jax.interop.global_features import read_global, stack_global
+from l2g_jax.interop.source import LocalSource, import_keys, import_local
+from l2g_jax.runtime import checksums, files
 
 Part = Literal["database", "queries"]
 Format = Literal["stores", "ames", "cann", "npy"]

@@ -20,7 +20,7 @@ from experiments.members import (
 )
 from experiments.sources import LocalFiles, short_key
 from experiments.stopwatch import Stopwatch
-from l2g_jax import files, settings
+from l2g_jax import settings
 from l2g_jax.cann import CannConfig, CannIndex, NeighborLists, SearchResult
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import CropPolicy
@@ -28,6 +28,7 @@ from l2g_jax.errors import InputError
 from l2g_jax.features.aggregate import Vlad, apply_vlad
 from l2g_jax.features.extraction import ImageJob, OnError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.runtime import files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.members import Members
-from l2g_jax import files
 from l2g_jax.cann import CannIndex
-from l2g_jax.data.store import FeatureStore
 from l2g_jax.errors import InputError
 from l2g_jax.features import aggregate, whitening
 from l2g_jax.features.aggregate import Vlad
+from l2g_jax.features.store import FeatureStore
+from l2g_jax.runtime import files
 
 _SAMPLE = 100_000
 _KIND = "l2g_jax.experiments.global_features"

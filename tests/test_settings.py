@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from l2g_jax import settings
-from l2g_jax.config import L2GConfig
 from l2g_jax.errors import InputError, SettingError
 from l2g_jax.features.fire import FireConfig
 from l2g_jax.features.sift import sift
 from l2g_jax.features.superglobal import SuperGlobalConfig
-from l2g_jax.pipeline import L2G
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import L2G
 
 NAN, INF = float("nan"), float("inf")
 # What no number of a configuration may be.

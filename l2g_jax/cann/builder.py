@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from l2g_jax import files
 from l2g_jax.cann import quantizer, segment, storage
-from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.quantizer import Quantizer, load_quantizer, save_quantizer
 from l2g_jax.cann.segment import Descriptors, open_descriptors
 from l2g_jax.cann.storage import JOB, QUANTIZER, SHARDS, SPOOL, Manifest
 from l2g_jax.errors import InputError
 from l2g_jax.features.whitening import Whitening
+from l2g_jax.runtime import files
+from l2g_jax.similarity.codec import Codes
 
 IMAGES_PER_PIECE = 2048
 # Pieces that are held open, of more than a process may open files.

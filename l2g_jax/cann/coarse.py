@@ -10,10 +10,10 @@ import functools
 import numba
 import numpy as np
 
-from l2g_jax import kmeans
 from l2g_jax.cann import products
-from l2g_jax.cann.codec import Codes, decode
-from l2g_jax.cann.threads import in_threads, spread
+from l2g_jax.runtime.threads import in_threads, spread
+from l2g_jax.similarity import kmeans
+from l2g_jax.similarity.codec import Codes, decode
 
 _SAMPLES_PER_CENTROID = 32
 _ITERATIONS = 10

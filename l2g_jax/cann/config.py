@@ -6,8 +6,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from l2g_jax import kernels, settings
+from l2g_jax import settings
 from l2g_jax.errors import InputError, SettingError
+from l2g_jax.similarity import kernels
 
 Unreached = Literal["zero", "bound"]
 

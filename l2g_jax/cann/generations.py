@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax import files
 from l2g_jax.cann import repair, storage
 from l2g_jax.cann.repair import Change, Rows
 from l2g_jax.cann.scoring import Origins
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 
 _PART_KIND = "l2g_jax.cann.neighbors"
 _WHOLE_KIND = "l2g_jax.cann.neighbor_lists"

@@ -10,11 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from l2g_jax import files
 from l2g_jax.cann import builder, generations, lists, scan, scoring, storage
 from l2g_jax.cann.builder import ShardReport
 from l2g_jax.cann.coarse import CellFinder
-from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.lists import NeighborLists
 from l2g_jax.cann.quantizer import load_quantizer
@@ -22,6 +20,8 @@ from l2g_jax.cann.scoring import Origins
 from l2g_jax.cann.segment import check_fit
 from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.features.whitening import Whitening
+from l2g_jax.runtime import files
+from l2g_jax.similarity.codec import Codes
 
 # Ids are int32: no more images can be asked for.
 _MOST_IMAGES = 2**31 - 1

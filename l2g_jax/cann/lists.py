@@ -14,14 +14,14 @@ from typing import Protocol
 import numpy as np
 import tqdm
 
-from l2g_jax import files
 from l2g_jax.cann import generations, repair, storage
-from l2g_jax.cann.codec import Codes
 from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.generations import Generation, Job
 from l2g_jax.cann.repair import Repair, Rows
 from l2g_jax.cann.scoring import Origins
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
+from l2g_jax.similarity.codec import Codes
 
 _IMAGES_PER_PART = 128
 # Neighbours whose similarity is exact: more than a re-ranking takes as known.

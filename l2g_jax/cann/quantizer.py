@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax import files
-from l2g_jax.arrays import check_arrays
 from l2g_jax.cann import coarse, packing, products
 from l2g_jax.cann.coarse import CellFinder, Centroids, CoarseQuantizer
-from l2g_jax.cann.codec import Codes, concatenate, decode
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.packing import Packing
-from l2g_jax.cann.threads import in_threads
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
+from l2g_jax.runtime.arrays import check_arrays
+from l2g_jax.runtime.threads import in_threads
+from l2g_jax.similarity.codec import Codes, concatenate, decode
 
 _KIND = "l2g_jax.cann.quantizer"
 _VERSION = 1

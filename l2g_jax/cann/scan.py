@@ -10,13 +10,13 @@ import dataclasses
 import numba
 import numpy as np
 
-from l2g_jax import kernels
 from l2g_jax.cann import packing, products
 from l2g_jax.cann.coarse import interleave, padded_values
-from l2g_jax.cann.codec import Codes, decode
 from l2g_jax.cann.packing import Packing
 from l2g_jax.cann.segment import Descriptors, Lists
-from l2g_jax.cann.threads import in_threads, spread
+from l2g_jax.runtime.threads import in_threads, spread
+from l2g_jax.similarity import kernels
+from l2g_jax.similarity.codec import Codes, decode
 
 # What a kernel of one is as an integer: sums of so many parts are exact.
 UNIT = 1 << 24

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from l2g_jax import files, kernels
 from l2g_jax.cann import scan, storage
-from l2g_jax.cann.codec import Codes, concatenate
 from l2g_jax.cann.packing import Packing
 from l2g_jax.cann.scan import Probes
 from l2g_jax.cann.segment import Descriptors, Lists, open_descriptors, open_lists
+from l2g_jax.runtime import files
+from l2g_jax.similarity import kernels
+from l2g_jax.similarity.codec import Codes, concatenate
 
 # Best cosines that are in memory at a time.
 _COSINES = 1 << 21

@@ -15,13 +15,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from l2g_jax import files
-from l2g_jax.arrays import check_arrays
 from l2g_jax.cann import products, quantizer
 from l2g_jax.cann.coarse import padded_values
-from l2g_jax.cann.codec import Codes, concatenate
 from l2g_jax.cann.quantizer import Quantizer
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
+from l2g_jax.runtime.arrays import check_arrays
+from l2g_jax.similarity.codec import Codes, concatenate
 
 _DESCRIPTORS_KIND = "l2g_jax.cann.descriptors"
 _LISTS_KIND = "l2g_jax.cann.lists"

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax import files
-from l2g_jax.cann.codec import Codes, checked, encode
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.errors import InputError
 from l2g_jax.features.whitening import Whitening, apply_whitening, load_whitening, save_whitening
+from l2g_jax.runtime import files
+from l2g_jax.similarity.codec import Codes, checked, encode
 
 _KIND = "l2g_jax.cann"
 _VERSION = 2

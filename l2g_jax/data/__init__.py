@@ -9,7 +9,7 @@ from l2g_jax.data.ground_truth import (
 )
 from l2g_jax.data.images import crop_to_box, read_image
 from l2g_jax.data.photo_folders import list_images
-from l2g_jax.data.store import FeatureStore, open_store
+from l2g_jax.features.store import FeatureStore, open_store
 
 __all__ = [
   "Dataset",

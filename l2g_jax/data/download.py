@@ -15,11 +15,11 @@ from typing import Any
 
 import tqdm
 
-from l2g_jax import files
 from l2g_jax.data import archive, transfer
 from l2g_jax.data.archive import State, state_of
 from l2g_jax.data.dataset import load_dataset
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 
 _KIND = "l2g_jax.download"
 _VERSION = 1

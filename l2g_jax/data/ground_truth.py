@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from l2g_jax import files, pickles
 from l2g_jax.errors import InputError, reading
+from l2g_jax.runtime import files, pickles
 
 _LABELS = ("easy", "hard", "junk")
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import tqdm
 
-from l2g_jax import files
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 from l2g_jax.version import __version__
 
 _CHUNK_BYTES = 1 << 20

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from l2g_jax import files
 from l2g_jax.errors import InputError
 from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening, normalize_rows
-from l2g_jax.kmeans import assign, kmeans
+from l2g_jax.runtime import files
+from l2g_jax.similarity.kmeans import assign, kmeans
 
 _KIND = "l2g_jax.vlad"
 _VERSION = 1

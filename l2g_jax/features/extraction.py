@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tqdm
 
-from l2g_jax import files
-from l2g_jax.data import checksums, parts, store
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import CropPolicy, count_notes
-from l2g_jax.data.parts import Place
 from l2g_jax.errors import InputError
+from l2g_jax.features import parts, store
 from l2g_jax.features.jobs import (
   Image,
   ImageJob,
@@ -24,9 +22,11 @@ from l2g_jax.features.jobs import (
   make_recipe,
   read,
 )
+from l2g_jax.features.parts import Place
 from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
 from l2g_jax.features.tasks import PATH, OnError, Task, run, save
-from l2g_jax.workers import available_cores
+from l2g_jax.runtime import checksums, files
+from l2g_jax.runtime.workers import available_cores
 
 __all__ = [
   "ImageJob",

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from l2g_jax import files
-from l2g_jax.data import checksums
 from l2g_jax.data.images import Box, CropPolicy, crop_photograph, read_photograph
-from l2g_jax.data.parts import Precision
+from l2g_jax.features.parts import Precision
 from l2g_jax.features.preprocess import Reading
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.runtime import checksums, files
 
 # Counted up with whatever changes the pixels or the features that images give.
 _VERSION = 3

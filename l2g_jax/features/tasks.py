@@ -9,13 +9,13 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from l2g_jax.data import checksums, parts
 from l2g_jax.errors import InputError
-from l2g_jax.features import batches, jobs
+from l2g_jax.features import batches, jobs, parts
 from l2g_jax.features.jobs import Image, Recipe
 from l2g_jax.features.preprocess import Reading
 from l2g_jax.features.protocol import LocalFeatures
-from l2g_jax.workers import run_tasks
+from l2g_jax.runtime import checksums
+from l2g_jax.runtime.workers import run_tasks
 
 OnError = Literal["raise", "empty"]
 

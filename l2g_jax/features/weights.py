@@ -12,8 +12,8 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-from l2g_jax import files
 from l2g_jax.errors import InputError, damage_refused
+from l2g_jax.runtime import files
 
 _FORMAT = "l2g_jax.weights"
 _VERSION = "1"

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from l2g_jax import files
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 
 _KIND = "l2g_jax.whitening"
 _VERSION = 1

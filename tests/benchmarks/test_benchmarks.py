@@ -9,8 +9,8 @@ from benchmarks import chamfer, common, mds, rerank, shortlists, tolerance
 from benchmarks.common import Ceilings
 from benchmarks.shortlists import Shortlists
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
-from l2g_jax.rerank import superglobal_rerank
-from tests.test_pipeline import CONFIG, collection
+from l2g_jax.ranking.rerank import superglobal_rerank
+from tests.pipeline.test_pipeline import CONFIG, collection
 
 CEILINGS = Ceilings(flops=1e11, bytes=1e10)
 

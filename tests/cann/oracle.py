@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from l2g_jax import kernels
-from l2g_jax.cann.codec import decode, encode
+from l2g_jax.similarity import kernels
+from l2g_jax.similarity.codec import decode, encode
 
 
 def similarity(query, image, kernel: kernels.Kernel = kernels.Power()):

@@ -4,9 +4,9 @@ import os
 import numpy as np
 import pytest
 
-from l2g_jax import files
 from l2g_jax.cann import CannConfig, CannIndex, builder, exists, scoring, segment, storage
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 from tests.cann import oracle
 
 ALL = 10**6

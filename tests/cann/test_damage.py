@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from l2g_jax.cann import CannIndex
-from l2g_jax.data import store
 from l2g_jax.errors import InputError
+from l2g_jax.features import store
 from tests.fuzz.stores import copy_of_index, copy_of_store, fit_checksums
 
 

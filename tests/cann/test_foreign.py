@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from l2g_jax import files
 from l2g_jax.cann import CannConfig, CannIndex, builder, exists
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 from tests.cann import oracle
 
 CONFIG = CannConfig(num_lists=3)

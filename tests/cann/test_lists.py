@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from l2g_jax import files
 from l2g_jax.cann import CannConfig, CannIndex, check_current, lists
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 from tests.cann import oracle
 
 NUM_IMAGES = 30

@@ -3,8 +3,8 @@ import shutil
 import numpy as np
 import pytest
 
-from l2g_jax import kernels
 from l2g_jax.cann import CannConfig, CannIndex, generations, repair
+from l2g_jax.similarity import kernels
 from tests.cann import oracle
 
 NUM_IMAGES = 32

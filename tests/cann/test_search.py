@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l2g_jax import kernels
 from l2g_jax.cann import CannConfig, CannIndex, scoring
 from l2g_jax.errors import InputError
+from l2g_jax.similarity import kernels
 from tests.cann import oracle
 
 ALL = 10**6
@@ -199,7 +199,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path, monkeypatch):
   query = oracle.collection(14, num_images=1)["image-000"]
   results = []
   for threads in (1, 2, 3):
-    monkeypatch.setattr("l2g_jax.cann.threads.available_cores", lambda threads=threads: threads)
+    monkeypatch.setattr("l2g_jax.runtime.threads.available_cores", lambda threads=threads: threads)
     index = CannIndex.build(tmp_path / str(threads), images.items(), CannConfig(num_lists=20))
     results.append((index.state, index.search(query, 30, num_probes=5, rescoring_depth=8)))
   for state, result in results[1:]:

@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from l2g_jax import files
 from l2g_jax.data import download
 from l2g_jax.data.download import Source
 from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
 from tests.data.site import IMAGES, names, pack
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from l2g_jax.data.ground_truth import load_ground_truth, save_ground_truth
 from l2g_jax.errors import InputError
-from l2g_jax.pickles import reader
+from l2g_jax.runtime.pickles import reader
 from tests.shared import shared_path
 
 ENTRY = {"bbx": [0.0, 1.0, 5.0, 6.5], "easy": [2, 0], "hard": [], "junk": [1]}

@@ -11,9 +11,9 @@ import pytest
 
 from experiments import members, stages
 from experiments.stopwatch import Stopwatch
-from l2g_jax import files
 from l2g_jax.cann import CannConfig
 from l2g_jax.features.extraction import ImageJob, extract_local
+from l2g_jax.runtime import files
 from tests.experiments import photos
 
 ROOT = pathlib.Path(__file__).parents[2]

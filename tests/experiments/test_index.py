@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.cann import CannIndex
-from l2g_jax.data import store
+from l2g_jax.features import store
 from l2g_jax.features.protocol import LocalFeatures
 from tests.cann import oracle
 from tests.experiments import toy

@@ -6,8 +6,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import common, revisited
-from l2g_jax.data import store
 from l2g_jax.errors import InputError
+from l2g_jax.features import store
 from l2g_jax.features.protocol import LocalFeatures
 from tests.experiments import toy
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l2g_jax import files
 from l2g_jax.errors import InputError
 from l2g_jax.features import LocalExtractor, LocalFeatures, extraction
 from l2g_jax.features.batches import describe_part, read_ahead
 from l2g_jax.features.extraction import ImageJob, extract_local, extract_shard
 from l2g_jax.features.preprocess import Reading
 from l2g_jax.features.protocol import GlobalExtractor, Network, as_local, extract_with
+from l2g_jax.runtime import files
 
 SIZES = ((4, 6), (6, 4), (4, 6), (4, 6), (6, 4), (5, 5), (4, 6))
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l2g_jax import files
 from l2g_jax.data import open_store
 from l2g_jax.data.images import read_photograph
 from l2g_jax.errors import InputError
@@ -20,6 +19,7 @@ from l2g_jax.features import LocalExtractor, LocalFeatures, extraction
 from l2g_jax.features import jobs as features_of_jobs
 from l2g_jax.features.extraction import ImageJob, extract_local, extract_shard
 from l2g_jax.features.sift import sift
+from l2g_jax.runtime import files
 
 NUM_IMAGES = 11
 NUM_PARTS = 4  # Of three images.
@@ -484,5 +484,5 @@ def test_workers_do_not_load_jax():
   modules = subprocess.run(
     [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
   ).stdout.split()
-  assert "l2g_jax.data.store" in modules
+  assert "l2g_jax.features.store" in modules
   assert not {"jax", "numba"} & set(modules)

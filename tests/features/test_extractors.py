@@ -9,12 +9,12 @@ from PIL import Image
 
 from l2g_jax.errors import InputError
 from l2g_jax.features import extractors, fire, preprocess, superglobal
-from l2g_jax.features.checkpoints.conversion import fire_architecture, superglobal_architecture
 from l2g_jax.features.extraction import ImageJob, extract_local
 from l2g_jax.features.extractors import fire_extractor, superglobal_extractor
 from l2g_jax.features.fire import FireConfig
 from l2g_jax.features.superglobal import SuperGlobalConfig
 from l2g_jax.features.weights import load_weights, save_weights
+from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
 from tests.features.synthetic import shallow, synthetic_params
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (41, 60, 3), np.uint8)

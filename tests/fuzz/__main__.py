@@ -4,7 +4,8 @@ pip install -r requirements-fuzz.txt
 python -m tests.fuzz --minutes=30 [--targets=checkpoint,images] [--output=FOLDER]
 
 A finding is any exception but InputError, memory beyond the target's limit, or an input that takes
-more than ten seconds of processor time, or a minute in all. Corpus, log and findings stay in the folder; another run goes on from there.
+more than ten seconds of processor time, or a minute in all. Corpus, log and findings stay in the
+folder; another run goes on from there.
 """
 
 import argparse

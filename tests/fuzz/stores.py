@@ -10,10 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from l2g_jax import files
 from l2g_jax.cann import CannIndex
-from l2g_jax.data import store
-from l2g_jax.features import LocalFeatures
+from l2g_jax.features import LocalFeatures, store
+from l2g_jax.runtime import files
 
 _DIMENSION = 16
 

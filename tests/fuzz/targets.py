@@ -18,15 +18,15 @@ import safetensors.numpy
 import scipy.io
 from PIL import Image
 
-from l2g_jax import arrays
 from l2g_jax.data import ground_truth
-from l2g_jax.data.formats import ames, cann, folder, matlab, tensor
 from l2g_jax.data.images import read_image
 from l2g_jax.errors import InputError
 from l2g_jax.features import weights
-from l2g_jax.features.checkpoints import conversion, torch_file
-from tests.features import torch_writer
+from l2g_jax.interop import ames, cann, folder, matlab, tensor
+from l2g_jax.interop.checkpoints import conversion, torch_file
+from l2g_jax.runtime import arrays
 from tests.fuzz import stores
+from tests.interop import torch_writer
 
 Run = Callable[[pathlib.Path], Any]
 

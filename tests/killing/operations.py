@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax import files
 from l2g_jax.cann import CannConfig, CannIndex, builder, exists, lists, storage
-from l2g_jax.data import checksums, store
-from l2g_jax.features import extraction
+from l2g_jax.features import extraction, store
 from l2g_jax.features.extraction import ImageJob, extract_local
 from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.features.whitening import Whitening
+from l2g_jax.runtime import checksums, files
 from tests.cann import oracle
 from tests.experiments import photos
 

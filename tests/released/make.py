@@ -12,12 +12,12 @@ import sys
 import numpy as np
 
 from l2g_jax.cann import CannConfig, CannIndex, builder
-from l2g_jax.data import archive, download, store
+from l2g_jax.data import archive, download
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement, save_ground_truth
-from l2g_jax.data.mini.make import make_mini
-from l2g_jax.data.mini.plan import MiniConfig
-from l2g_jax.features import aggregate, weights, whitening
+from l2g_jax.features import aggregate, store, weights, whitening
 from l2g_jax.features.protocol import LocalFeatures
+from mini.make import make_mini
+from mini.plan import MiniConfig
 
 IMAGES_PER_PIECE = 7
 CONFIG = CannConfig(num_lists=3)

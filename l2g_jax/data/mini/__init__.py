@@ -1,6 +1,0 @@
-"""The built-in benchmark: rendered landmarks in the revisited layout, made on first use."""
-
-from l2g_jax.data.mini.make import NAME, make_mini
-from l2g_jax.data.mini.plan import MiniConfig, make_plan
-
-__all__ = ["NAME", "MiniConfig", "make_mini", "make_plan"]

@@ -1,0 +1,1 @@
+"""From known similarities to vectors: dissimilarities and multidimensional scaling."""

@@ -1,5 +1,0 @@
-"""Published PyTorch checkpoints made into weights of ours, without PyTorch."""
-
-from l2g_jax.features.checkpoints.conversion import MODELS, Model, convert
-
-__all__ = ["MODELS", "Model", "convert"]

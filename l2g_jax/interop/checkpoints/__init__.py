@@ -1,0 +1,5 @@
+"""Published PyTorch checkpoints made into weights of ours, without PyTorch."""
+
+from l2g_jax.interop.checkpoints.conversion import MODELS, Model, convert
+
+__all__ = ["MODELS", "Model", "convert"]

@@ -1,0 +1,103 @@
+"""Global features in files of others: .npz, .mat, and folders of .npy or PyTorch tensors."""
+
+import os
+import pathlib
+from typing import Literal
+
+import numpy as np
+
+from l2g_jax.errors import InputError
+from l2g_jax.features import store
+from l2g_jax.interop import matlab
+from l2g_jax.interop.tensor import read_tensor
+from l2g_jax.runtime.arrays import as_float32, read_archived
+
+Part = Literal["queries", "database"]
+
+# Variables of the revisited example, which has one image a column.
+_MATLAB_NAMES = {"queries": "Q", "database": "X"}
+_CHECKED_ROWS = 1 << 14
+_SUFFIXES = (".npy", ".pth", ".pt")
+
+
+def read_global(path: os.PathLike | str, part: Part, count: int) -> np.ndarray:
+  """Reads the global features of a data set's queries or database.
+
+  Args:
+    path: a `.npz` with `queries` and `database`; a `.mat` with `Q` and `X`, one image a column; or
+      a folder with both as stores of ours, `.npy`, or tensors of `torch.save`, and maybe
+      `distractors`, whose rows follow those of `database`.
+    part: which of the two.
+    count: of images.
+
+  Returns:
+    `[count, D]` float32, memory-mapped where it is a tensor alone.
+
+  Raises:
+    InputError: a file is missing or damaged, has another number of images, or values that are not
+      finite.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    where, features = path / part, _read_folder(path, part)
+  elif path.suffix == ".mat":
+    where, features = path, _read_matlab(path, _MATLAB_NAMES[part])
+  else:
+    where, features = path, _read_arrays(path, part)
+  if features.ndim != 2 or len(features) != count:
+    raise InputError(f"{part} in {where} must be [{count}, D], not {features.shape}.")
+  chunks = range(0, len(features), _CHECKED_ROWS)
+  if not all(np.all(np.isfinite(features[i : i + _CHECKED_ROWS])) for i in chunks):
+    raise InputError(f"{part} in {where} has values that are not finite.")
+  return features
+
+
+def stack_global(features: store.FeatureStore) -> np.ndarray:
+  """Returns what a store keeps of global features, `[N, D]` float32; zero where an image has none.
+
+  Raises:
+    InputError: the store is one of local features.
+  """
+  counts = features.counts()
+  if np.any(counts > 1):
+    raise InputError("A store of local features was given where global ones are needed.")
+  stacked = np.zeros((len(features), features.dimension), np.float32)
+  for row in np.flatnonzero(counts):
+    stacked[row] = features[int(row)].descriptors[0]
+  return stacked
+
+
+def _read_folder(folder: pathlib.Path, part: str) -> np.ndarray:
+  if (folder / part).is_dir():
+    features = stack_global(store.open_store(folder / part))
+  else:
+    features = _read_matrix(folder, part)
+  if part == "database" and _find(folder, "distractors") is not None:
+    distractors = _read_matrix(folder, "distractors")
+    if distractors.shape[1:] != features.shape[1:]:
+      raise InputError(f"database and distractors in {folder} differ in their dimension.")
+    features = np.concatenate([features, distractors])
+  return features
+
+
+def _find(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+  return next((p for s in _SUFFIXES if (p := folder / (name + s)).is_file()), None)
+
+
+def _read_matrix(folder: pathlib.Path, name: str) -> np.ndarray:
+  path = _find(folder, name)
+  if path is None:
+    raise InputError(f"{folder} has no {name}: a store, .npy or .pth.")
+  return as_float32(read_tensor(path))
+
+
+def _read_arrays(path: pathlib.Path, part: str) -> np.ndarray:
+  if not path.is_file():
+    raise InputError(f"There is no file {path} with global features.")
+  return as_float32(read_archived(path, part))
+
+
+def _read_matlab(path: pathlib.Path, name: str) -> np.ndarray:
+  if not path.is_file():
+    raise InputError(f"There is no file {path} with global features.")
+  return as_float32(matlab.read_matrix(path, name).T)

@@ -1,0 +1,147 @@
+"""A block of queries on the devices: from known similarities to the order, in one compiled call."""
+
+import functools
+from typing import Generic, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from l2g_jax.embedding import dissimilarity, mds
+from l2g_jax.pipeline.collection import Array, Tables
+from l2g_jax.pipeline.config import Choices, Numbers
+from l2g_jax.ranking import rerank
+from l2g_jax.ranking.certainty import match_certainty
+from l2g_jax.ranking.fusion import fuse, normalize
+from l2g_jax.runtime import sharding
+
+
+class Queries(NamedTuple, Generic[Array]):
+  """A block of queries with their candidates; one query has no leading axis.
+
+  Attributes:
+    ids: `[block, k]` int32, best first; -1 pads.
+    rows: `[block, k]` int32, where the tables have the candidates.
+    similarities: `[block, k]` float32, of the search.
+    features: `[block, D]` float32.
+  """
+
+  ids: Array
+  rows: Array
+  similarities: Array
+  features: Array
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "num_images", "choices"))
+def rerank_block(
+  weights,
+  numbers: Numbers[jax.Array],
+  resident,
+  given,
+  *,
+  mesh: Mesh,
+  num_images: int,
+  choices: Choices,
+):
+  """Scores a block of queries: each device its share, a CPU one after another.
+
+  Args:
+    weights: `[W]`, the weights w in [0, 1].
+    numbers: of the method's configuration; on every device, as the weights are.
+    resident: `Tables` of the whole collection, on every device; None where `given` has rows.
+    given: `Tables` of what the queries of each device need, or None; and the `Queries`. Both are
+      split over devices.
+    mesh: the devices.
+    num_images: N, of the collection.
+    choices: of the configuration.
+
+  Returns:
+    Scores `[block, W, k]`, the places of the candidates in their new order `[block, W, k]`, and the
+    diagnostics `[block]`.
+  """
+
+  def rerank_share(whole, share):
+    weights, numbers, resident = whole
+    tables, queries = share
+    tables = tables if resident is None else resident
+
+    def rerank_one(query: Queries[jax.Array]):
+      return _rerank_query(weights, numbers, tables, query, num_images=num_images, choices=choices)
+
+    return jax.lax.platform_dependent(
+      queries, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
+    )
+
+  return sharding.map_shares(rerank_share, mesh)((weights, numbers, resident), given)
+
+
+def _rerank_query(
+  weights,
+  numbers: Numbers[jax.Array],
+  tables: Tables[jax.Array],
+  query: Queries[jax.Array],
+  *,
+  num_images: int,
+  choices: Choices,
+):
+  """Scores and orders one query's candidates for every weight `[W]`: `[W, k]`; diagnostics."""
+  candidates, similarities = query.ids, query.similarities
+  near = Tables(*(jnp.take(table, query.rows, axis=0, mode="clip") for table in tables))
+  pairs = dissimilarity.known_pairs(
+    candidates,
+    similarities,
+    jnp.where(candidates[:, None] >= 0, near.list_ids, -1),
+    near.list_similarities,
+    num_images=num_images,
+    num_known=numbers.num_known,
+    query_pairs=choices.query_pairs,
+  )
+  values, pair_weights = dissimilarity.dissimilarities(
+    pairs, power=numbers.power, completion=choices.completion
+  )
+  embedded = mds.smacof(
+    values,
+    weights=pair_weights,
+    num_dimensions=choices.num_dimensions,
+    max_iterations=numbers.max_iterations,
+    rtol=numbers.rtol,
+    method=choices.method,
+    seed=numbers.seed,
+  )
+  global_features = jnp.concatenate([query.features[None], near.features])
+  head = choices.num_reranked
+  blocks: rerank.Blocks = (("max", choices.num_dimensions),)
+  if choices.fusion == "concat":
+    blocks = (("mean", choices.num_dimensions), ("max", global_features.shape[1]))
+
+  certainty = match_certainty(similarities, ratio=numbers.certainty_ratio)[:head]
+
+  def score(weight):
+    fused = fuse(embedded.embedding, global_features, weight=weight, fusion=choices.fusion)
+    if choices.fusion == "sum":
+      fused = normalize(fused)
+    # Of a point that lacks one of its vectors the norm is below 1, and its similarities are meant.
+    return certainty + rerank.score_vectors(
+      fused[0],
+      fused[1 : head + 1],
+      mask=pairs.valid[1 : head + 1],
+      num_neighbors=choices.num_neighbors,
+      beta=numbers.beta,
+      expansion=blocks,
+    )
+
+  num_known = jnp.sum(pairs.known) // 2
+  scores = jax.lax.map(score, weights)
+  # Without a known pair an embedding says nothing: the search's order stands.
+  scores = jnp.where((num_known > 0) & pairs.valid[None, 1 : head + 1], scores, similarities[:head])
+  tail = jnp.broadcast_to(similarities[head:], (len(weights), len(similarities[head:])))
+  # A stable sort breaks ties by place, and leaves the tail, whose keys are equal, as it is.
+  keys = jnp.concatenate([-scores, jnp.full_like(tail, jnp.inf)], axis=1)
+  return (
+    jnp.concatenate([scores, tail], axis=1),
+    jnp.argsort(keys, axis=1, stable=True).astype(jnp.int32),
+    num_known,
+    embedded.normalized_stress,
+    embedded.num_iterations,
+    embedded.converged,
+  )

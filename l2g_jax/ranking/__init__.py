@@ -1,0 +1,1 @@
+"""From vectors to an order: fusion, re-ranking, certainty, and search by global features alone."""

@@ -1,0 +1,1 @@
+"""The host below everything: files, locks, arrays, processes, threads and devices."""

@@ -1,0 +1,221 @@
+"""Making of the benchmark: scene by scene, in parallel, resumable."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import tqdm
+
+from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement, save_ground_truth
+from l2g_jax.data.images import Box
+from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
+from l2g_jax.runtime.workers import run_tasks
+from mini.overlap import (
+  Points,
+  Sighting,
+  choose_label,
+  find_box,
+  measure_fill,
+  measure_overlap,
+  sample_points,
+  see_points,
+)
+from mini.plan import MiniConfig, ScenePlan, make_plan
+from mini.scene import Photograph, Scene, build_scene, shoot, shoot_query
+from mini.textures import make_rng
+
+NAME = "mini"
+_KIND = "l2g_jax.mini"
+# Counted up with whatever changes an image or a label.
+_VERSION = 1
+_STREAM = 106
+# A query is taken again until it is this clear, and the building fills this share of its box.
+_LEAST_CLARITY = 0.5
+_LEAST_FILL = 0.5
+_ATTEMPTS = 40
+
+
+def make_mini(
+  root: os.PathLike | str,
+  *,
+  config: MiniConfig | None = None,
+  seed: int = 0,
+  num_workers: int | None = None,
+  show_progress: bool = True,
+) -> pathlib.Path:
+  """Makes the built-in benchmark, or finds it made.
+
+  Work that was interrupted goes on where it stood: a scene is trusted if its record and all of its
+  images are as they were written. The files are the same for every number of workers.
+
+  Args:
+    root: the data root; the benchmark is in the revisited layout in the folder `mini` there.
+    config: how large it is; None = the benchmark.
+    seed: of everything.
+    num_workers: processes; None = one a core.
+    show_progress: whether to show a bar.
+
+  Returns:
+    The benchmark's folder.
+
+  Raises:
+    InputError: there is a data set of that name that was not made here.
+  """
+  folder = pathlib.Path(root) / NAME
+  config = config or MiniConfig()
+  plan = make_plan(config, seed=seed)
+  key = files.checksum_json([_KIND, _VERSION, seed, dataclasses.asdict(config)])
+  manifest, truth = folder / "manifest.json", folder / f"gnd_{NAME}.json"
+  if _read_intact(manifest, key, folder) is not None:
+    return folder
+  _withdraw(manifest, truth, key)
+  tasks = []
+  for scene in plan:
+    if _read_intact(_record_path(folder, scene), key, folder) is None:
+      tasks.append((scene, config, seed, key, folder))
+  total = sum(len(scene.images) + len(scene.queries) for scene in plan)
+  done = total - sum(len(task[0].images) + len(task[0].queries) for task in tasks)
+  with tqdm.tqdm(
+    total=total, initial=done, desc=f"benchmark {NAME}", unit="image", disable=not show_progress
+  ) as bar:
+    # Large scenes first, so that the workers end together.
+    tasks.sort(key=lambda task: -len(task[0].images))
+    for count in run_tasks(_make_scene, tasks, num_workers):
+      bar.update(count)
+  records = [files.read_manifest(_record_path(folder, scene)) for scene in plan]
+  save_ground_truth(truth, _judge(records))
+  content = {name: state for record in records for name, state in record["files"].items()}
+  content[truth.name] = _state(truth)
+  files.write_manifest(manifest, {"kind": _KIND, "key": key, "files": content})
+  return folder
+
+
+def _withdraw(manifest: pathlib.Path, truth: pathlib.Path, key: str) -> None:
+  """Removes the manifest and truth of a benchmark of another key: half made it opens as none."""
+  found = _read_record(manifest)
+  if found is not None and found["key"] == key:
+    return
+  records = map(_read_record, (manifest.parent / "scenes").glob("*.json"))
+  ours = found is not None or any(record is not None for record in records)
+  for path in (manifest, truth):
+    if os.path.lexists(path):
+      if not ours:
+        raise InputError(f"{path} was not made here; move it, or give another data root.")
+      path.unlink()
+
+
+def _read_record(path: pathlib.Path) -> dict[str, Any] | None:
+  """Reads a manifest or a record of a scene; None where it is neither."""
+  try:
+    record = files.read_manifest(path)
+  except InputError:
+    return None
+  return record if record.get("kind") == _KIND and "key" in record else None
+
+
+def _read_intact(path: pathlib.Path, key: str, folder: pathlib.Path) -> dict[str, Any] | None:
+  """Reads a manifest or a record; None unless it has the key and all its files are as written."""
+  record = _read_record(path)
+  if record is None or record["key"] != key:
+    return None
+  for name, expected in record["files"].items():
+    if not (folder / name).is_file() or _state(folder / name) != expected:
+      return None
+  return record
+
+
+def _state(path: pathlib.Path) -> dict[str, Any]:
+  return {"bytes": path.stat().st_size, "checksum": files.checksum_file(path)}
+
+
+def _record_path(folder: pathlib.Path, scene: ScenePlan) -> pathlib.Path:
+  return folder / "scenes" / f"{scene.index:04d}.json"
+
+
+def _make_scene(task: tuple[ScenePlan, MiniConfig, int, str, pathlib.Path]) -> int:
+  """Takes all photographs of a scene, and writes its record when they are on disk."""
+  plan, config, seed, key, folder = task
+  # The processes share the cores; threads within them would only contend.
+  cv2.setNumThreads(1)
+  scene = build_scene(plan, config, seed=seed)
+  points = sample_points(
+    make_rng(_STREAM, seed, plan.index), scene.surfaces, config.num_points if plan.queries else 0
+  )
+  sightings, clarities, written = [], [], {}
+  for view, name in enumerate(plan.images):
+    photograph = shoot(scene, plan, config, seed=seed, view=view)
+    written |= _save(folder, name, photograph)
+    sightings.append(_see(points, photograph))
+    clarities.append(round(photograph.clarity, 6))
+  queries = {}
+  for number, name in enumerate(plan.queries):
+    photograph, sighting, box = _take_query(scene, plan, config, seed, number, points)
+    written |= _save(folder, name, photograph)
+    overlaps = [round(measure_overlap(sighting, box, other), 6) for other in sightings]
+    queries[name] = {"bbx": box, "overlap": overlaps}
+  record = {
+    "kind": _KIND,
+    "key": key,
+    "files": written,
+    "images": list(plan.images),
+    "clarity": clarities,
+    "visible": [bool(sighting.visible.any()) for sighting in sightings],
+    "queries": queries,
+  }
+  files.write_manifest(_record_path(folder, plan), record)
+  return len(written)
+
+
+def _take_query(
+  scene: Scene, plan: ScenePlan, config: MiniConfig, seed: int, number: int, points: Points
+) -> tuple[Photograph, Sighting, Box]:
+  """Takes photographs until one shows enough of the building, clearly."""
+  for attempt in range(_ATTEMPTS):
+    view = number * _ATTEMPTS + attempt
+    photograph = shoot_query(scene, plan, config, seed=seed, view=view)
+    sighting = _see(points, photograph)
+    box = find_box(sighting, photograph.size)
+    if box is None or photograph.clarity < _LEAST_CLARITY:
+      continue
+    if measure_fill(photograph.rendering, box, photograph.size) >= _LEAST_FILL:
+      return photograph, sighting, box
+  raise RuntimeError(f"No photograph of landmark {plan.index} is fit to be a query.")
+
+
+def _see(points: Points, photograph: Photograph) -> Sighting:
+  return see_points(points, photograph.camera, photograph.rendering, photograph.size)
+
+
+def _save(folder: pathlib.Path, name: str, photograph: Photograph) -> dict[str, Any]:
+  """Writes a photograph; returns its entry of the record."""
+  path = folder / "jpg" / f"{name}.jpg"
+  bgr = cv2.cvtColor(photograph.image, cv2.COLOR_RGB2BGR)
+  _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, photograph.quality])
+  with files.atomic_path(path) as temporary:
+    temporary.write_bytes(content.tobytes())
+  return {f"jpg/{path.name}": _state(path)}
+
+
+def _judge(records: Sequence[Mapping[str, Any]]) -> GroundTruth:
+  """Puts the records of all scenes together: every overlap becomes a label."""
+  imlist = sorted(name for record in records for name in record["images"])
+  ids = {name: number for number, name in enumerate(imlist)}
+  judgements = {}
+  for record in records:
+    for name, query in record["queries"].items():
+      labels: dict[str, list[int]] = {"easy": [], "hard": [], "junk": [], "negative": []}
+      for image, clarity, visible, overlap in zip(
+        record["images"], record["clarity"], record["visible"], query["overlap"], strict=True
+      ):
+        labels[choose_label(overlap, clarity, visible=visible)].append(ids[image])
+      easy, hard, junk = (
+        np.array(sorted(labels[label]), np.int64) for label in ("easy", "hard", "junk")
+      )
+      judgements[name] = QueryJudgement(tuple(query["bbx"]), easy, hard, junk)
+  qimlist = sorted(judgements)
+  return GroundTruth(tuple(imlist), tuple(qimlist), tuple(judgements[name] for name in qimlist))

@@ -1,0 +1,113 @@
+"""Compilations are counted by JAX's own events: what was compiled once serves every later query."""
+
+import contextlib
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from l2g_jax.embedding import mds
+from l2g_jax.pipeline.collection import place_collection
+from l2g_jax.pipeline.l2g import rank_by_weights, rank_collection
+from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
+from l2g_jax.runtime import sharding
+from tests.embedding.test_mds import clustered
+from tests.pipeline.test_pipeline import CONFIG, SIZE, WEIGHTS, collection, only
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@contextlib.contextmanager
+def counted_compilations():
+  events = []
+
+  def listen(event, duration_secs, **kwargs):
+    if event == COMPILED:
+      events.append(event)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    yield events
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_a_new_program_is_counted():
+  with counted_compilations() as compilations:
+    jax.jit(lambda values: values + 1.5)(np.ones(3, np.float32))
+  assert len(compilations) == 1
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("num_devices", [1, 8])
+def test_blocks_after_the_first_compile_nothing(num_devices, resident):
+  mesh = sharding.make_mesh(num_devices)
+
+  def rank(seed, rows, weights=WEIGHTS):
+    candidates, lists, features = only(collection(seed), rows)
+    # One query a device and block: 17 make several blocks, of which the last is padded.
+    placed = place_collection(lists, features.database, resident=resident, mesh=mesh)
+    return rank_collection(
+      placed, candidates, features.queries, weights=weights, config=CONFIG, block_bytes=1
+    )
+
+  rank(0, np.zeros(num_devices, int))
+  with counted_compilations() as compilations:
+    rank(0, np.arange(17) % 3)
+    rank(1, np.arange(5) % 3)
+    rank(2, np.arange(2), weights=(0.3, 0.5, 0.9))
+  assert not compilations
+
+
+NUMBERS = {
+  "num_known": 2,
+  "power": 0.7,
+  "max_iterations": 7,
+  "rtol": 0.03,
+  "beta": 0.2,
+  "certainty_ratio": np.inf,
+  "seed": 5,
+}
+
+
+def test_no_number_of_the_method_is_compiled_for():
+  assert set(NUMBERS) == set(CONFIG.numbers()._fields)
+  arguments = collection(3)
+  reference = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  with counted_compilations() as compilations:
+    results = {
+      name: rank_by_weights(
+        *arguments, weights=WEIGHTS, config=dataclasses.replace(CONFIG, **{name: value})
+      )
+      for name, value in NUMBERS.items()
+    }
+    # More than there are candidates is as many.
+    longer = dataclasses.replace(CONFIG, num_reranked=10 * SIZE)
+    rank_by_weights(*arguments, weights=WEIGHTS, config=longer)
+  assert not compilations
+  # Each of them says something.
+  for name, result in results.items():
+    # The start of so few points is exact, whatever the seed.
+    changes = name != "seed"
+    assert np.array_equal(result[1].scores, reference[1].scores) != changes
+
+
+def test_no_weight_of_the_neighbours_is_compiled_for_in_global_search():
+  features = collection(4)[2]
+  rankings = rank_by_global(features)
+  rerank_by_global(features, rankings, beta=0.15)
+  with counted_compilations() as compilations:
+    for beta in (0.0, 0.3, 1.0):
+      rerank_by_global(features, rankings, beta=beta)
+  assert not compilations
+
+
+def test_problems_of_one_shape_compile_once():
+  mds.smacof(clustered(0), num_dimensions=3, rtol=1e-3)
+  with counted_compilations() as compilations:
+    for seed in range(1, 4):
+      mds.smacof(
+        clustered(seed), num_dimensions=3, max_iterations=seed, rtol=10.0 ** (-seed), seed=seed
+      )
+  assert not compilations

@@ -1,0 +1,512 @@
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.extend.core import jaxprs_in_params
+
+from l2g_jax.embedding import dissimilarity, mds
+from l2g_jax.errors import InputError
+from l2g_jax.pipeline import l2g as pipeline
+from l2g_jax.pipeline.block import Queries, rerank_block
+from l2g_jax.pipeline.collection import Tables
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import L2G, GlobalFeatures, complete_rankings, rank_by_weights
+from l2g_jax.ranking.certainty import match_certainty
+from l2g_jax.ranking.fusion import fuse, normalize
+from l2g_jax.ranking.rerank import superglobal_rerank
+from l2g_jax.runtime import sharding
+from l2g_jax.similarity import kernels
+from l2g_jax.similarity.chamfer import chamfer_similarity
+from tests.ranking.test_rerank import rerank_by_hand
+from tests.shared import shared_path
+
+NUM_QUERIES, NUM_IMAGES, SIZE, LENGTH, WIDTH = 3, 14, 8, 6, 8
+CONFIG = L2GConfig(num_known=3, num_dimensions=WIDTH, max_iterations=20, num_neighbors=3)
+WEIGHTS = (0.0, 0.19, 1.0)
+# Blocks of one query, of two of which the last is half padding, and of all.
+BLOCK_BYTES = (1, 130_000, 1 << 29)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+  ids: np.ndarray
+  similarities: np.ndarray
+
+
+def ranked(similarities, length):
+  ids = np.argsort(-similarities, axis=1, kind="stable")[:, :length]
+  values = np.take_along_axis(similarities, ids, axis=1)
+  return Lists(np.where(values >= 0.0, ids, -1), np.maximum(values, 0.0).astype(np.float32))
+
+
+def collection(seed, size=SIZE):
+  """Images and queries of a few clusters, with noisy similarities and other noisy features."""
+  rng = np.random.default_rng(seed)
+  places = rng.standard_normal((4, 3))[rng.integers(0, 4, NUM_QUERIES + NUM_IMAGES)]
+  places += 0.2 * rng.standard_normal(places.shape)
+  similarities = np.exp(-np.sum((places[:, None] - places[None]) ** 2, axis=-1))
+  similarities *= rng.uniform(0.5, 1.0, similarities.shape)
+  features = places @ rng.standard_normal((3, WIDTH)) + rng.standard_normal((1, WIDTH))
+  features = (features + 0.5 * rng.standard_normal(features.shape)).astype(np.float32)
+  database = similarities[NUM_QUERIES:, NUM_QUERIES:] - 9.0 * np.eye(NUM_IMAGES)
+  queries = similarities[:NUM_QUERIES, NUM_QUERIES:]
+  queries = np.pad(queries, ((0, 0), (0, max(0, size - NUM_IMAGES))), constant_values=-1.0)
+  return (
+    ranked(queries, size),
+    ranked(database, LENGTH),
+    GlobalFeatures(features[:NUM_QUERIES], features[NUM_QUERIES:]),
+  )
+
+
+def only(arguments, rows):
+  """The same collection for some of its queries."""
+  candidates, lists, features = arguments
+  candidates = Lists(candidates.ids[rows], candidates.similarities[rows])
+  return candidates, lists, GlobalFeatures(features.queries[rows], features.database)
+
+
+def search_order(candidates):
+  return complete_rankings(candidates.ids, None, NUM_IMAGES)
+
+
+def check_sound(results):
+  for result in results:
+    order = np.sort(result.rankings, axis=1)
+    np.testing.assert_array_equal(order, np.tile(np.arange(NUM_IMAGES), (len(order), 1)))
+    assert np.all(np.isfinite(result.scores))
+    diagnostics = result.diagnostics
+    assert np.all(np.isfinite(diagnostics.normalized_stress))
+    assert np.all(diagnostics.num_iterations <= CONFIG.max_iterations)
+
+
+def check_equal(results, others):
+  for result, other in zip(results, others, strict=True):
+    np.testing.assert_allclose(result.scores, other.scores, atol=1e-4)
+    np.testing.assert_array_equal(result.rankings, other.rankings)
+
+
+def test_scores_order_the_candidates_and_the_rest_follows_by_id():
+  candidates, lists, features = collection(0)
+  results = rank_by_weights(candidates, lists, features, weights=WEIGHTS, config=CONFIG)
+  check_sound(results)
+  for result in results:
+    assert result.rankings.dtype == np.int32
+    assert result.scores.shape == (NUM_QUERIES, SIZE)
+    for row, ranking in enumerate(result.rankings):
+      best = np.argsort(-result.scores[row], kind="stable")
+      np.testing.assert_array_equal(ranking[:SIZE], candidates.ids[row, best])
+      np.testing.assert_array_equal(ranking[SIZE:], np.sort(ranking[SIZE:]))
+  assert not np.array_equal(results[0].rankings, results[2].rankings)
+
+
+def test_weight_0_is_the_re_ranking_by_the_global_feature():
+  candidates, lists, features = collection(1)
+  config = dataclasses.replace(CONFIG, certainty_ratio=np.inf)
+  result = L2G(weight=0.0, config=config)(candidates, lists, features)
+  rerank = jax.jit(superglobal_rerank, static_argnames=("num_neighbors", "beta"))
+  queries = normalize(features.queries)
+  for row, ids in enumerate(candidates.ids):
+    shortlist = normalize(features.database[ids])
+    expected = rerank(queries[row], shortlist, num_neighbors=3, beta=CONFIG.beta)
+    np.testing.assert_allclose(result.scores[row], expected, atol=1e-5)
+
+
+def test_weight_1_does_not_look_at_the_global_feature():
+  candidates, lists, features = collection(2)
+  other = GlobalFeatures(features.queries[::-1].copy(), features.database[::-1].copy())
+  weights = [1.0, 0.19]
+  results = rank_by_weights(candidates, lists, features, weights=weights, config=CONFIG)
+  others = rank_by_weights(candidates, lists, other, weights=weights, config=CONFIG)
+  check_equal(results[:1], others[:1])
+  assert not np.allclose(results[1].scores, others[1].scores, atol=1e-3)
+
+
+def test_certainty_of_the_search_is_added():
+  candidates, lists, features = collection(3)
+  plain = dataclasses.replace(CONFIG, certainty_ratio=np.inf)
+  certain = dataclasses.replace(CONFIG, certainty_ratio=2.0)
+  scores = L2G(config=plain)(candidates, lists, features).scores
+  added = L2G(config=certain)(candidates, lists, features).scores - scores
+  expected = [match_certainty(row, ratio=2.0) for row in candidates.similarities]
+  np.testing.assert_allclose(added, expected, atol=1e-5)
+  assert np.max(expected) > 0.1
+
+
+@pytest.mark.parametrize("fusion", ["concat", "sum"])
+def test_order_does_not_depend_on_the_axes_of_the_embedding(fusion, monkeypatch):
+  arguments = collection(4)
+  config = dataclasses.replace(CONFIG, fusion=fusion)
+  expected = rank_by_weights(*arguments, weights=[0.4, 1.0], config=config)
+  solve = mds.smacof
+  # A program traced before would not see the change.
+  jax.clear_caches()
+  for seed in range(2):
+    random = np.random.default_rng(seed).standard_normal((WIDTH, WIDTH))
+    rotation = np.linalg.qr(random)[0].astype(np.float32)
+
+    def turned(*arrays, rotation=rotation, **settings):
+      result = solve(*arrays, **settings)
+      embedding = jnp.matmul(result.embedding, rotation, precision="highest")
+      return dataclasses.replace(result, embedding=embedding)
+
+    monkeypatch.setattr(mds, "smacof", turned)
+    check_equal(rank_by_weights(*arguments, weights=[0.4, 1.0], config=config), expected)
+    jax.clear_caches()
+
+
+def test_without_a_known_pair_the_search_order_stands():
+  candidates, lists, features = collection(5)
+  # Images that the search found at a similarity of nothing, and lists that hold none of them.
+  candidates.similarities[:] = 0.0
+  lists.ids[:], lists.similarities[:] = -1, 0.0
+  result = L2G(config=CONFIG)(candidates, lists, features)
+  np.testing.assert_array_equal(result.diagnostics.num_known, 0)
+  np.testing.assert_array_equal(result.scores, candidates.similarities)
+  np.testing.assert_array_equal(result.rankings, search_order(candidates))
+
+
+def test_a_query_without_candidates_ranks_by_id_and_disturbs_no_other():
+  arguments = collection(6)
+  expected = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  candidates, lists, features = arguments
+  candidates.ids[1], candidates.similarities[1] = -1, 0.0
+  results = rank_by_weights(candidates, lists, features, weights=WEIGHTS, config=CONFIG)
+  check_sound(results)
+  for result, other in zip(results, expected, strict=True):
+    np.testing.assert_array_equal(result.rankings[1], np.arange(NUM_IMAGES))
+    np.testing.assert_array_equal(result.rankings[[0, 2]], other.rankings[[0, 2]])
+    np.testing.assert_array_equal(result.diagnostics.num_known[1], 0)
+
+
+def test_shortlists_longer_than_the_collection_are_padded():
+  arguments = collection(7, size=NUM_IMAGES + 4)
+  np.testing.assert_array_equal(arguments[0].ids[:, NUM_IMAGES:], -1)
+  exact = collection(7, size=NUM_IMAGES)
+  results = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  check_sound(results)
+  for result, other in zip(
+    results, rank_by_weights(*exact, weights=WEIGHTS, config=CONFIG), strict=True
+  ):
+    np.testing.assert_allclose(result.scores[:, :NUM_IMAGES], other.scores, atol=1e-3)
+    np.testing.assert_array_equal(result.scores[:, NUM_IMAGES:], 0.0)
+
+
+def test_duplicates_score_alike():
+  similarities = np.full((NUM_IMAGES, NUM_IMAGES), 0.2) + 0.01 * np.arange(NUM_IMAGES)
+  similarities = (similarities + similarities.T) / 2
+  similarities[1], similarities[:, 1] = similarities[0], similarities[:, 0]
+  similarities[0, 1] = similarities[1, 0] = 1.0
+  queries = np.tile(np.linspace(1.0, 0.1, NUM_IMAGES), (NUM_QUERIES, 1))
+  queries[:, 1] = queries[:, 0]
+  features = np.random.default_rng(8).standard_normal((NUM_IMAGES, WIDTH)).astype(np.float32)
+  features[1] = features[0]
+  results = rank_by_weights(
+    ranked(queries, SIZE),
+    ranked(similarities - 9.0 * np.eye(NUM_IMAGES), LENGTH),
+    GlobalFeatures(features[2 : 2 + NUM_QUERIES], features),
+    weights=WEIGHTS,
+    config=CONFIG,
+  )
+  check_sound(results)
+  for result in results:
+    np.testing.assert_allclose(result.scores[:, 0], result.scores[:, 1], atol=1e-2)
+
+
+def test_images_and_queries_without_features_never_give_nan():
+  candidates, lists, features = collection(9)
+  image, last = candidates.ids[0, 2], candidates.ids[0, -1]
+  lists.ids[image], lists.similarities[image] = -1, 0.0
+  candidates.similarities[0, -1] = 0.0
+  features.database[[image, last]] = 0.0
+  features.queries[1] = 0.0
+  candidates.similarities[2] = 0.0
+  check_sound(rank_by_weights(candidates, lists, features, weights=WEIGHTS, config=CONFIG))
+
+
+def test_norms_of_the_global_features_are_of_no_account():
+  candidates, lists, features = collection(10)
+  scaled = GlobalFeatures(
+    features.queries * np.float32(7.0),
+    features.database * np.linspace(0.1, 9.0, NUM_IMAGES, dtype=np.float32)[:, None],
+  )
+  results = rank_by_weights(candidates, lists, features, weights=WEIGHTS, config=CONFIG)
+  check_equal(rank_by_weights(candidates, lists, scaled, weights=WEIGHTS, config=CONFIG), results)
+
+
+def test_a_batch_equals_single_queries():
+  arguments = collection(11)
+  results = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  for row in range(NUM_QUERIES):
+    singles = rank_by_weights(*only(arguments, [row]), weights=WEIGHTS, config=CONFIG)
+    for result, single in zip(results, singles, strict=True):
+      np.testing.assert_allclose(result.scores[row], single.scores[0], atol=1e-4)
+      np.testing.assert_array_equal(result.rankings[row], single.rankings[0])
+      for field in dataclasses.fields(pipeline.Diagnostics):
+        many, one = (getattr(each.diagnostics, field.name) for each in (result, single))
+        np.testing.assert_allclose(many[row], one[0], atol=1e-4)
+
+
+def test_blocks_change_nothing():
+  arguments = collection(12)
+  solve = functools.partial(rank_by_weights, mesh=sharding.make_mesh(1))
+  results = [
+    solve(*arguments, weights=WEIGHTS, config=CONFIG, block_bytes=block_bytes)
+    for block_bytes in BLOCK_BYTES
+  ]
+  for other in results[:2]:
+    check_equal(other, results[2])
+    for field in dataclasses.fields(pipeline.Diagnostics):
+      np.testing.assert_allclose(
+        getattr(other[0].diagnostics, field.name),
+        getattr(results[2][0].diagnostics, field.name),
+        atol=1e-4,
+      )
+
+
+def test_several_weights_equal_separate_calls():
+  arguments = collection(13)
+  results = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  separate = [L2G(weight=weight, config=CONFIG)(*arguments) for weight in WEIGHTS]
+  check_equal(results, separate)
+
+
+@pytest.mark.parametrize("num_reranked", [4, SIZE + 2])
+def test_only_the_head_is_re_ranked(num_reranked):
+  candidates, lists, features = collection(14)
+  config = dataclasses.replace(CONFIG, num_reranked=num_reranked)
+  result = L2G(config=config)(candidates, lists, features)
+  check_sound([result])
+  head = min(num_reranked, SIZE)
+  np.testing.assert_array_equal(result.scores[:, head:], candidates.similarities[:, head:])
+  np.testing.assert_array_equal(result.rankings[:, head:], search_order(candidates)[:, head:])
+  assert not np.array_equal(result.rankings[:, :head], candidates.ids[:, :head])
+  if head == SIZE:
+    check_equal([result], [L2G(config=CONFIG)(candidates, lists, features)])
+
+
+def test_same_arguments_give_the_same_bits():
+  arguments = collection(15)
+  first, second = (L2G(config=CONFIG)(*arguments) for _ in range(2))
+  np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def spoiled(what, field, place, value):
+  arguments: list[Any] = list(collection(16))
+  array = getattr(arguments[what], field).copy()
+  array[place] = value
+  arguments[what] = dataclasses.replace(arguments[what], **{field: array})
+  return arguments
+
+
+@pytest.mark.parametrize(
+  ("what", "field", "place", "value", "message"),
+  [
+    (0, "ids", (1, 2), NUM_IMAGES, "candidates hold an id outside -1 .. 13"),
+    (0, "ids", (1, 2), -2, "candidates hold an id outside"),
+    (0, "ids", (1, slice(None)), 4, "candidates of query 1 hold an image twice"),
+    (0, "similarities", (1, 2), np.nan, "candidates hold a similarity"),
+    (0, "similarities", (1, 2), -0.1, "candidates hold a similarity"),
+    (1, "ids", (1, 2), NUM_IMAGES, "neighbour lists hold an id outside"),
+    (1, "similarities", (1, 2), np.inf, "neighbour lists hold a similarity"),
+    (2, "queries", (1, 2), np.nan, "queries' global features .* not finite"),
+    (2, "database", slice(None), np.inf, "database's global features .* not finite"),
+  ],
+)
+def test_bad_values_are_refused(what, field, place, value, message):
+  with pytest.raises(InputError, match=message):
+    L2G(config=CONFIG)(*spoiled(what, field, place, value))
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, np.nan])
+def test_a_weight_outside_the_unit_interval_is_refused(weight):
+  with pytest.raises(InputError, match="must be between 0 and 1"):
+    L2G(weight=weight, config=CONFIG)(*collection(16))
+
+
+def test_shapes_that_do_not_fit_are_refused():
+  candidates, lists, features = collection(17)
+  fewer = GlobalFeatures(features.queries[:2], features.database)
+  narrow = GlobalFeatures(features.queries[:, :3], features.database)
+  shorter = Lists(lists.ids[:-1], lists.similarities[:-1])
+  ragged = Lists(candidates.ids, candidates.similarities[:, :-1])
+  floats = Lists(candidates.ids.astype(np.float32), candidates.similarities)
+  nothing = Lists(candidates.ids[:, :0], candidates.similarities[:, :0])
+  for arguments, message in (
+    ((candidates, lists, fewer), r"candidates must be .* \[2, k\]"),
+    ((candidates, lists, narrow), "Global features must be"),
+    ((candidates, shorter, features), r"neighbour lists must be .* \[14, k\]"),
+    ((ragged, lists, features), "candidates must be"),
+    ((floats, lists, features), "candidates must be integers"),
+    ((nothing, lists, features), "a query and a candidate at least"),
+    (only((candidates, lists, features), []), "a query and a candidate at least"),
+  ):
+    with pytest.raises(InputError, match=message):
+      L2G(config=CONFIG)(*arguments)
+
+
+def test_a_head_of_nothing_is_refused():
+  with pytest.raises(InputError, match="num_reranked must be at least 1"):
+    L2GConfig(num_reranked=0)
+
+
+def test_no_weight_is_refused():
+  with pytest.raises(InputError, match="a weight at least"):
+    rank_by_weights(*collection(16), weights=[], config=CONFIG)
+
+
+def test_what_is_small_is_checked_before_a_collection_is_placed(monkeypatch):
+  monkeypatch.setattr(pipeline, "place_collection", lambda *_, **__: pytest.fail("It was placed."))
+  candidates, lists, features = collection(16)
+  wrong = Lists(candidates.ids + NUM_IMAGES, candidates.similarities)
+  narrow = GlobalFeatures(features.queries[:, :3], features.database)
+  unequal = dataclasses.replace(CONFIG, fusion="sum", num_dimensions=WIDTH + 1)
+  for arguments, weights, config in (
+    ((candidates, lists, features), [2.0], CONFIG),
+    ((wrong, lists, features), [0.5], CONFIG),
+    ((candidates, lists, narrow), [0.5], CONFIG),
+    ((candidates, lists, features), [0.5], unequal),
+  ):
+    with pytest.raises(InputError):
+      rank_by_weights(*arguments, weights=weights, config=config)
+
+
+@pytest.mark.parametrize("num_dimensions", [WIDTH - 1, WIDTH + 1])
+def test_a_sum_with_features_of_other_dimensions_is_refused(num_dimensions):
+  config = dataclasses.replace(CONFIG, fusion="sum", num_dimensions=num_dimensions)
+  message = rf"choose `concat`, or num_dimensions = {WIDTH} .*, not {num_dimensions}\.$"
+  with pytest.raises(InputError, match=message):
+    L2G(config=config)(*collection(19))
+
+
+def test_a_sum_is_re_ranked_by_its_cosines(monkeypatch):
+  candidates, lists, features = collection(20)
+  config = dataclasses.replace(CONFIG, fusion="sum", certainty_ratio=np.inf, beta=0.4)
+  fixed = np.random.default_rng(20).standard_normal((SIZE + 1, WIDTH)).astype(np.float32)
+  solve = mds.smacof
+
+  def solved(*arrays, **settings):
+    return dataclasses.replace(solve(*arrays, **settings), embedding=jnp.asarray(fixed))
+
+  monkeypatch.setattr(mds, "smacof", solved)
+  # A program traced before would not see the change.
+  jax.clear_caches()
+  result = L2G(weight=0.3, config=config)(candidates, lists, features)
+  jax.clear_caches()
+  for row, ids in enumerate(candidates.ids):
+    rows = np.concatenate([features.queries[row : row + 1], features.database[ids]])
+    fused = np.asarray(fuse(fixed, rows, weight=0.3, fusion="sum"))
+    assert np.ptp(np.linalg.norm(fused, axis=1)) > 0.05
+    fused = fused / np.linalg.norm(fused, axis=1, keepdims=True)
+    expected = rerank_by_hand(fused[0], fused[1:], 3, 0.4)
+    np.testing.assert_allclose(result.scores[row], expected, atol=1e-4)
+
+
+def test_complete_rankings_by_hand():
+  ids = np.array([[4, 2, 0, -1], [1, -1, -1, -1]])
+  order = np.array([[3, 1, 2, 0], [1, 0, 2, 3]])
+  np.testing.assert_array_equal(
+    complete_rankings(ids, order, 5), [[2, 0, 4, 1, 3], [1, 0, 2, 3, 4]]
+  )
+  np.testing.assert_array_equal(complete_rankings(ids, None, 5), [[4, 2, 0, 1, 3], [1, 0, 2, 3, 4]])
+
+
+@given(st.integers(0, 10_000), st.integers(0, 12), st.booleans())
+def test_complete_rankings_are_permutations(seed, size, ordered):
+  rng = np.random.default_rng(seed)
+  ids = np.stack([np.pad(rng.permutation(9), (0, 3), constant_values=-1)[:size] for _ in range(3)])
+  order = np.stack([rng.permutation(size) for _ in range(3)]) if ordered else None
+  rankings = complete_rankings(ids, order, 9)
+  np.testing.assert_array_equal(np.sort(rankings, axis=1), np.tile(np.arange(9), (3, 1)))
+  count = min(size, 9)
+  np.testing.assert_array_equal(np.sort(rankings[:, :count]), np.sort(ids[:, :count]))
+
+
+def test_ties_keep_the_order_of_the_search():
+  candidates, lists, features = collection(18)
+  # Images that the search has reached and nothing else tells apart: all scores are equal.
+  lists.similarities[:] = 0.0
+  candidates.similarities[:] = 0.5
+  features = GlobalFeatures(np.ones_like(features.queries), np.ones_like(features.database))
+  config = dataclasses.replace(CONFIG, query_pairs="all", certainty_ratio=np.inf)
+  result = L2G(weight=0.0, config=config)(candidates, lists, features)
+  np.testing.assert_array_equal(result.rankings, search_order(candidates))
+
+
+def sizes_of_intermediates(jaxpr):
+  for equation in jaxpr.eqns:
+    yield from (math.prod(variable.aval.shape) for variable in equation.outvars)
+    for inner in jaxprs_in_params(equation.params):
+      yield from sizes_of_intermediates(inner)
+
+
+def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
+  num_queries, size, length, dimension, num_neighbors = 3, 60, 7, 96, 5
+  config = L2GConfig(num_dimensions=8, num_neighbors=num_neighbors)
+  block = functools.partial(
+    rerank_block, mesh=sharding.make_mesh(1), num_images=99, choices=config.choices(size)
+  )
+
+  def array(kind, *shape) -> Any:
+    return jax.ShapeDtypeStruct(shape, kind)
+
+  queries = Queries(
+    ids=array(jnp.int32, num_queries, size),
+    rows=array(jnp.int32, num_queries, size),
+    similarities=array(jnp.float32, num_queries, size),
+    features=array(jnp.float32, num_queries, dimension),
+  )
+  tables = Tables(
+    list_ids=array(jnp.int32, 99, length),
+    list_similarities=array(jnp.float32, 99, length),
+    features=array(jnp.float32, 99, dimension),
+  )
+  traced = jax.make_jaxpr(block)(array(jnp.float32, 1), config.numbers(), tables, (None, queries))
+  largest = max(sizes_of_intermediates(traced.jaxpr))
+  # Points by dimensions, or points by points, of all queries; neighbours would make it 6-fold.
+  assert largest >= num_queries * (size + 1) ** 2
+  assert largest <= num_queries * (size + 1) * (dimension + config.num_dimensions)
+
+
+def mean_average_precision(similarities, labels):
+  """AP as the sum of precisions over the positives, of each item against all others."""
+  precisions = []
+  for row, label in enumerate(labels):
+    order = np.argsort(-similarities[row], kind="stable")
+    hits = labels[order[order != row]] == label
+    if hits.any():
+      precisions.append(np.mean(np.cumsum(hits)[hits] / (1 + np.flatnonzero(hits))))
+  return 100.0 * np.mean(precisions)
+
+
+def test_embedding_of_real_descriptors_is_better_than_their_similarity():
+  data = np.load(shared_path("data", "fire_roxford_queries", "descriptors.npz"))
+  labels, size = data["landmarks"], len(data["landmarks"])
+  sets = np.asarray(normalize(data["descriptors"]))
+  score = jax.jit(chamfer_similarity, static_argnames=("kernel", "block_size"))
+  similarities = np.stack(
+    [score(query, sets, kernel=kernels.Power(alpha=7.0), block_size=8) for query in sets]
+  )
+  assert mean_average_precision(similarities, labels) == pytest.approx(92.0, abs=0.15)
+
+  symmetric = (similarities + similarities.T) / 2
+  nearest = np.argsort(-symmetric + 9.0 * np.eye(size), axis=1, kind="stable")[:, :5]
+  known = np.zeros((size, size), bool)
+  known[np.arange(size)[:, None], nearest] = True
+  known |= known.T
+  pairs = dissimilarity.KnownPairs(
+    jnp.where(known, symmetric, 0.0), jnp.asarray(known), jnp.ones(size, bool)
+  )
+  values, weights = dissimilarity.dissimilarities(pairs, power=0.3)
+  result = mds.smacof(
+    values, weights=weights, num_dimensions=64, max_iterations=60, method="momentum"
+  )
+  embedding = np.asarray(result.embedding)
+  distances = np.linalg.norm(embedding[:, None] - embedding[None], axis=-1)
+  assert mean_average_precision(-distances, labels) >= 97.0
