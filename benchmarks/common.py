@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import command
+from l2g_jax.cli import command
 from l2g_jax.runtime import files
 from l2g_jax.runtime.workers import available_cores
 from l2g_jax.version import __version__

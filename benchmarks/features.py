@@ -32,8 +32,8 @@ from flax import traverse_util
 
 from benchmarks import common, synthetic
 from benchmarks.common import Ceilings, Row
-from experiments import common as settings
-from experiments import revisited, sources
+from l2g_jax.cli import common as settings
+from l2g_jax.cli import revisited
 from l2g_jax.errors import InputError
 from l2g_jax.evaluation import evaluate
 from l2g_jax.features import fire, superglobal
@@ -50,6 +50,7 @@ from l2g_jax.interop.checkpoints.conversion import (
 )
 from l2g_jax.pipeline.l2g import GlobalFeatures, complete_rankings
 from l2g_jax.ranking.global_search import rank_by_global
+from l2g_jax.retriever import sources
 from l2g_jax.similarity import chamfer_scan, kernels
 
 FLAGS = common.FLAGS

@@ -6,15 +6,15 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import candidates, common, revisited
-from experiments.stages import describe_queries, prepare
-from experiments.stopwatch import Stopwatch
 from l2g_jax.cann import SearchResult
+from l2g_jax.cli import candidates, common, revisited
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.embedding import dissimilarity
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.pipeline.collection import Neighbors
 from l2g_jax.pipeline.l2g import GlobalFeatures
+from l2g_jax.retriever.stages import describe_queries, prepare
+from l2g_jax.runtime.stopwatch import Stopwatch
 
 FLAGS = common.FLAGS
 

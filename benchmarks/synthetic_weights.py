@@ -9,7 +9,7 @@ Features of such a network cost what real ones cost, and tell little of an image
 from absl import flags
 
 from benchmarks import synthetic
-from experiments import command
+from l2g_jax.cli import command
 from l2g_jax.errors import InputError
 from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
 

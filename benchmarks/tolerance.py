@@ -18,7 +18,7 @@ from absl import flags
 from benchmarks import common, shortlists
 from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
-from experiments import common as settings
+from l2g_jax.cli import common as settings
 from l2g_jax.evaluation import evaluate
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import rank_by_weights

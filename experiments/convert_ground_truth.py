@@ -1,25 +1,8 @@
-"""Checks a ground truth of the revisited layout, and converts it to JSON where --output is given.
+"""The command of `l2g_jax.cli.convert_ground_truth` as a script."""
 
-python -m experiments.convert_ground_truth --input=gnd_roxford5k.pkl --output=gnd_roxford5k.json
-"""
+from l2g_jax.cli import command, convert_ground_truth
 
-from absl import flags
-
-from experiments import command
-from l2g_jax.data.ground_truth import load_ground_truth, save_ground_truth
-
-FLAGS = flags.FLAGS
-flags.DEFINE_string("input", None, "The ground truth, .pkl or .json.", required=True)
-
-
-def main() -> None:
-  """Reads, verifies and writes."""
-  ground_truth = load_ground_truth(FLAGS.input)
-  images, queries = len(ground_truth.imlist), len(ground_truth.qimlist)
-  print(f"{FLAGS.input}: {images} images, {queries} queries")
-  if command.OUTPUT.value:
-    save_ground_truth(command.OUTPUT.value, ground_truth)
-
+__doc__ = convert_ground_truth.__doc__
 
 if __name__ == "__main__":
-  command.run(main)
+  command.run(convert_ground_truth.main)

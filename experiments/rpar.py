@@ -5,7 +5,7 @@
 Without a copy of rparis6k in data/, the built-in synthetic benchmark is made and used instead.
 """
 
-from experiments import command, revisited
+from l2g_jax.cli import command, revisited
 
 if __name__ == "__main__":
   command.run(lambda: revisited.main("rparis6k"))

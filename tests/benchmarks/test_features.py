@@ -8,14 +8,14 @@ from absl.testing import flagsaver
 
 from benchmarks import common, features, synthetic
 from benchmarks.common import Ceilings
-from experiments import sources
 from l2g_jax.data import load_dataset
 from l2g_jax.errors import InputError
 from l2g_jax.evaluation import evaluate
 from l2g_jax.features import fire, superglobal
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.sift import sift
-from tests.experiments import toy
+from l2g_jax.retriever import sources
+from tests.cli import toy
 
 CEILINGS = Ceilings(flops=1e11, bytes=1e10)
 SIZE = (96, 128)

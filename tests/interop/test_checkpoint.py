@@ -23,7 +23,7 @@ from l2g_jax.interop.checkpoints.conversion import (
   superglobal_architecture,
 )
 from l2g_jax.runtime import files
-from tests.experiments import toy
+from tests.cli import toy
 from tests.features.golden import load_golden, load_image
 from tests.features.synthetic import synthetic_params
 from tests.interop.torch_writer import Called, Global, write_archive, write_stream

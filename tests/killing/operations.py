@@ -20,7 +20,7 @@ from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.features.whitening import Whitening
 from l2g_jax.runtime import checksums, files
 from tests.cann import oracle
-from tests.experiments import photos
+from tests.retriever import photos
 
 IMAGES = list(oracle.collection(0, num_images=12, most=6).items())
 CONFIG = CannConfig(num_lists=3)

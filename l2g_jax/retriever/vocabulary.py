@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.members import Members
 from l2g_jax.cann import CannIndex
 from l2g_jax.errors import InputError
 from l2g_jax.features import aggregate, whitening
 from l2g_jax.features.aggregate import Vlad
 from l2g_jax.features.store import FeatureStore
+from l2g_jax.retriever.members import Members
 from l2g_jax.runtime import files
 
 _SAMPLE = 100_000

@@ -3,12 +3,12 @@
 import dataclasses
 import pathlib
 
-from experiments import members as members_file
-from experiments.members import Members, write_members
 from l2g_jax.cann import CannConfig, CannIndex, exists
 from l2g_jax.errors import InputError
 from l2g_jax.features import whitening
 from l2g_jax.features.store import FeatureStore
+from l2g_jax.retriever import members as members_file
+from l2g_jax.retriever.members import Members, write_members
 
 WHITENING_SAMPLE = 200_000
 # Shares of the images that came or went from which on the index is made as a whole again, and all

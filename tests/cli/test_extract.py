@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.data import open_store
-from tests.experiments import toy
+from tests.cli import toy
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import candidates
 from l2g_jax.cann import CannConfig, CannIndex
+from l2g_jax.cli import candidates
 
 NUM_IMAGES = 12
 

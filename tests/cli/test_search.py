@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.contact_sheet import Tile, save_contact_sheet
-from experiments.copies import SAME_FILE, SAME_PIXELS, find_copies
+from l2g_jax.cli.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.data.images import read_image
-from tests.experiments import toy
+from l2g_jax.retriever.copies import SAME_FILE, SAME_PIXELS, find_copies
+from tests.cli import toy
 
 _CONSTANT = (7, 8, 9)
 

@@ -6,13 +6,13 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from experiments import stages
-from experiments.stages import Collection, StageOptions
-from experiments.stopwatch import Stopwatch
 from l2g_jax.cann import CannConfig
 from l2g_jax.data.images import list_images
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
+from l2g_jax.retriever import stages
+from l2g_jax.retriever.stages import Collection, StageOptions
+from l2g_jax.runtime.stopwatch import Stopwatch
 
 NUM_IMAGES = 40
 _DIMENSION, _COUNT = 16, 12

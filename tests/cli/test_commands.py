@@ -7,7 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from tests.experiments import toy
+from tests.cli import toy
 
 PROTOCOLS = ("easy", "medium", "hard")
 

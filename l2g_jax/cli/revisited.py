@@ -7,16 +7,16 @@ from typing import Any
 from absl import flags
 
 import mini
-from experiments import candidates, command, common
-from experiments.report import Method, make_report, print_report, write_report
-from experiments.stages import Collection, Queries, StageOptions, describe_queries, prepare
-from experiments.stopwatch import Stopwatch
+from l2g_jax.cli import candidates, command, common
+from l2g_jax.cli.report import Method, make_report, print_report, write_report
 from l2g_jax.data.dataset import Dataset, load_dataset
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.features.extraction import ImageJob, default_crop_policy
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.pipeline.l2g import GlobalFeatures, complete_rankings, rank_by_weights
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
+from l2g_jax.retriever.stages import Collection, Queries, StageOptions, describe_queries, prepare
+from l2g_jax.runtime.stopwatch import Stopwatch
 
 FLAGS = flags.FLAGS
 _DATA_ROOT = "data"

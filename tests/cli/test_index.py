@@ -7,7 +7,7 @@ from l2g_jax.cann import CannIndex
 from l2g_jax.features import store
 from l2g_jax.features.protocol import LocalFeatures
 from tests.cann import oracle
-from tests.experiments import toy
+from tests.cli import toy
 
 IMAGES = oracle.collection(0)
 

@@ -6,9 +6,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from experiments import command
+from l2g_jax.cli import command
 from l2g_jax.errors import InputError
-from tests.experiments import toy
+from tests.cli import toy
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_an_output_that_can_not_be_written_is_told_before_the_work(run, tmp_path
 def script(tmp_path, body, **options):
   environment = {"PYTHONPATH": str(toy.ROOT), "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
   return subprocess.Popen(
-    [sys.executable, "-c", f"from experiments import command\n{body}\ncommand.run(main)"],
+    [sys.executable, "-c", f"from l2g_jax.cli import command\n{body}\ncommand.run(main)"],
     env=environment | {"PYTHONIOENCODING": "ascii", "LANG": "C"},
     cwd=tmp_path,
     stderr=subprocess.PIPE,

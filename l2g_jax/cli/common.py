@@ -6,11 +6,9 @@ from typing import get_args
 import jax
 from absl import flags
 
-from experiments import extractors
-from experiments.flag_names import settings_as_flags
-from experiments.sources import LocalFiles
-from experiments.stages import StageOptions
 from l2g_jax.cann import CannConfig
+from l2g_jax.cli import extractors
+from l2g_jax.cli.flag_names import settings_as_flags
 from l2g_jax.embedding import dissimilarity, mds
 from l2g_jax.errors import InputError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
@@ -18,6 +16,8 @@ from l2g_jax.interop import cann as cann_files
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import PAPER_WEIGHT, check_weight
 from l2g_jax.ranking import fusion
+from l2g_jax.retriever.sources import LocalFiles
+from l2g_jax.retriever.stages import StageOptions
 from l2g_jax.similarity import kernels
 
 FLAGS = flags.FLAGS

@@ -1,6 +1,6 @@
 """Kills searches of a folder that changes at writes of theirs, and searches again.
 
-python -m tests.experiments.killing DIRECTORY KILLS prints, as JSON, how many points of killing
+python -m tests.retriever.killing DIRECTORY KILLS prints, as JSON, how many points of killing
 there are and at how many of them, evenly spread, a process was killed; 0 stands for all.
 """
 
@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 
-from tests.experiments import photos
+from tests.retriever import photos
 
 
 def change(folder: pathlib.Path) -> None:

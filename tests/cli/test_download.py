@@ -15,7 +15,7 @@ import time
 import pytest
 
 from l2g_jax.data.dataset import PUBLISHED_COUNTS, load_dataset
-from tests.experiments import toy
+from tests.cli import toy
 
 NAME = "roxford5k"
 TRUTH, ARCHIVE = f"gnd_{NAME}.pkl", "oxbuild_images-v1.tgz"

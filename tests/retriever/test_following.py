@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import members, stages
-from experiments.stopwatch import Stopwatch
 from l2g_jax.cann import CannConfig
 from l2g_jax.features.extraction import ImageJob, extract_local
+from l2g_jax.retriever import members, stages
 from l2g_jax.runtime import files
-from tests.experiments import photos
+from l2g_jax.runtime.stopwatch import Stopwatch
+from tests.retriever import photos
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -369,11 +369,11 @@ def run_script(*arguments):
 
 
 def test_killed_anywhere_the_next_search_is_right(tmp_path):
-  counted = run_script("tests.experiments.killing", tmp_path / "kills", 8)
+  counted = run_script("tests.retriever.killing", tmp_path / "kills", 8)
   assert counted["killed"] == 8
   assert counted["points"] > 100
 
 
 def test_processes_at_once_get_their_own_answers(tmp_path):
-  counted = run_script("tests.experiments.processes", tmp_path / "runs", 24, 4)
+  counted = run_script("tests.retriever.processes", tmp_path / "runs", 24, 4)
   assert counted == {"runs": 24, "failed": 0, "wrong": 0}

@@ -1,6 +1,6 @@
 """Searches one folder from many processes at once, while it changes.
 
-python -m tests.experiments.processes DIRECTORY RUNS AT_ONCE prints, as JSON, how many runs there
+python -m tests.retriever.processes DIRECTORY RUNS AT_ONCE prints, as JSON, how many runs there
 were, how many failed, and how many got a wrong answer. The first ones find nothing in the work
 folder. Every run has a query of its own, all of which have one name, size and time.
 """
@@ -14,7 +14,7 @@ import traceback
 import numpy as np
 
 from l2g_jax.features.extraction import ImageJob, extract_local
-from tests.experiments import photos
+from tests.retriever import photos
 
 _WRONG = 3
 

@@ -5,11 +5,11 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import common, revisited
+from l2g_jax.cli import common, revisited
 from l2g_jax.errors import InputError
 from l2g_jax.features import store
 from l2g_jax.features.protocol import LocalFeatures
-from tests.experiments import toy
+from tests.cli import toy
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from experiments.stages import Collection, Queries
 from l2g_jax.cann import SearchResult
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.interop import ames
 from l2g_jax.interop import cann as cann_files
+from l2g_jax.retriever.stages import Collection, Queries
 
 FLAGS = flags.FLAGS
 

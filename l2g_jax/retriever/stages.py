@@ -11,15 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments import following, sources, vocabulary
-from experiments.members import (
-  read_members,
-  remove_earlier,
-  remove_earlier_features,
-  write_members,
-)
-from experiments.sources import LocalFiles, short_key
-from experiments.stopwatch import Stopwatch
 from l2g_jax import settings
 from l2g_jax.cann import CannConfig, CannIndex, NeighborLists, SearchResult
 from l2g_jax.data.image_names import printable
@@ -28,7 +19,16 @@ from l2g_jax.errors import InputError
 from l2g_jax.features.aggregate import Vlad, apply_vlad
 from l2g_jax.features.extraction import ImageJob, OnError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.retriever import following, sources, vocabulary
+from l2g_jax.retriever.members import (
+  read_members,
+  remove_earlier,
+  remove_earlier_features,
+  write_members,
+)
+from l2g_jax.retriever.sources import LocalFiles, short_key
 from l2g_jax.runtime import files
+from l2g_jax.runtime.stopwatch import Stopwatch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import get_args
 
 from absl import flags
 
-from experiments.flag_names import settings_as_flags
+from l2g_jax.cli.flag_names import settings_as_flags
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import InputError
 from l2g_jax.features.extractors import fire_extractor, superglobal_extractor

@@ -8,7 +8,7 @@ from absl import flags
 from absl.testing import flagsaver
 from flax import traverse_util
 
-from experiments import command, common, revisited
+from l2g_jax.cli import command, common, revisited
 from l2g_jax.data import load_dataset
 from l2g_jax.data.images import crop_to_box, read_image
 from l2g_jax.errors import InputError
@@ -17,7 +17,7 @@ from l2g_jax.features.extractors import superglobal_extractor
 from l2g_jax.features.weights import save_weights
 from l2g_jax.interop import cann
 from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
-from tests.experiments import toy
+from tests.cli import toy
 from tests.features.synthetic import shallow, synthetic_params
 from tests.interop.torch_writer import write_archive, write_pickle
 

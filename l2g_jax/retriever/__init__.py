@@ -1,0 +1,1 @@
+"""A collection made ready for queries, and kept so."""
