@@ -6,4 +6,5 @@ python -m benchmarks.all [--quick] [--output=benchmarks.json]
 from benchmarks import chamfer, common, features, mds, rerank
 
 if __name__ == "__main__":
-  common.run(rerank.main, mds.main, chamfer.main, features.main)
+  parts = (rerank.BENCHMARK, mds.BENCHMARK, chamfer.BENCHMARK, features.BENCHMARK)
+  common.run("all", __doc__, *parts)

@@ -27,16 +27,24 @@ from benchmarks import common, search_peers
 from benchmarks.common import Ceilings, Row
 from benchmarks.fire_like import FireLike
 from l2g_jax.cann import CannIndex, exists
+from l2g_jax.cli.command import Group, Values
 from l2g_jax.evaluation import average_precision, positive_places
 
-FLAGS = common.FLAGS
 
-flags.DEFINE_integer("collection", 5000, "Images of the collection.", 200)
-flags.DEFINE_integer("descriptors", 600, "Descriptors of an image, and of a query.", 1)
-flags.DEFINE_integer("num_queries", 20, "Queries.", 1)
-flags.DEFINE_float("recall", 0.99, "Of the exact 100 best images, that methods must reach.")
-flags.DEFINE_list("peers", list(search_peers.NAMES), "What is compared.")
-flags.DEFINE_string("index", None, "Folder of the index, kept there; omitted: a temporary one.")
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_integer("collection", 5000, "Images of the collection.", 200, flag_values=values)
+  flags.DEFINE_integer(
+    "descriptors", 600, "Descriptors of an image, and of a query.", 1, flag_values=values
+  )
+  flags.DEFINE_integer("num_queries", 20, "Queries.", 1, flag_values=values)
+  flags.DEFINE_float(
+    "recall", 0.99, "Of the exact 100 best images, that methods must reach.", flag_values=values
+  )
+  flags.DEFINE_list("peers", list(search_peers.NAMES), "What is compared.", flag_values=values)
+  flags.DEFINE_string(
+    "index", None, "Folder of the index, kept there; omitted: a temporary one.", flag_values=values
+  )
+
 
 _BEST = 100
 _K = 700
@@ -224,20 +232,20 @@ def compare(
   }
 
 
-def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   """Reads the flags and compares."""
   del ceilings
-  size = 300 if FLAGS.quick else FLAGS.collection
-  count = 40 if FLAGS.quick else FLAGS.descriptors
+  size = 300 if values.quick else values.collection
+  count = 40 if values.quick else values.descriptors
   landmarks = min(70, size // 40)
   collection = FireLike(size, num_landmarks=landmarks, images_per_landmark=20, count=count)
   with tempfile.TemporaryDirectory() as temporary:
     return compare(
       collection,
-      pathlib.Path(FLAGS.index or temporary),
-      num_queries=FLAGS.num_queries,
-      recall=FLAGS.recall,
-      peers=[name for name in FLAGS.peers if name],
+      pathlib.Path(values.index or temporary),
+      num_queries=values.num_queries,
+      recall=values.recall,
+      peers=[name for name in values.peers if name],
     )
 
 
@@ -254,5 +262,7 @@ def _timed_each(function: Callable, items: Sequence) -> tuple[float, list]:
   return statistics.median(seconds for _, seconds in timed), [result for result, _ in timed]
 
 
+BENCHMARK = common.Benchmark(main, [Group("Index", _define)])
+
 if __name__ == "__main__":
-  common.run(main)
+  common.run("cann", __doc__, BENCHMARK)

@@ -18,6 +18,7 @@ from absl import flags
 
 from benchmarks import common
 from benchmarks.common import Ceilings, Row
+from l2g_jax.cli.command import Group, Values
 from l2g_jax.runtime import sharding
 from l2g_jax.similarity import kernels
 from l2g_jax.similarity.chamfer import chamfer_similarity
@@ -30,11 +31,16 @@ from l2g_jax.similarity.chamfer_scan import (
   search_images,
 )
 
-FLAGS = common.FLAGS
 
-flags.DEFINE_integer(
-  "num_images", None, "Most images on the device, as far as they fit; omitted: by the device.", 1
-)
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_integer(
+    "num_images",
+    None,
+    "Most images on the device, as far as they fit; omitted: by the device.",
+    1,
+    flag_values=values,
+  )
+
 
 _PRECISIONS: tuple[Precision, ...] = ("int8", "bfloat16", "float32")
 _K = 100
@@ -184,12 +190,14 @@ def compare(
   }
 
 
-def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   """Reads the flags and compares."""
   most = 512 if jax.default_backend() == "cpu" else 200_000
-  num_images = FLAGS.num_images or (6 if FLAGS.quick else most)
-  return compare(num_images, 16 if FLAGS.quick else 600, repeats=FLAGS.repeats, ceilings=ceilings)
+  num_images = values.num_images or (6 if values.quick else most)
+  return compare(num_images, 16 if values.quick else 600, repeats=values.repeats, ceilings=ceilings)
 
+
+BENCHMARK = common.Benchmark(main, [Group("Scan", _define)])
 
 if __name__ == "__main__":
-  common.run(main)
+  common.run("chamfer", __doc__, BENCHMARK)

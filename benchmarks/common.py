@@ -15,18 +15,26 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from l2g_jax.cli import command
+from l2g_jax.cli.command import Command, Group, Values, check_folder
 from l2g_jax.runtime import files
 from l2g_jax.runtime.workers import available_cores
 from l2g_jax.version import __version__
 
-FLAGS = flags.FLAGS
-
-flags.DEFINE_integer("repeats", 3, "How often everything is timed; the median counts.", 1)
-flags.DEFINE_bool("from_dataset", False, "Whether a data set's queries are measured too.")
-flags.DEFINE_bool("quick", False, "Small sizes, that show no more than that everything runs.")
-
 Row = dict[str, Any]
+
+
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_integer(
+    "repeats", 3, "Clocks of everything; the median counts.", 1, flag_values=values
+  )
+  flags.DEFINE_bool("from_dataset", False, "Measure a data set's queries too.", flag_values=values)
+  flags.DEFINE_bool(
+    "quick", False, "Small sizes, which only show that everything runs.", flag_values=values
+  )
+  flags.DEFINE_string("output", None, "JSON file of the report; omitted: none.", flag_values=values)
+
+
+_BENCHMARK = Group("Benchmark", _define)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,22 +183,43 @@ def print_head(ceilings: Ceilings) -> None:
   )
 
 
-def run(*benchmarks: Callable[[Ceilings], Mapping[str, Sequence[Row]]]) -> None:
-  """Runs benchmarks as a command: prints the tables of each, and writes them where --output says.
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+  """A comparison that can be run alone or with others.
 
-  What one has measured is printed and written before the next begins.
+  Attributes:
+    compare: measures, by the flags, and returns rows by title.
+    groups: its own flags.
   """
 
-  def main() -> None:
-    ceilings = measure_ceilings(quick=FLAGS.quick)
+  compare: Callable[[Values, Ceilings], Mapping[str, Sequence[Row]]]
+  groups: Sequence[Group] = ()
+
+
+def make_command(name: str, description: str | None, *benchmarks: Benchmark) -> Command:
+  """Returns a command that prints the tables of benchmarks, and writes them where --output says.
+
+  The tables of each are printed and written before the next begins.
+  """
+
+  def main(values: Values) -> None:
+    if values.output:
+      check_folder(values.output)
+    ceilings = measure_ceilings(quick=values.quick)
     print_head(ceilings)
     tables: dict[str, Sequence[Row]] = {}
-    for compare in benchmarks:
-      made = compare(ceilings)
+    for benchmark in benchmarks:
+      made = benchmark.compare(values, ceilings)
       for title, rows in made.items():
         print_table(title, rows)
       tables.update(made)
-      if command.OUTPUT.value:
-        files.write_json(command.OUTPUT.value, make_report(tables, ceilings))
+      if values.output:
+        files.write_json(values.output, make_report(tables, ceilings))
 
-  command.run(main)
+  own = dict.fromkeys(group for benchmark in benchmarks for group in benchmark.groups)
+  return Command(name, description, [_BENCHMARK, *own], main)
+
+
+def run(name: str, description: str | None, *benchmarks: Benchmark) -> None:
+  """Runs benchmarks as `python -m benchmarks.NAME`."""
+  make_command(name, description, *benchmarks).run(f"python -m benchmarks.{name}")

@@ -27,15 +27,18 @@ from typing import Any, get_args
 import cv2
 import jax
 import numpy as np
-from absl.testing import flagsaver
 from flax import traverse_util
 
 from benchmarks import common, synthetic
 from benchmarks.common import Ceilings, Row
-from l2g_jax.cli import common as settings
-from l2g_jax.cli import revisited
+from experiments.built_in import MINI
+from l2g_jax import evaluation
+from l2g_jax.cli import evaluate
+from l2g_jax.cli.command import Values
+from l2g_jax.cli.feature_flags import read_features
+from l2g_jax.cli.work_flags import work_folder
+from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import InputError
-from l2g_jax.evaluation import evaluate
 from l2g_jax.features import fire, superglobal
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.extractors import Dtype
@@ -52,8 +55,6 @@ from l2g_jax.pipeline.l2g import GlobalFeatures, complete_rankings
 from l2g_jax.ranking.global_search import rank_by_global
 from l2g_jax.retriever import sources
 from l2g_jax.similarity import chamfer_scan, kernels
-
-FLAGS = common.FLAGS
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -295,29 +296,28 @@ def _run_command(arguments: Sequence[Any]) -> tuple[float, float]:
   return time.perf_counter() - start, int(process.stdout) / 2**20
 
 
-def precision_rows() -> list[Row]:
+def precision_rows(values: Values) -> list[Row]:
   """Compares mAP and features by precision, on the data set and with the weights of the flags."""
-  settings.configure()
-  dataset = revisited.open_dataset("roxford5k")
+  dataset = evaluate.open_dataset(values, "roxford5k", MINI)
   truth = dataset.ground_truth
-  directory = pathlib.Path(FLAGS.work_dir) / dataset.name
-  boxes = [query.bbx for query in truth.queries]
-  queries = zip(truth.qimlist, dataset.query_paths, boxes, strict=True)
+  directory = work_folder(values) / dataset.name
   database = zip(truth.imlist, dataset.database_paths, strict=True)
   jobs: Mapping[sources.Part, Sequence[ImageJob]] = {
-    "queries": [ImageJob(*job) for job in queries],
+    "queries": evaluate.query_jobs(dataset),
     "database": [ImageJob(*job) for job in database],
   }
   rows: list[Row] = []
   exact: dict[str, Found] = {}
   for dtype in _DTYPES:
-    with flagsaver.flagsaver(dtype=dtype):
-      options = settings.stage_options()
-    for source in (options.local, options.global_features):
+    values.dtype = dtype
+    chosen = read_features(values)
+    for source in (chosen.local, chosen.global_features):
       if not isinstance(source, LocalExtractor | GlobalExtractor) or source.network is None:
         continue
-      found, rankings = _rank(source, jobs, directory)
-      report = evaluate(rankings, truth)
+      found, rankings = rank_exactly(
+        source, jobs, directory, crop_policy=values.crop_policy, kernel=kernels.parse(values.kernel)
+      )
+      report = evaluation.evaluate(rankings, truth)
       exact.setdefault(source.name, found)
       rows.append(
         {
@@ -331,27 +331,28 @@ def precision_rows() -> list[Row]:
   return rows
 
 
-def _rank(
+def rank_exactly(
   source: LocalExtractor | GlobalExtractor,
   jobs: Mapping[sources.Part, Sequence[ImageJob]],
   directory: pathlib.Path,
+  *,
+  crop_policy: CropPolicy | None,
+  kernel: kernels.Kernel,
 ) -> tuple[Found, np.ndarray]:
   """Returns the database's features by name, and rankings by exact comparison with all of them."""
-  policy = FLAGS.crop_policy
   if isinstance(source, GlobalExtractor):
     vectors = {
-      part: sources.global_features(some, directory, part, source, crop_policy=policy)
+      part: sources.global_features(some, directory, part, source, crop_policy=crop_policy)
       for part, some in jobs.items()
     }
     rankings = rank_by_global(GlobalFeatures(vectors["queries"], vectors["database"]))
     return dict(enumerate(vectors["database"])), rankings
   stores = {
-    part: sources.local_features(some, directory, part, source, crop_policy=policy)
+    part: sources.local_features(some, directory, part, source, crop_policy=crop_policy)
     for part, some in jobs.items()
   }
   images, queries = ([x.descriptors for x in _all(stores[p])] for p in ("database", "queries"))
   placed = chamfer_scan.place_images(chamfer_scan.pack_images(images, precision="float32"))
-  kernel = kernels.parse(FLAGS.kernel)
   ids = chamfer_scan.search_images(placed, queries, len(images), kernel=kernel).ids
   found = {
     (number, scale, template): descriptor
@@ -397,17 +398,19 @@ def compare(
   return tables
 
 
-def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   """Reads the flags and compares."""
-  if FLAGS.quick:
+  if values.quick:
     problems, size, num_images = [superglobal_problem(50, 1)], (96, 128), 2
   else:
     problems, size, num_images = [superglobal_problem(50, 3), fire_problem()], (768, 1024), 2
-  tables = compare(problems, size, num_images=num_images, repeats=FLAGS.repeats, ceilings=ceilings)
-  if FLAGS.from_dataset:
-    tables["Precision and mAP"] = precision_rows()
+  tables = compare(problems, size, num_images=num_images, repeats=values.repeats, ceilings=ceilings)
+  if values.from_dataset:
+    tables["Precision and mAP"] = precision_rows(values)
   return tables
 
 
+BENCHMARK = common.Benchmark(main, evaluate.GROUPS)
+
 if __name__ == "__main__":
-  common.run(main)
+  common.run("features", __doc__, BENCHMARK)

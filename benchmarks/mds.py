@@ -17,9 +17,9 @@ from sklearn import manifold
 
 from benchmarks import common, shortlists
 from benchmarks.common import Ceilings, Row
+from l2g_jax.cli import evaluate
+from l2g_jax.cli.command import Values
 from l2g_jax.embedding import mds
-
-FLAGS = common.FLAGS
 
 _METHODS: tuple[mds.Method, ...] = ("quasi_newton", "momentum", "lbfgs", "guttman")
 _STEPS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200, 300)
@@ -211,20 +211,22 @@ def compare(
   return tables
 
 
-def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   """Reads the flags and compares."""
-  size, dimensions = (40, 8) if FLAGS.quick else (701, 128)
+  size, dimensions = (40, 8) if values.quick else (701, 128)
   batch = 70 if jax.default_backend() != "cpu" else _BATCH
-  clusters = 4 if FLAGS.quick else 60
+  clusters = 4 if values.quick else 60
   problems = {
     "clusters": np.stack(
       [common.clustered_dissimilarities(seed, size, clusters) for seed in range(batch)]
     )
   }
-  if FLAGS.from_dataset:
-    problems["queries"] = shortlists.dissimilarities_of_queries(batch)
-  return compare(problems, dimensions, FLAGS.repeats, ceilings)
+  if values.from_dataset:
+    problems["queries"] = shortlists.dissimilarities_of_queries(values, batch)
+  return compare(problems, dimensions, values.repeats, ceilings)
 
+
+BENCHMARK = common.Benchmark(main, evaluate.GROUPS)
 
 if __name__ == "__main__":
-  common.run(main)
+  common.run("mds", __doc__, BENCHMARK)

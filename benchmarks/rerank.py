@@ -17,12 +17,11 @@ from benchmarks import common, mds, shortlists
 from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
 from l2g_jax.cann import SearchResult
+from l2g_jax.cli.command import Values
 from l2g_jax.pipeline.collection import place_collection
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import GlobalFeatures, rank_collection
 from l2g_jax.ranking.rerank import superglobal_rerank
-
-FLAGS = common.FLAGS
 
 _WEIGHT = 0.19
 
@@ -156,18 +155,20 @@ def compare(
   }
 
 
-def main(ceilings: Ceilings) -> dict[str, Sequence[Row]]:
+def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   """Reads the flags and compares."""
   on_cpu = jax.default_backend() == "cpu"
   return compare(
-    (20, 40) if FLAGS.quick else (100, 200, 400, 700, 1000, 1400, 2000),
-    (1, 3) if FLAGS.quick else (1, 2, 8) if on_cpu else (1, 2, 4, 8, 16, 35, 70),
-    size=30 if FLAGS.quick else 700,
-    dimension=32 if FLAGS.quick else 2048,
-    repeats=FLAGS.repeats,
+    (20, 40) if values.quick else (100, 200, 400, 700, 1000, 1400, 2000),
+    (1, 3) if values.quick else (1, 2, 8) if on_cpu else (1, 2, 4, 8, 16, 35, 70),
+    size=30 if values.quick else 700,
+    dimension=32 if values.quick else 2048,
+    repeats=values.repeats,
     ceilings=ceilings,
   )
 
 
+BENCHMARK = common.Benchmark(main)
+
 if __name__ == "__main__":
-  common.run(main)
+  common.run("rerank", __doc__, BENCHMARK)

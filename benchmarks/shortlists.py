@@ -1,22 +1,21 @@
 """Shortlists to re-rank: synthetic ones of any size, and those of a data set's queries."""
 
 import dataclasses
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.built_in import MINI
 from l2g_jax.cann import SearchResult
-from l2g_jax.cli import candidates, common, revisited
+from l2g_jax.cli import evaluate
+from l2g_jax.cli.command import Values
+from l2g_jax.cli.method_flags import read_method_config
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.embedding import dissimilarity
-from l2g_jax.features.extraction import ImageJob
 from l2g_jax.pipeline.collection import Neighbors
 from l2g_jax.pipeline.l2g import GlobalFeatures
-from l2g_jax.retriever.stages import describe_queries, prepare
-from l2g_jax.runtime.stopwatch import Stopwatch
-
-FLAGS = common.FLAGS
+from l2g_jax.retriever import candidates
+from l2g_jax.retriever.stages import describe_queries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,31 +69,23 @@ def _nearest(points, database, size: int, *, skip_self: bool) -> SearchResult:
   return SearchResult(ids, similarities.astype(np.float32))
 
 
-def shortlists_of_queries() -> Shortlists:
+def shortlists_of_queries(values: Values) -> Shortlists:
   """Searches for the queries of the data set that the flags of the experiments name."""
-  common.configure()
-  watch = Stopwatch()
-  dataset = revisited.open_dataset("roxford5k")
-  truth = dataset.ground_truth
-  jobs = [ImageJob(*job) for job in zip(truth.imlist, dataset.database_paths, strict=True)]
-  directory = pathlib.Path(FLAGS.work_dir) / dataset.name
-  collection = prepare(jobs, directory, common.stage_options(), watch)
-  boxes = [query.bbx for query in truth.queries]
-  jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, boxes, strict=True)]
-  queries = describe_queries(collection, jobs, watch)
-  _, found = candidates.find(collection, queries, truth, FLAGS.k)
+  dataset = evaluate.open_dataset(values, "roxford5k", MINI)
+  retriever = evaluate.open_retriever(values, dataset)
+  described = describe_queries(retriever.collection, evaluate.query_jobs(dataset), retriever.watch)
   return Shortlists(
-    candidates=found,
-    lists=collection.lists,
-    features=GlobalFeatures(queries.global_features, collection.global_features),
-    ground_truth=truth,
+    candidates=candidates.search(retriever.collection, described.descriptors, values.k),
+    lists=retriever.collection.lists,
+    features=GlobalFeatures(described.global_features, retriever.collection.global_features),
+    ground_truth=dataset.ground_truth,
   )
 
 
-def dissimilarities_of_queries(count: int) -> np.ndarray:
+def dissimilarities_of_queries(values: Values, count: int) -> np.ndarray:
   """Returns the dissimilarities `[count, k + 1, k + 1]` of the data set's first queries."""
-  given = shortlists_of_queries()
-  config = common.method_config()
+  given = shortlists_of_queries(values)
+  config = read_method_config(values)
   problems = []
   for ids, similarities in zip(given.candidates.ids, given.candidates.similarities, strict=True):
     near = np.where(ids[:, None] >= 0, given.lists.ids[ids], -1)

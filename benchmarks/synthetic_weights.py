@@ -9,28 +9,32 @@ Features of such a network cost what real ones cost, and tell little of an image
 from absl import flags
 
 from benchmarks import synthetic
-from l2g_jax.cli import command
-from l2g_jax.errors import InputError
+from l2g_jax.cli.command import Command, Group, Values
 from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
 
-FLAGS = flags.FLAGS
-flags.DEFINE_enum("model", None, ["fire", "superglobal"], "What they are of.", required=True)
-flags.DEFINE_enum("depth", "101", ["50", "101"], "Of superglobal's trunk.")
-flags.DEFINE_integer("seed", 0, "Of the numbers.")
+
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_enum(
+    "model", None, ["fire", "superglobal"], "Network.", required=True, flag_values=values
+  )
+  flags.DEFINE_enum("depth", "101", ["50", "101"], "Of superglobal's trunk.", flag_values=values)
+  flags.DEFINE_integer("seed", 0, "Seed of the numbers.", flag_values=values)
+  flags.DEFINE_string(
+    "output", None, "File to write, NAME.safetensors.", required=True, flag_values=values
+  )
 
 
-def main() -> None:
+def main(values: Values) -> None:
   """Writes the weights that the flags ask for."""
-  output = command.OUTPUT.value
-  if not output:
-    raise InputError("--output must name the file to write, NAME.safetensors.")
-  if FLAGS.model == "fire":
+  if values.model == "fire":
     architecture = fire_architecture()
   else:
-    architecture = superglobal_architecture(50 if FLAGS.depth == "50" else 101)
-  synthetic.write_weights(output, FLAGS.model, architecture, seed=FLAGS.seed)
-  print(f"{output}: random weights of {FLAGS.model}")
+    architecture = superglobal_architecture(50 if values.depth == "50" else 101)
+  synthetic.write_weights(values.output, values.model, architecture, seed=values.seed)
+  print(f"{values.output}: random weights of {values.model}")
 
+
+COMMAND = Command("synthetic_weights", __doc__, [Group("Weights", _define)], main)
 
 if __name__ == "__main__":
-  command.run(main)
+  COMMAND.run("python -m benchmarks.synthetic_weights")

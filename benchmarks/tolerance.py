@@ -18,15 +18,23 @@ from absl import flags
 from benchmarks import common, shortlists
 from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
-from l2g_jax.cli import common as settings
-from l2g_jax.evaluation import evaluate
+from l2g_jax import evaluation
+from l2g_jax.cli import evaluate
+from l2g_jax.cli.command import Group, Values
+from l2g_jax.cli.feature_flags import read_features
+from l2g_jax.cli.method_flags import read_method_config
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import rank_by_weights
 
-FLAGS = common.FLAGS
 
-flags.DEFINE_integer("starts", 1, "Seeds of the embedding's start to average over.", 1)
-flags.DEFINE_bool("plain", True, "Whether the plain method is run to convergence.")
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_integer(
+    "starts", 1, "Seeds of the embedding's start to average over.", 1, flag_values=values
+  )
+  flags.DEFINE_bool(
+    "plain", True, "Whether the plain method is run to convergence.", flag_values=values
+  )
+
 
 _TOLERANCES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 _PROTOCOLS = ("easy", "medium", "hard")
@@ -90,7 +98,7 @@ def _measure(given: Shortlists, config: L2GConfig, weight: float, starts: int) -
     seconds.append(elapsed)
     iterations.append(result.diagnostics.num_iterations.mean())
     stresses.append(result.diagnostics.normalized_stress.mean())
-    report = evaluate(result.rankings, given.ground_truth)
+    report = evaluation.evaluate(result.rankings, given.ground_truth)
     scores.append([100.0 * report[protocol].map for protocol in _PROTOCOLS])
   row: Row = {
     "seconds a query": float(np.mean(seconds)) / len(given.candidates.ids),
@@ -103,18 +111,20 @@ def _measure(given: Shortlists, config: L2GConfig, weight: float, starts: int) -
   return row
 
 
-def main(_: Ceilings) -> dict[str, Sequence[Row]]:
+def main(values: Values, _: Ceilings) -> dict[str, Sequence[Row]]:
   """Reads the flags and compares."""
-  weight = settings.default_weight() if FLAGS.w is None else FLAGS.w
+  weight = read_features(values).default_weight if values.w is None else values.w
   rows = tolerance_rows(
-    shortlists.shortlists_of_queries(),
-    settings.method_config(),
+    shortlists.shortlists_of_queries(values),
+    read_method_config(values),
     weight,
-    starts=FLAGS.starts,
-    plain=FLAGS.plain,
+    starts=values.starts,
+    plain=values.plain,
   )
   return {f"mAP and time against tolerance, w = {weight:g}": rows}
 
 
+BENCHMARK = common.Benchmark(main, [Group("Tolerance", _define), *evaluate.GROUPS])
+
 if __name__ == "__main__":
-  common.run(main)
+  common.run("tolerance", __doc__, BENCHMARK)

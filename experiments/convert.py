@@ -1,8 +1,6 @@
-"""The command of `l2g_jax.cli.convert` as a script."""
+"""The command `l2g convert` as a script."""
 
-from l2g_jax.cli import command, convert
-
-__doc__ = convert.__doc__
+from l2g_jax.cli.convert import COMMAND
 
 if __name__ == "__main__":
-  command.run(convert.main)
+  COMMAND.run("python -m experiments.convert")

@@ -1,8 +1,6 @@
-"""The command of `l2g_jax.cli.download` as a script."""
+"""The command `l2g download` as a script."""
 
-from l2g_jax.cli import command, download
-
-__doc__ = download.__doc__
+from l2g_jax.cli.download import COMMAND
 
 if __name__ == "__main__":
-  command.run(download.main, argument="|".join(download.download.SOURCES))
+  COMMAND.run("python -m experiments.download")

@@ -1,8 +1,6 @@
-"""The command of `l2g_jax.cli.extract` as a script."""
+"""The command `l2g extract` as a script."""
 
-from l2g_jax.cli import command, extract
-
-__doc__ = extract.__doc__
+from l2g_jax.cli.extract import COMMAND
 
 if __name__ == "__main__":
-  command.run(extract.main)
+  COMMAND.run("python -m experiments.extract")

@@ -1,8 +1,6 @@
-"""The command of `l2g_jax.cli.index` as a script."""
+"""The command `l2g index` as a script."""
 
-from l2g_jax.cli import command, index
-
-__doc__ = index.__doc__
+from l2g_jax.cli.index import COMMAND
 
 if __name__ == "__main__":
-  command.run(index.main)
+  COMMAND.run("python -m experiments.index")

@@ -1,11 +1,14 @@
 """Local-to-global retrieval on Revisited Oxford (arXiv 2509.04351).
 
-  python -m experiments.roxf --k=700 --w=0.19 [--data_root=DIR] [--dataset=roxford5k]
+  l2g evaluate --k=700 --w=0.19 [--data_root=DIR] [--dataset=roxford5k]
 
 Without a copy of roxford5k in data/, the built-in synthetic benchmark is made and used instead.
 """
 
-from l2g_jax.cli import command, revisited
+from experiments.built_in import MINI
+from l2g_jax.cli import evaluate
+
+COMMAND = evaluate.make_command("roxford5k", MINI, description=__doc__)
 
 if __name__ == "__main__":
-  command.run(lambda: revisited.main("roxford5k"))
+  COMMAND.run("python -m experiments.roxf")

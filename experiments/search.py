@@ -1,8 +1,6 @@
-"""The command of `l2g_jax.cli.search` as a script."""
+"""The command `l2g search` as a script."""
 
-from l2g_jax.cli import command, search
-
-__doc__ = search.__doc__
+from l2g_jax.cli.search import COMMAND
 
 if __name__ == "__main__":
-  command.run(search.main)
+  COMMAND.run("python -m experiments.search")

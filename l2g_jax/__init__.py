@@ -1,10 +1,11 @@
 """Local-to-global image retrieval in JAX.
 
-Every step of the method is a module: `from l2g_jax import mds`, then `mds.smacof`. `pipeline` puts
-them together. Importing the package alone does not load JAX.
+The names of `__init__.pyi` are loaded when they are used; everything else is imported by its
+module. Importing the package alone loads neither JAX nor Numba.
 """
 
-from l2g_jax.errors import InputError
-from l2g_jax.version import __version__
+import lazy_loader
 
-__all__ = ["InputError", "__version__"]
+from l2g_jax.version import __version__ as __version__
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,49 +1,116 @@
-"""How a command ends: in one sentence and with exit status 1 where it can't go on."""
+"""A command: its flags in groups, its help, and its end in one sentence where it can't go on."""
 
+import dataclasses
 import io
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import jax
-from absl import app, flags, logging
+from absl import flags
 
 from l2g_jax.errors import InputError
 
-OUTPUT = flags.DEFINE_string("output", None, "JSON file to write what comes out to; omitted: none.")
+# Absl types its flags by attribute; a reader of them gets any type.
+Values = Any
+
+_HELP = ("--help", "-h", "--helpshort", "--helpfull")
+_WIDTH = 100
+_INDENT = 26
 
 
-def run(main: Callable[..., None], *, argument: str | None = None) -> None:
-  """Parses flags and runs a command.
+@dataclasses.dataclass(frozen=True)
+class Group:
+  """Flags that belong together.
 
-  Args:
-    main: the command.
-    argument: what the one word beside the flags may be, which `main` is called with; None where
-      there are only flags.
+  Attributes:
+    title: shown above them.
+    define: defines them on the `absl.flags.FlagValues` that it is given.
   """
-  for stream in (sys.stdout, sys.stderr):
-    # Names of files may hold what the terminal's encoding has not.
-    if isinstance(stream, io.TextIOWrapper):
-      stream.reconfigure(errors="backslashreplace")
 
-  def guarded(arguments: Sequence[str]) -> None:
-    # JAX tells here which accelerators it did not find.
-    logging.set_verbosity(logging.WARNING)
+  title: str
+  define: Callable[[flags.FlagValues], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """A command; its flags are its own, so that any number of commands can be imported together.
+
+  Attributes:
+    name: such as `search`, of `l2g search`.
+    description: shown by --help; a docstring that calls the command `l2g NAME`.
+    groups: its flags.
+    main: called with the parsed flags, and with the argument where there is one.
+    argument: the words of which one must stand beside the flags, such as `a|b`; None = no word.
+  """
+
+  name: str
+  description: str | None
+  groups: Sequence[Group]
+  main: Callable[..., None]
+  argument: str | None = None
+
+  def parse(self, arguments: Sequence[str]) -> tuple[Values, list[str]]:
+    """Parses the words after the command's name; returns the flags, and the words beside them.
+
+    Raises:
+      absl.flags.Error: a flag is unknown, or its value is none of its type.
+    """
+    values = flags.FlagValues()
+    for group in self.groups:
+      group.define(values)
+    return values, values([self.name, *arguments])[1:]
+
+  def help(self, program: str) -> str:
+    """Returns the description and all flags, by groups.
+
+    Args:
+      program: what the user calls the command, such as `python -m experiments.search`.
+    """
+    word = f" {self.argument}" if self.argument else ""
+    text = (self.description or "").replace(f"l2g {self.name}", program)
+    parts = [f"usage: {program}{word} [flags]", textwrap.dedent(text).strip()]
+    values = flags.FlagValues()
+    seen: set[str] = set()
+    for group in self.groups:
+      group.define(values)
+      lines = [_describe(values[name]) for name in values if name not in seen]
+      seen.update(values)
+      parts.append("\n".join([f"{group.title}:", *lines]))
+    return "\n\n".join(parts)
+
+  def run(self, program: str | None = None, arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line, does the work, and ends the process where it fails.
+
+    Args:
+      program: what the user calls the command; None = `l2g NAME`.
+      arguments: the words after it; None = those of the process.
+    """
+    program = program or f"l2g {self.name}"
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+      # Names of files may hold characters that the terminal's encoding lacks.
+      if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    if any(word in _HELP for word in arguments):
+      print(self.help(program))
+      return
     try:
-      _, *words = arguments
-      if argument is None and words:
-        raise InputError(f"Arguments are given as flags; {words[0]!r} is none.")
-      if argument is not None and len(words) != 1:
-        raise InputError(f"Beside flags, give one of {argument}, not {len(words)} words.")
-      if OUTPUT.value:
-        _check_folder(pathlib.Path(OUTPUT.value))
-      main(*words)
+      values, words = self.parse(arguments)
+    except flags.Error as error:
+      sys.exit(f"Error: {error}\n{program} --help lists the flags.")
+    try:
+      self._check_words(words)
+      self.main(values, *words)
       sys.stdout.flush()
     except BrokenPipeError:
-      # Who read the output, such as `head`, has seen enough. Python would flush once more.
+      # The reader of the output, such as `head`, has seen enough. Python would flush once more.
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       sys.exit(1)
     except (InputError, OSError) as error:
@@ -57,24 +124,62 @@ def run(main: Callable[..., None], *, argument: str | None = None) -> None:
     except KeyboardInterrupt:
       sys.exit("Interrupted; the same command goes on where it stood.")
 
-  app.run(guarded)
+  def _check_words(self, words: Sequence[str]) -> None:
+    if self.argument is None and words:
+      raise InputError(f"Arguments are given as flags; {words[0]!r} is none.")
+    if self.argument is not None and len(words) != 1:
+      raise InputError(f"Beside flags, give one of {self.argument}, not {len(words)} words.")
+
+
+def output_group(help_text: str) -> Group:
+  """Returns the group of --output, the file or folder that a command writes.
+
+  Args:
+    help_text: what is written.
+  """
+
+  def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("output", None, help_text, flag_values=values)
+
+  return Group("Output", define)
 
 
 def check_file(path: os.PathLike | str) -> None:
   """Refuses, before the work, a file that could not be written after it."""
   if pathlib.Path(path).is_dir():
     raise InputError(f"{path} is a folder; name a file in it.")
-  _check_folder(pathlib.Path(path))
+  check_folder(path)
 
 
-def _check_folder(path: pathlib.Path) -> None:
-  """Refuses a path in whose folder nothing can be written; the folder is made."""
+def check_folder(path: os.PathLike | str) -> None:
+  """Refuses a path in whose folder no file can be written; makes the folder."""
+  parent = pathlib.Path(path).parent
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=parent):
       pass
   except OSError as error:
     raise InputError(f"{path} can't be written: {error.strerror}.") from error
+
+
+def _describe(flag: flags.Flag) -> str:
+  """Returns a flag's lines: its name and kind, what it does, and its default."""
+  kind = flag.flag_type()
+  if kind == "bool":
+    head = f"--[no]{flag.name}"
+  elif kind == "string enum":
+    head = f"--{flag.name}={'|'.join(getattr(flag.parser, 'enum_values', []))}"
+  else:
+    head = f"--{flag.name}={kind.split()[-1].upper()}"
+  # Absl puts the options of an enum before its help.
+  text = str(flag.help).partition(">: ")[2] if kind == "string enum" else str(flag.help)
+  if flag.default is not None:
+    text += f" Default: {flag.default_unparsed}."
+  width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 1)).columns)
+  body = textwrap.wrap(text, max(20, width - _INDENT))
+  head = f"  {head}"
+  lines = [head, *body] if len(head) > _INDENT - 2 else [head.ljust(_INDENT) + body[0], *body[1:]]
+  return f"\n{' ' * _INDENT}".join(lines)
 
 
 def _out_of_memory(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Makes weights of ours from a published PyTorch checkpoint; PyTorch is not needed.
 
-python -m experiments.convert --model=superglobal --checkpoint=CVNet.pyth --output=sg.safetensors
-python -m experiments.convert --model=fire --checkpoint=fire.pth --output=fire.safetensors
+l2g convert --model=superglobal --checkpoint=CVNet.pyth --output=sg.safetensors
+l2g convert --model=fire --checkpoint=fire.pth --output=fire.safetensors
 
 The weights keep their authors' terms. FIRe: CC BY-NC-SA 4.0, not for commercial use. CVNet, whose
 weights SuperGlobal uses: no licence is stated.
@@ -11,22 +11,35 @@ import pathlib
 
 from absl import flags
 
-from l2g_jax.cli import command
+from l2g_jax.cli.command import Command, Group, Values, check_folder
 from l2g_jax.errors import InputError
 from l2g_jax.interop import checkpoints
 
-FLAGS = flags.FLAGS
-flags.DEFINE_enum(
-  "model", None, sorted(checkpoints.MODELS), "What the checkpoint is of.", required=True
-)
-flags.DEFINE_string("checkpoint", None, "The published file.", required=True)
+
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_enum(
+    "model",
+    None,
+    sorted(checkpoints.MODELS),
+    "Network of the checkpoint.",
+    required=True,
+    flag_values=values,
+  )
+  flags.DEFINE_string("checkpoint", None, "The published file.", required=True, flag_values=values)
+  flags.DEFINE_string(
+    "output", None, "File to write, NAME.safetensors.", required=True, flag_values=values
+  )
 
 
-def main() -> None:
+def main(values: Values) -> None:
   """Converts and says on what terms the weights may be used."""
-  output = command.OUTPUT.value
-  if not output or pathlib.Path(output).suffix != ".safetensors":
+  output = values.output
+  if pathlib.Path(output).suffix != ".safetensors":
     raise InputError("--output must name the file to write, NAME.safetensors.")
-  notice = checkpoints.convert(FLAGS.model, FLAGS.checkpoint, output)
-  print(f"{output}: weights of {FLAGS.model}, from {FLAGS.checkpoint}")
+  check_folder(output)
+  notice = checkpoints.convert(values.model, values.checkpoint, output)
+  print(f"{output}: weights of {values.model}, from {values.checkpoint}")
   print(f"Terms: {notice}")
+
+
+COMMAND = Command("convert", __doc__, [Group("Conversion", _define)], main)

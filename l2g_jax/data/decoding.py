@@ -35,7 +35,18 @@ _LEAST_SHARE = 0.9
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END_OF_JPEG = b"\xff\xd9"
 # What Pillow's decoders raise of damaged files.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
+# RuntimeError is what the decoders of AVIF and WebP raise.
+DAMAGE = (
+  OSError,
+  SyntaxError,
+  ValueError,
+  EOFError,
+  IndexError,
+  KeyError,
+  TypeError,
+  RuntimeError,
+  struct.error,
+)
 
 
 class TooLargeError(Exception):

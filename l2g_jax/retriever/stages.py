@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from l2g_jax import settings
 from l2g_jax.cann import CannConfig, CannIndex, NeighborLists, SearchResult
 from l2g_jax.data.image_names import printable
-from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import InputError
 from l2g_jax.features.aggregate import Vlad, apply_vlad
 from l2g_jax.features.extraction import ImageJob, OnError
-from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.features.protocol import LocalExtractor
 from l2g_jax.retriever import following, sources, vocabulary
 from l2g_jax.retriever.members import (
   read_members,
@@ -26,37 +24,10 @@ from l2g_jax.retriever.members import (
   remove_earlier_features,
   write_members,
 )
-from l2g_jax.retriever.sources import LocalFiles, short_key
+from l2g_jax.retriever.options import StageOptions
+from l2g_jax.retriever.sources import short_key
 from l2g_jax.runtime import files
 from l2g_jax.runtime.stopwatch import Stopwatch
-
-
-@dataclasses.dataclass(frozen=True)
-class StageOptions:
-  """How the stages are made.
-
-  Attributes:
-    local: what extracts local features, or the files that have them.
-    global_features: what extracts them; a file or folder, see `read_global`; None = VLAD of the
-      local ones.
-    whiten: whether local descriptors are whitened, by a whitening learned from the collection.
-    crop_policy: how a query's box becomes a crop; None = as each extractor's.
-    index: settings of the index; those of a search serve searches alone, and never lists.
-    list_length: L, neighbours that are stored of every image, if there are as many.
-    seed: of every sample and start.
-  """
-
-  local: LocalExtractor | LocalFiles
-  global_features: GlobalExtractor | pathlib.Path | None
-  whiten: bool
-  crop_policy: CropPolicy | None
-  index: CannConfig
-  list_length: int
-  seed: int
-
-  def __post_init__(self):
-    settings.integer("list_length", self.list_length, least=1)
-    settings.integer("seed", self.seed, least=0, most=settings.LARGEST_SEED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,9 +142,9 @@ def _prepare(
   verify: bool,
 ) -> Collection:
   place = directory / f"collection-{_settings_key(options)}"
-  length = min(options.list_length, max(1, len(jobs) - 1))
+  length = min(options.num_candidates, max(1, len(jobs) - 1))
   with watch.measure("local features"):
-    keys = sources.local_keys(jobs, directory, options.local)
+    keys = sources.local_keys(jobs, directory, options.features.local)
   wanted = {job.name: key for job, key in zip(jobs, keys, strict=True)}
   stages = None
   # Whoever verifies waits, for damage is told from a change by another process alone by the lock.
@@ -201,14 +172,14 @@ def _prepare(
   if stages.vlad is not None:
     vlad, global_features = stages.vlad
   else:
-    assert options.global_features is not None
+    assert options.features.global_features is not None
     with watch.measure("whitening and global features"):
       given = sources.global_features(
         jobs,
         directory,
         "database",
-        options.global_features,
-        crop_policy=options.crop_policy,
+        options.features.global_features,
+        crop_policy=options.features.crop_policy,
         on_error=on_error,
         verify=verify,
       )
@@ -233,19 +204,23 @@ def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: St
   options = collection.options
   with watch.measure("local features"):
     store = sources.local_features(
-      jobs, collection.directory, "queries", options.local, crop_policy=options.crop_policy
+      jobs,
+      collection.directory,
+      "queries",
+      options.features.local,
+      crop_policy=options.features.crop_policy,
     )
   descriptors = [values for _, values in store]
   with watch.measure("whitening and global features"):
     if collection.vlad is not None:
       return Queries(descriptors, _aggregate(collection, descriptors))
-    assert options.global_features is not None
+    assert options.features.global_features is not None
     global_features = sources.global_features(
       jobs,
       collection.directory,
       "queries",
-      options.global_features,
-      crop_policy=options.crop_policy,
+      options.features.global_features,
+      crop_policy=options.features.crop_policy,
     )
   return Queries(descriptors, global_features)
 
@@ -259,14 +234,17 @@ def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Q
   options = collection.options
   with watch.measure("local features"):
     descriptors = sources.describe_local(
-      job, collection.directory, options.local, crop_policy=options.crop_policy
+      job, collection.directory, options.features.local, crop_policy=options.features.crop_policy
     )
   with watch.measure("whitening and global features"):
     if collection.vlad is not None:
       return Queries([descriptors], _aggregate(collection, [descriptors]))
-    assert options.global_features is not None
+    assert options.features.global_features is not None
     global_features = sources.describe_global(
-      job, collection.directory, options.global_features, crop_policy=options.crop_policy
+      job,
+      collection.directory,
+      options.features.global_features,
+      crop_policy=options.features.crop_policy,
     )
   return Queries([descriptors], global_features)
 
@@ -274,8 +252,8 @@ def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Q
 def _settings_key(options: StageOptions) -> str:
   """Returns a name for what is made with these settings, of whatever images."""
   return short_key(
-    sources.local_settings(options.local),
-    options.whiten,
+    sources.local_settings(options.features.local),
+    options.features.whitens,
     options.seed,
     _index_config(options).to_json(),
   )
@@ -305,7 +283,7 @@ def _open_stages(
     if in_order and index.names != tuple(wanted):
       return None
     vlad = None
-    if options.global_features is None:
+    if options.features.global_features is None:
       vlad = vocabulary.open_vlad(place, members, index.names)
       if vlad is None:
         return None
@@ -336,8 +314,8 @@ def _make_stages(
       jobs,
       directory,
       "database",
-      options.local,
-      crop_policy=options.crop_policy,
+      options.features.local,
+      crop_policy=options.features.crop_policy,
       on_error=on_error,
       verify=verify,
     )
@@ -349,13 +327,13 @@ def _make_stages(
       read_members(place),
       store,
       _index_config(options),
-      whiten=options.whiten,
+      whiten=options.features.whitens,
       seed=options.seed,
       in_order=in_order,
       verify=verify,
     )
   vlad = None
-  if options.global_features is None:
+  if options.features.global_features is None:
     with watch.measure("whitening and global features"):
       vlad = vocabulary.update_vlad(place, members, index, store, seed=options.seed, verify=verify)
   with watch.measure("neighbour lists"):
@@ -363,9 +341,9 @@ def _make_stages(
   lengths = tuple(sorted({*members.list_lengths, length}))
   if lengths != members.list_lengths:
     write_members(place, dataclasses.replace(members, list_lengths=lengths))
-    remove_earlier(directory, _index_config(options), whiten=options.whiten)
-    if isinstance(options.local, LocalExtractor) and not isinstance(
-      options.global_features, pathlib.Path
+    remove_earlier(directory, _index_config(options), whiten=options.features.whitens)
+    if isinstance(options.features.local, LocalExtractor) and not isinstance(
+      options.features.global_features, pathlib.Path
     ):
       remove_earlier_features(directory)
   return _Stages(index, lists, vlad, store.failures)

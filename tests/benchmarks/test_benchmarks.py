@@ -2,8 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 from benchmarks import chamfer, common, mds, rerank, shortlists, tolerance
 from benchmarks.common import Ceilings
@@ -131,15 +129,17 @@ def test_ceilings_are_measured():
   assert ceilings.bytes > 1e6
 
 
-def test_what_a_benchmark_measured_is_written_before_the_next_begins(tmp_path, monkeypatch, capsys):
-  def fail(_: Ceilings):
+def test_what_a_benchmark_measured_is_written_before_the_next_begins(tmp_path, capsys):
+  def succeed(_values, _ceilings):
+    return {"first": [{"figure": 1.5}]}
+
+  def fail(_values, _ceilings):
     raise MemoryError
 
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
-  monkeypatch.setattr(common.command, "run", lambda main: main())
   path = tmp_path / "report.json"
-  with flagsaver.flagsaver(quick=True, output=str(path)), pytest.raises(MemoryError):
-    common.run(lambda _: {"first": [{"figure": 1.5}]}, fail)
+  command = common.make_command("toy", "", common.Benchmark(succeed), common.Benchmark(fail))
+  values, _ = command.parse(["--quick", f"--output={path}"])
+  with pytest.raises(MemoryError):
+    command.main(values)
   assert json.loads(path.read_text())["tables"] == {"first": [{"figure": 1.5}]}
   assert "first\nfigure\n1.5" in capsys.readouterr().out

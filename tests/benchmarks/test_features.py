@@ -3,8 +3,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 from benchmarks import common, features, synthetic
 from benchmarks.common import Ceilings
@@ -15,6 +13,7 @@ from l2g_jax.features import fire, superglobal
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.sift import sift
 from l2g_jax.retriever import sources
+from l2g_jax.similarity.kernels import Power
 from tests.cli import toy
 
 CEILINGS = Ceilings(flops=1e11, bytes=1e10)
@@ -106,19 +105,19 @@ def test_extraction_is_run_twice_on_new_images(monkeypatch):
 
 
 def test_precision_has_a_price_in_map(tmp_path):
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
   problem = features.superglobal_problem(50, 1)
   synthetic.write_weights(tmp_path / "sg", problem.model, problem.architecture, seed=0)
-  with flagsaver.flagsaver(
-    data_root=str(toy.write_dataset(tmp_path)),
-    dataset="toy",
-    work_dir=str(tmp_path / "work"),
-    global_features=f"superglobal:{tmp_path / 'sg'}",
-    num_scales="1",
-    max_side=64,
-  ):
-    exact, half = features.precision_rows()
+  values, _ = common.make_command("features", "", features.BENCHMARK).parse(
+    [
+      f"--data_root={toy.write_dataset(tmp_path)}",
+      "--dataset=toy",
+      f"--work_dir={tmp_path / 'work'}",
+      f"--global_features=superglobal:{tmp_path / 'sg'}",
+      "--num_scales=1",
+      "--max_side=64",
+    ]
+  )
+  exact, half = features.precision_rows(values)
   assert (exact["features"], half["features"]) == ("superglobal, float32", "superglobal, bfloat16")
   assert exact["largest difference"] == 0.0 < half["largest difference"]
   assert exact.keys() == half.keys() > {"easy", "medium", "hard"}
@@ -130,9 +129,9 @@ def test_local_features_rank_by_exact_comparison(tmp_path):
   database = [ImageJob(*job) for job in zip(truth.imlist, dataset.database_paths, strict=True)]
   queries = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, strict=True)]
   jobs: Mapping[sources.Part, Sequence[ImageJob]] = {"database": database, "queries": queries}
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
-  found, rankings = features._rank(sift(max_descriptors=50), jobs, tmp_path)
+  found, rankings = features.rank_exactly(
+    sift(max_descriptors=50), jobs, tmp_path, crop_policy=None, kernel=Power(alpha=7.0)
+  )
   assert {number for number, _, _ in found} == set(range(16))
   # A query is the nearest view of its texture.
   assert evaluate(rankings, truth)["medium"].mean_precision[1] == 1.0

@@ -1,30 +1,26 @@
+import importlib
 import os
 import subprocess
 import sys
-import types
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from absl import flags
 
 from l2g_jax.cli import command
+from l2g_jax.cli.command import Command, Group
+from l2g_jax.cli.main import main
 from l2g_jax.errors import InputError
 from tests.cli import toy
 
 
-@pytest.fixture
-def run(monkeypatch):
-  """Runs a function as a command, with --output as given."""
-
-  def run(main, output=None):
-    monkeypatch.setattr(command, "OUTPUT", types.SimpleNamespace(value=output))
-    monkeypatch.setattr(command.app, "run", lambda guarded: guarded(["command"]))
-    command.run(main)
-
-  return run
+def run(main):
+  """Runs a function as a command without flags."""
+  Command("toy", "Does something.", [], main).run(arguments=[])
 
 
 def failing(error):
-  def main():
+  def main(_):
     raise error
 
   return main
@@ -40,32 +36,35 @@ def failing(error):
     (KeyboardInterrupt(), "Interrupted"),
   ],
 )
-def test_commands_end_in_a_sentence(run, error, message):
+def test_commands_end_in_a_sentence(error, message):
   with pytest.raises(SystemExit) as end:
     run(failing(error))
   assert str(end.value).startswith(message)
   assert "\n" not in str(end.value)
 
 
-def test_other_errors_are_no_users_and_are_not_hidden(run):
+def test_errors_of_the_program_are_not_hidden():
   with pytest.raises(ZeroDivisionError):
     run(failing(ZeroDivisionError()))
 
 
-def test_an_output_that_can_not_be_written_is_told_before_the_work(run, tmp_path):
+def test_a_file_that_can_not_be_written_is_refused(tmp_path):
   (tmp_path / "file").touch()
-  with pytest.raises(SystemExit, match=r"can't be written: (Not a directory|File exists)"):
-    run(lambda: pytest.fail("it went on"), output=str(tmp_path / "file" / "report.json"))
+  with pytest.raises(InputError, match=r"can't be written: (Not a directory|File exists)"):
+    command.check_file(tmp_path / "file" / "report.json")
   with pytest.raises(InputError, match="is a folder; name a file in it"):
     command.check_file(tmp_path)
   command.check_file(tmp_path / "new" / "report.json")
   assert not [*(tmp_path / "new").iterdir()]
 
 
+_HEAD = "from l2g_jax.cli.command import Command"
+
+
 def script(tmp_path, body, **options):
   environment = {"PYTHONPATH": str(toy.ROOT), "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
   return subprocess.Popen(
-    [sys.executable, "-c", f"from l2g_jax.cli import command\n{body}\ncommand.run(main)"],
+    [sys.executable, "-c", f"{_HEAD}\n{body}\nCommand('toy', '', [], main).run(arguments=[])"],
     env=environment | {"PYTHONIOENCODING": "ascii", "LANG": "C"},
     cwd=tmp_path,
     stderr=subprocess.PIPE,
@@ -74,7 +73,7 @@ def script(tmp_path, body, **options):
 
 
 def test_any_name_can_be_printed_in_any_encoding(tmp_path):
-  body = r"main = lambda: print('odd-\udcff caf\u00e9')"
+  body = r"main = lambda _: print('odd-\udcff caf\u00e9')"
   with script(tmp_path, body, stdout=subprocess.PIPE) as process:
     printed, errors = process.communicate(timeout=100)
   assert printed == b"odd-\\udcff caf\\xe9" + os.linesep.encode()
@@ -84,8 +83,70 @@ def test_any_name_can_be_printed_in_any_encoding(tmp_path):
 def test_a_reader_may_leave(tmp_path):
   reader, writer = os.pipe()
   os.close(reader)
-  with script(tmp_path, "main = lambda: print('much')", stdout=writer) as process:
+  with script(tmp_path, "main = lambda _: print('much')", stdout=writer) as process:
     os.close(writer)
     assert process.stderr is not None
     assert process.stderr.read() == b""
   assert process.returncode == 1
+
+
+def _define(values):
+  flags.DEFINE_integer("k", 700, "Candidates of the search.", 1, flag_values=values)
+  flags.DEFINE_enum("how", None, ["fast", "slow"], "Speed.", flag_values=values)
+
+
+TOY = Command("toy", "Does something.\n\n  l2g toy --k=3\n", [Group("Search", _define)], print)
+
+
+def test_help_lists_the_flags_of_the_command_alone(capsys):
+  TOY.run("python -m toy", ["--k=3", "--help"])
+  printed = capsys.readouterr().out
+  assert printed.startswith(
+    "usage: python -m toy [flags]\n\nDoes something.\n\n  python -m toy --k=3\n"
+  )
+  flag_lines = [line for line in printed.splitlines() if line.lstrip().startswith("--")]
+  assert [line.split()[0] for line in flag_lines] == ["--k=INT", "--how=fast|slow"]
+  assert "Search:\n  --k=INT                 Candidates of the search. Default: 700.\n" in printed
+
+
+@pytest.mark.parametrize("arguments", [["--l=3"], ["--k=0"], ["--k=x"], ["--how=soon"], ["word"]])
+def test_flags_that_can_not_be_are_refused_in_a_sentence(arguments):
+  with pytest.raises(SystemExit, match=r"^Error: "):
+    TOY.run(arguments=arguments)
+
+
+MODULES = [
+  "convert",
+  "convert_ground_truth",
+  "download",
+  "extract",
+  "index",
+  "roxf",
+  "rpar",
+  "search",
+]
+
+
+def test_scripts_can_be_imported_side_by_side():
+  commands = [importlib.import_module(f"experiments.{name}").COMMAND for name in MODULES]
+  helps = [command.help("x") for command in commands]
+  assert all("--output" in text or "--mirror" in text for text in helps)
+  # None of them puts a flag among those of the process.
+  assert "output" not in flags.FLAGS
+
+
+def test_every_command_of_l2g_shows_its_help(capsys):
+  main(["--help"])
+  lines = capsys.readouterr().out.splitlines()
+  names = [line.split()[0] for line in lines if line.startswith("  ")]
+  assert {"search", "evaluate", "extract", "index", "convert", "download"} <= set(names)
+  for name in names:
+    main([name, "--help"])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: l2g {name}")
+    assert "absl" not in printed
+
+
+def test_an_unknown_command_is_refused():
+  with pytest.raises(SystemExit, match="'find' is no command of l2g"):
+    main(["find"])

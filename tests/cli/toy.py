@@ -8,6 +8,8 @@ import sys
 import cv2
 import numpy as np
 
+from l2g_jax.cli.command import Command
+
 ROOT = pathlib.Path(__file__).parents[2]
 BOX = (20, 10, 300, 220)
 
@@ -49,6 +51,12 @@ def run(module: str, *flags: str, cwd: pathlib.Path) -> subprocess.CompletedProc
     timeout=300,
     check=False,
   )
+
+
+def call(command: Command, **values: object) -> None:
+  """Calls a command in this process, with flags by name."""
+  parsed, words = command.parse([f"--{name}={value}" for name, value in values.items()])
+  command.main(parsed, *words)
 
 
 def check_refused(result: subprocess.CompletedProcess[str], message: str) -> None:

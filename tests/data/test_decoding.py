@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from l2g_jax.data import decoding, images
 from l2g_jax.data.images import CUT_SHORT, REDUCED, crop_photograph, read_image, read_photograph
@@ -244,3 +244,18 @@ def test_a_damaged_file_of_far_more_pixels_than_bytes_is_refused_before_it_is_de
   (tmp_path / "a.png").write_bytes(content)
   with pytest.raises(InputError, match=r"9000 x 9000 pixels in \d\d bytes are no photograph"):
     read_image(tmp_path / "a.png")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow has no decoder of AVIF")
+@pytest.mark.parametrize("part", [b"iloc", b"mdat"])
+def test_a_damaged_avif_is_refused_in_a_sentence(tmp_path, part):
+  path = tmp_path / "a.avif"
+  Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+  content = bytearray(path.read_bytes())
+  start = content.index(part)
+  # The name of the box that says where the picture is; the first bytes of the picture.
+  damaged = slice(start, start + 4) if part == b"iloc" else slice(start + 4, start + 300)
+  content[damaged] = b"x" * (damaged.stop - damaged.start)
+  path.write_bytes(content)
+  with pytest.raises(InputError, match=r"a\.avif is truncated or damaged"):
+    read_image(path)

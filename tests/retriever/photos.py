@@ -11,7 +11,8 @@ from l2g_jax.data.images import list_images
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
 from l2g_jax.retriever import stages
-from l2g_jax.retriever.stages import Collection, StageOptions
+from l2g_jax.retriever.options import Features, StageOptions
+from l2g_jax.retriever.stages import Collection
 from l2g_jax.runtime.stopwatch import Stopwatch
 
 NUM_IMAGES = 40
@@ -54,15 +55,12 @@ def extractor(extract=describe) -> LocalExtractor:
   return LocalExtractor("rows", _DIMENSION, {}, extract)
 
 
-def options(extract=describe, **changes) -> StageOptions:
+def options(extract=describe, *, whiten: bool = True, **changes) -> StageOptions:
   """Returns settings; features are extracted by a function."""
   settings = {
-    "local": extractor(extract),
-    "global_features": None,
-    "whiten": True,
-    "crop_policy": None,
+    "features": Features(local=extractor(extract), whiten=whiten),
     "index": CannConfig(num_lists=4),
-    "list_length": 5,
+    "num_candidates": 5,
     "seed": 0,
   }
   return StageOptions(**{**settings, **changes})

@@ -2,20 +2,15 @@ import json
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from l2g_jax.cli import common, revisited
+from experiments import roxf
+from l2g_jax.cli import evaluate
+from l2g_jax.cli.evaluate import BuiltIn
 from l2g_jax.errors import InputError
 from l2g_jax.features import store
 from l2g_jax.features.protocol import LocalFeatures
+from l2g_jax.pipeline.l2g import PAPER_WEIGHT
 from tests.cli import toy
-
-
-@pytest.fixture(autouse=True)
-def parsed():
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
 
 
 @pytest.fixture
@@ -23,9 +18,8 @@ def run(tmp_path):
   toy.write_dataset(tmp_path)
 
   def main(**values):
-    values = {"data_root": str(tmp_path), "dataset": "toy", **values}
-    with flagsaver.flagsaver(work_dir=str(tmp_path / "work"), **values):
-      revisited.main("roxford5k")
+    values = {"data_root": tmp_path, "dataset": "toy", "work_dir": tmp_path / "work", **values}
+    toy.call(roxf.COMMAND, **values)
 
   return main
 
@@ -50,7 +44,7 @@ def run(tmp_path):
     ({"kernel": "cosine"}, "Kernel 'cosine' is not one of"),
     ({"local": "surf"}, "--local must be sift, fire:WEIGHTS, a folder"),
     ({"local": "ames:nowhere"}, "--local must be sift, fire:WEIGHTS, a folder"),
-    ({"local": "fire"}, "fire needs weights, a file that experiments.convert makes"),
+    ({"local": "fire"}, "fire needs weights, a file that `l2g convert` makes"),
     ({"global_features": "superglobal:x"}, "There are no weights at x"),
     ({"max_side": 0}, "--max_side must be at least 1, not 0"),
     ({"global_features": "none.npz"}, r"no file none\.npz"),
@@ -115,7 +109,7 @@ def test_given_features_are_used_and_checked(run, tmp_path, capsys):
   told = capsys.readouterr().out
   assert "database have no features:\n  image-1-2: It was damaged.\n" in told
   # The paper's weight stands where the project knows no better.
-  assert f"l2g (w={common.PAPER_WEIGHT})" in told
+  assert f"l2g (w={PAPER_WEIGHT})" in told
   np.savez(tmp_path / "given.npz", queries=np.eye(4, 6), database=np.eye(15, 6))
   with pytest.raises(InputError, match=r"database in .* must be \[16, D\], not \(15, 6\)"):
     run(**settings)
@@ -123,17 +117,19 @@ def test_given_features_are_used_and_checked(run, tmp_path, capsys):
 
 def test_the_built_in_benchmark_runs_only_where_nothing_was_asked_for(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
+  built_in = BuiltIn("mini", lambda root: toy.write_dataset(root, "mini"), "It is synthetic.")
 
-  def make(root):
-    toy.write_dataset(root, "mini")
+  def opened(default, *arguments):
+    values, _ = roxf.COMMAND.parse(arguments)
+    return evaluate.open_dataset(values, default, built_in).name
 
-  monkeypatch.setattr(revisited.mini, "make_mini", make)
-  with flagsaver.flagsaver(data_root=None, dataset=None):
-    assert revisited.open_dataset("toy").name == "mini"
-    toy.write_dataset(tmp_path / "data", "toy")
-    assert revisited.open_dataset("toy").name == "toy"
-  with (
-    flagsaver.flagsaver(data_root="data", dataset=None),
-    pytest.raises(InputError, match="no data set rparis6k"),
-  ):
-    revisited.open_dataset("rparis6k")
+  assert opened("toy") == "mini"
+  toy.write_dataset(tmp_path / "data", "toy")
+  assert opened("toy") == "toy"
+  with pytest.raises(InputError, match="no data set rparis6k"):
+    opened("rparis6k", "--data_root=data")
+
+
+def test_without_a_default_a_data_set_must_be_named(tmp_path):
+  with pytest.raises(InputError, match="--dataset must name"):
+    toy.call(evaluate.COMMAND, data_root=tmp_path)

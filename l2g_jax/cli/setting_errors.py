@@ -11,7 +11,7 @@ _FLAGS = {
   "num_dimensions": "dimensions",
   "num_reranked": "M",
   "num_neighbors": "K",
-  "list_length": "k",
+  "num_candidates": "k",
   "dimension": "descriptor_dimension",
 }
 

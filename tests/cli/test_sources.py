@@ -4,11 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from flax import traverse_util
 
-from l2g_jax.cli import command, common, revisited
+from experiments import roxf
 from l2g_jax.data import load_dataset
 from l2g_jax.data.images import crop_to_box, read_image
 from l2g_jax.errors import InputError
@@ -17,15 +15,10 @@ from l2g_jax.features.extractors import superglobal_extractor
 from l2g_jax.features.weights import save_weights
 from l2g_jax.interop import cann
 from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
+from l2g_jax.pipeline.l2g import PAPER_WEIGHT
 from tests.cli import toy
 from tests.features.synthetic import shallow, synthetic_params
 from tests.interop.torch_writer import write_archive, write_pickle
-
-
-@pytest.fixture(autouse=True)
-def parsed():
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +31,9 @@ def run(tmp_path, data_root):
   """Runs the main job and returns its report."""
 
   def main(**values):
-    values = {"data_root": str(data_root), "dataset": "toy", **values}
     output = tmp_path / "report.json"
-    with (
-      flagsaver.flagsaver(work_dir=str(tmp_path / "work"), **values),
-      flagsaver.flagsaver((command.OUTPUT, str(output))),
-    ):
-      revisited.main("roxford5k")
+    values = {"data_root": data_root, "dataset": "toy", "output": output, **values}
+    toy.call(roxf.COMMAND, work_dir=tmp_path / "work", **values)
     return json.loads(output.read_text())
 
   return main
@@ -73,7 +62,7 @@ def test_the_path_of_the_paper(run, data_root, tmp_path, monkeypatch):
   }
   report = run(**settings)
   # The weight of the paper is the default for these features.
-  assert rows(report)["l2g"]["w"] == common.PAPER_WEIGHT == 0.19
+  assert rows(report)["l2g"]["w"] == PAPER_WEIGHT == 0.19
   assert list(rows(report)) == ["global", "global+rerank", "chamfer", "l2g"]
   config = report["config"]
   assert config["local_settings"]["max_descriptors"] == 600

@@ -1,0 +1,78 @@
+"""Flags that say which features a collection has."""
+
+import pathlib
+
+from absl import flags
+
+from l2g_jax.cli import extractor_flags
+from l2g_jax.cli.command import Group, Values
+from l2g_jax.cli.setting_errors import settings_as_flags
+from l2g_jax.errors import InputError
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.interop import cann as cann_files
+from l2g_jax.retriever.options import Features
+from l2g_jax.retriever.sources import LocalFiles
+
+
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_string(
+    "local",
+    "sift",
+    "Local features: sift; fire:WEIGHTS; a folder with stores `database` and `queries`; or"
+    " ames:, cann: or npy:FOLDER with files that others made.",
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    "global_features",
+    "vlad",
+    "Global features: vlad; superglobal:WEIGHTS; a .npz or .mat; or a folder with `queries` and"
+    " `database`, each a store, .npy or .pth.",
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    "whiten", None, "Whiten local descriptors; omitted: those of sift.", flag_values=values
+  )
+  flags.DEFINE_integer(
+    "descriptor_dimension",
+    cann_files.DIMENSION,
+    "Dimension of the descriptors that --local=cann: reads.",
+    flag_values=values,
+  )
+  extractor_flags.define(values)
+
+
+FEATURES = Group("Features", _define)
+
+
+def read_features(values: Values) -> Features:
+  """Returns the features that the flags describe."""
+  with settings_as_flags():
+    return Features(
+      local=_local(values),
+      global_features=_global_features(values),
+      whiten=values.whiten,
+      crop_policy=values.crop_policy,
+    )
+
+
+def _local(values: Values) -> LocalExtractor | LocalFiles:
+  name, _, folder = values.local.partition(":")
+  if name in ("sift", "fire"):
+    return extractor_flags.make_local(values, name, folder)
+  if not folder and pathlib.Path(name).is_dir():
+    return LocalFiles("stores", pathlib.Path(name))
+  if name not in ("ames", "cann", "npy") or not pathlib.Path(folder).is_dir():
+    raise InputError(
+      "--local must be sift, fire:WEIGHTS, a folder of feature stores, or ames:, cann: or"
+      f" npy:FOLDER, not {values.local!r}."
+    )
+  return LocalFiles(name, pathlib.Path(folder), values.descriptor_dimension, values.max_descriptors)
+
+
+def _global_features(values: Values) -> GlobalExtractor | pathlib.Path | None:
+  name, _, weights = values.global_features.partition(":")
+  if name == "vlad":
+    return None
+  if name == "superglobal":
+    return extractor_flags.make_global(values, name, weights)
+  return pathlib.Path(values.global_features)

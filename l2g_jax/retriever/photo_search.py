@@ -1,0 +1,173 @@
+"""The search for one photograph: a ranking of the collection that a person can follow."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from l2g_jax.data.image_names import printable
+from l2g_jax.data.images import Box, Photograph, crop_photograph, read_photograph
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import GlobalFeatures, rank_by_weights
+from l2g_jax.ranking.global_search import rank_by_global
+from l2g_jax.retriever.copies import find_copies
+from l2g_jax.retriever.results import Result, Results
+from l2g_jax.retriever.stages import Collection, Queries
+from l2g_jax.runtime.stopwatch import Stopwatch
+
+# An image with the query's pixels has its descriptors, so no other is much more similar.
+_COPY_SIMILARITY = 0.99
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+  """A photograph to search for.
+
+  Attributes:
+    path: its file.
+    photograph: as it was read.
+    is_whole: whether all of it is searched for, not a part.
+  """
+
+  path: pathlib.Path
+  photograph: Photograph
+  is_whole: bool
+
+
+def read_query(path: pathlib.Path, box: Box | None) -> Query:
+  """Reads a photograph.
+
+  Raises:
+    InputError: it can't be used, or the box lies outside of it.
+  """
+  photograph = read_photograph(path)
+  if box is not None:
+    crop_photograph(photograph, box)
+  return Query(path, photograph, is_whole=box is None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Order:
+  """The order of the images before copies are put first.
+
+  Attributes:
+    ids: of images in the index, best first.
+    scores: of those that were re-ranked, by id.
+    suspects: ids of images that may have the pixels of the query.
+    remarks: see `Results`.
+  """
+
+  ids: list[int]
+  scores: Mapping[int, float]
+  suspects: list[int]
+  remarks: list[str]
+
+
+def rank_images(
+  collection: Collection,
+  paths: Sequence[pathlib.Path],
+  query: Query,
+  described: Queries,
+  num_results: int,
+  *,
+  num_candidates: int,
+  config: L2GConfig,
+  weight: float,
+  watch: Stopwatch,
+) -> Results:
+  """Ranks a collection for one photograph; exact copies of it come first.
+
+  Args:
+    collection: N images.
+    paths: of the images, by id.
+    query: the photograph.
+    described: its features.
+    num_results: the most that are returned.
+    num_candidates: k.
+    config: of the method.
+    weight: w.
+    watch: takes the seconds of the stages.
+  """
+  features = GlobalFeatures(described.global_features, collection.global_features)
+  (descriptors,) = described.descriptors
+  # Ids are in the order in which the images came; ties are shown by name.
+  names = collection.index.names
+  by_name = np.array(sorted(range(len(names)), key=names.__getitem__))
+  with watch.measure("global search"):
+    named = GlobalFeatures(features.queries, features.database[by_name])
+    by_global = by_name[rank_by_global(named)[0]]
+  with watch.measure("local search"):
+    candidates = collection.search([descriptors], min(num_candidates, len(names)))
+  is_found = candidates.ids[0] >= 0
+  ids, similarities = candidates.ids[0, is_found], candidates.similarities[0, is_found]
+  others = by_name[~np.isin(by_name, ids)]
+  if len(ids):
+    with watch.measure("embedding and re-ranking"):
+      (result,) = rank_by_weights(
+        candidates, collection.lists, features, weights=[weight], config=config
+      )
+    order = _Order(
+      ids=np.concatenate([result.rankings[0, : len(ids)], others]).tolist(),
+      scores=dict(zip(ids.tolist(), result.scores[0, is_found].tolist(), strict=True)),
+      suspects=ids[similarities >= _COPY_SIMILARITY * similarities[0]].tolist(),
+      remarks=_remarks_on_order(collection.index.counts(), len(ids), num_results),
+    )
+  else:
+    order = _order_without_search(len(descriptors), features, by_global, collection.index.counts())
+  with watch.measure("exact copies"):
+    pixels = query.photograph.pixels if query.is_whole else None
+    copies = find_copies(query.path, pixels, paths, order.suspects)
+  remarks = [f"The query: {note}." for note in query.photograph.notes] + order.remarks
+  if copies:
+    told = ", ".join(f"{printable(names[image])} ({part})" for image, part in copies.items())
+    remarks.append(f"First stand exact copies of the query: {told}.")
+  by_similarity = dict(zip(ids.tolist(), similarities.tolist(), strict=True))
+  ranks = {
+    stage: np.argsort(ranking) + 1
+    for stage, ranking in (("global", by_global), ("chamfer", np.concatenate([ids, others])))
+  }
+  ranked = [*copies, *(image for image in order.ids if image not in copies)]
+  return Results(
+    images=tuple(
+      Result(
+        name=names[image],
+        path=paths[image],
+        rank=rank,
+        score=order.scores.get(image),
+        similarity=by_similarity.get(image, 0.0),
+        ranks={stage: int(values[image]) for stage, values in ranks.items()},
+        copy=copies.get(image),
+      )
+      for rank, image in enumerate(ranked[:num_results], start=1)
+    ),
+    remarks=tuple(remarks),
+    weight=weight,
+    num_images=len(names),
+  )
+
+
+def _remarks_on_order(counts: np.ndarray, num_found: int, num_results: int) -> list[str]:
+  """Says how many images stand in no order that means anything."""
+  remarks = []
+  if featureless := int(np.sum(counts == 0)):
+    remarks.append(f"Without local features, hence last: {featureless} of {len(counts)} images.")
+  if num_found < min(num_results, len(counts)):
+    remarks.append(
+      f"{num_found} images have something in common with the query; the others follow in the order"
+      " of their names."
+    )
+  return remarks
+
+
+def _order_without_search(
+  num_descriptors: int, features: GlobalFeatures, by_global: np.ndarray, counts: np.ndarray
+) -> _Order:
+  """Returns the order where the local search found no image."""
+  reason = "local features in common with any image" if num_descriptors else "local features"
+  suspects = np.flatnonzero(counts == 0).tolist()
+  if np.any(features.queries[0]):
+    remark = f"The query has no {reason}: images stand by their global features."
+    return _Order(by_global.tolist(), {}, suspects, [remark])
+  remark = f"The query has no {reason} and no global ones: only exact copies of it are found."
+  return _Order([], {}, suspects, [remark])

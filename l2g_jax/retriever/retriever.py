@@ -1,0 +1,298 @@
+"""A folder of photographs or a data set, made ready for queries and kept so."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from l2g_jax import settings
+from l2g_jax.cann import CannConfig
+from l2g_jax.data.dataset import Dataset
+from l2g_jax.data.image_names import printable
+from l2g_jax.data.images import Box
+from l2g_jax.data.photo_folders import mark_work_folder
+from l2g_jax.errors import InputError
+from l2g_jax.features.extraction import ImageJob
+from l2g_jax.features.protocol import LocalExtractor
+from l2g_jax.pipeline.collection import place_collection
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import GlobalFeatures, check_weight, complete_rankings, rank_collection
+from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
+from l2g_jax.retriever import candidates as candidate_search
+from l2g_jax.retriever import listing, photo_search, stages
+from l2g_jax.retriever.listing import Listing
+from l2g_jax.retriever.options import Features, StageOptions
+from l2g_jax.retriever.results import Rankings, Results
+from l2g_jax.runtime import files
+from l2g_jax.runtime.stopwatch import Stopwatch
+
+# Candidates of arXiv 2509.04351, for collections of any size.
+NUM_CANDIDATES = 700
+NUM_RESULTS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+  """The collection as it was when it was last looked at; replaced as a whole."""
+
+  images: Listing
+  collection: stages.Collection
+
+
+class Retriever:
+  """A collection that is ready for queries: images in, named results out.
+
+  Features, index, neighbour lists and global vectors lie in a work folder, and are used again. Any
+  number of processes may search a collection while one changes it.
+
+  Attributes:
+    directory: where everything made of the collection lies.
+    options: how it is described and indexed.
+    config: settings of the method.
+    weight: w in [0, 1], of the embedding against the global feature.
+    watch: the seconds of each stage.
+  """
+
+  def __init__(
+    self,
+    directory: pathlib.Path,
+    list_images: Callable[[], Listing],
+    prepare: Callable[[Sequence[ImageJob], bool], stages.Collection],
+    *,
+    folder: listing.Folder | None,
+    options: StageOptions,
+    config: L2GConfig,
+    weight: float,
+    watch: Stopwatch,
+  ):
+    """Is called by `open_or_build` alone."""
+    self.directory = directory
+    self.options = options
+    self.config = config
+    self.weight = weight
+    self.watch = watch
+    self._list_images = list_images
+    self._prepare = prepare
+    self._folder = folder
+
+  @classmethod
+  def open_or_build(
+    cls,
+    images: os.PathLike | str | Dataset,
+    work_dir: os.PathLike | str = "work",
+    *,
+    features: Features | LocalExtractor | None = None,
+    config: L2GConfig = L2GConfig(),
+    index: CannConfig = CannConfig(),
+    weight: float | None = None,
+    num_candidates: int = NUM_CANDIDATES,
+    seed: int = 0,
+    verify: bool = False,
+    watch: Stopwatch | None = None,
+  ) -> "Retriever":
+    """Opens a collection, and makes first what is missing.
+
+    Args:
+      images: a folder of photographs, which is followed as it changes; or a data set, whose ids are
+        in the order of its ground truth.
+      work_dir: where features, index and lists are kept, for any number of collections.
+      features: of the images; an extractor of local features stands for itself with VLAD; None =
+        SIFT with VLAD.
+      config: settings of the method.
+      index: settings of the index and its search.
+      weight: w in [0, 1]; None = what suits the global features.
+      num_candidates: k, candidates that the local search hands to the re-ranking, and the length of
+        the neighbour lists; at least 1.
+      seed: of every sample and start.
+      verify: whether everything that was made before is read and its checksums compared.
+      watch: takes the seconds of the stages; None = a new one.
+
+    Raises:
+      InputError: the folder holds no photograph; an image of a data set or a file can't be used;
+        or no image has local features.
+      SettingError: a number lies outside of its range.
+    """
+    if not isinstance(features, Features):
+      features = Features() if features is None else Features(local=features)
+    options = StageOptions(features, index, num_candidates, seed)
+    weight = features.default_weight if weight is None else check_weight(weight)
+    watch = watch or Stopwatch()
+    root = pathlib.Path(work_dir)
+    folder = None
+    if isinstance(images, Dataset):
+      dataset = images
+      directory, make, on_error = root / dataset.name, stages.prepare, "raise"
+
+      def list_images() -> Listing:
+        return listing.list_dataset(dataset)
+    else:
+      # Photographs and work may lie in one folder; the mark keeps them apart.
+      mark_work_folder(root)
+      path = pathlib.Path(images)
+      directory, make, on_error = listing.folder_directory(root, path), stages.follow, "empty"
+      folder = listing.Folder(path, directory)
+      list_images = folder.list
+
+    def prepare(jobs: Sequence[ImageJob], verify: bool) -> stages.Collection:
+      return make(jobs, directory, options, watch, on_error=on_error, verify=verify)
+
+    made = cls(
+      directory,
+      list_images,
+      prepare,
+      folder=folder,
+      options=options,
+      config=config,
+      weight=weight,
+      watch=watch,
+    )
+    made._look(verify=verify)
+    return made
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The names of the images; ids are positions in it."""
+    return self._state.collection.index.names
+
+  @property
+  def images(self) -> Listing:
+    """The images as they were when the collection was last looked at, and what was left out."""
+    return self._state.images
+
+  @property
+  def collection(self) -> stages.Collection:
+    """The index, the lists and the global features of the collection."""
+    return self._state.collection
+
+  def search(
+    self, photograph: os.PathLike | str, box: Box | None = None, k: int = NUM_RESULTS
+  ) -> Results:
+    """Searches for the subject of a photograph, or of a part of it.
+
+    Args:
+      photograph: an image file.
+      box: the part, x1, y1, x2, y2 in pixels; None = all of it.
+      k: results wanted, at least 1; there are fewer where the collection is smaller.
+
+    Returns:
+      The best images with their rank in each stage. Exact copies of the photograph come first.
+
+    Raises:
+      InputError: the photograph can't be used, or the box lies outside of it.
+    """
+    k = settings.integer("k", k, least=1)
+    state = self._state
+    path = pathlib.Path(photograph)
+    query = photo_search.read_query(path, box)
+    described = stages.describe_query(state.collection, ImageJob(path.name, path, box), self.watch)
+    paths = {job.name: job.path for job in state.images.jobs}
+    return photo_search.rank_images(
+      state.collection,
+      [paths[name] for name in state.collection.index.names],
+      query,
+      described,
+      k,
+      num_candidates=self.options.num_candidates,
+      config=self.config,
+      weight=self.weight,
+      watch=self.watch,
+    )
+
+  def rank(
+    self,
+    queries: Sequence[ImageJob],
+    *,
+    weights: Sequence[float] | None = None,
+    candidates: np.ndarray | None = None,
+    show_progress: bool = False,
+  ) -> Rankings:
+    """Ranks the collection for a batch of queries by every stage; their features are kept.
+
+    Args:
+      queries: Q photographs, of a data set for instance; names are their own.
+      weights: the weights w in [0, 1]; None = the retriever's.
+      candidates: `[Q, k]` ids that other programs found, best first, -1 pads; the index says how
+        similar they are. None = the local search.
+      show_progress: whether to show a bar.
+
+    Raises:
+      InputError: an image can't be used, or candidates do not fit.
+    """
+    collection = self._state.collection
+    weights = [self.weight] if weights is None else list(weights)
+    described = stages.describe_queries(collection, queries, self.watch)
+    features = GlobalFeatures(described.global_features, collection.global_features)
+    with self.watch.measure("global search"):
+      by_global = rank_by_global(features)
+    with self.watch.measure("global re-ranking"):
+      reranked = rerank_by_global(features, by_global)
+    with self.watch.measure("local search"):
+      if candidates is None:
+        found = candidate_search.search(
+          collection, described.descriptors, self.options.num_candidates
+        )
+        candidates = found.ids
+      else:
+        found = candidate_search.compare(collection, described.descriptors, candidates)
+    with self.watch.measure("embedding and re-ranking"):
+      results = rank_collection(
+        place_collection(collection.lists, collection.global_features),
+        found,
+        described.global_features,
+        weights=weights,
+        config=self.config,
+        show_progress=show_progress,
+      )
+    return Rankings(
+      by_global=by_global,
+      by_global_reranked=reranked,
+      candidates=found,
+      by_candidates=complete_rankings(candidates, None, len(collection.index.names)),
+      l2g=dict(zip(weights, results, strict=True)),
+    )
+
+  def add(self, photographs: Iterable[os.PathLike | str]) -> None:
+    """Adds photographs that lie anywhere; they stay in the collection until they are removed.
+
+    Raises:
+      InputError: one is missing or no image, or the collection is a data set.
+    """
+    folder = self._changeable()
+    with files.locked(self.directory, refusal=None):
+      folder.add(photographs)
+    self.refresh()
+
+  def remove(self, names: Iterable[str]) -> None:
+    """Removes photographs by name from the collection; their files stay as they are.
+
+    Raises:
+      InputError: a name is not in the collection, none would be left, or it is a data set.
+    """
+    folder = self._changeable()
+    if isinstance(names, str):
+      raise InputError(f"Photographs are removed by a list of names, as in remove([{names!r}]).")
+    jobs = {job.name: job for job in self._state.images.jobs}
+    wanted = set(names)
+    if unknown := wanted - set(jobs):
+      raise InputError(f"The collection holds no image {printable(min(unknown, key=str))!r}.")
+    if len(wanted) == len(jobs):
+      raise InputError("A collection keeps at least one image: not all can be removed.")
+    with files.locked(self.directory, refusal=None):
+      folder.remove(jobs[name] for name in wanted)
+    self.refresh()
+
+  def refresh(self) -> None:
+    """Looks at the folder again: photographs that came are added, those that went are removed."""
+    self._look(verify=False)
+
+  def _look(self, *, verify: bool) -> None:
+    images = self._list_images()
+    collection = self._prepare(images.jobs, verify)
+    self._state = _State(images, collection)
+
+  def _changeable(self) -> listing.Folder:
+    if self._folder is None:
+      raise InputError("A data set has the images of its ground truth: none come or go.")
+    return self._folder
