@@ -1,0 +1,144 @@
+import json
+
+import numpy as np
+import pytest
+
+from l2g_jax import Retriever
+from l2g_jax.data import load_dataset
+from l2g_jax.errors import InputError, SettingError
+from l2g_jax.features.extraction import ImageJob
+from l2g_jax.retriever import Features
+from tests.cli import toy
+from tests.retriever import photos
+
+# Features of the tests: pixels, with VLAD, whitened as SIFT would be.
+FEATURES = Features(local=photos.extractor(), whiten=True)
+
+
+def open_folder(folder, work, **settings):
+  settings = {"features": FEATURES, "num_candidates": 5, **settings}
+  return Retriever.open_or_build(folder, work, **settings)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return photos.write_folder(tmp_path_factory.mktemp("photos") / "jpg")
+
+
+@pytest.fixture(scope="module")
+def opened(folder, tmp_path_factory):
+  return open_folder(folder, tmp_path_factory.mktemp("work"))
+
+
+def test_a_search_gives_names_scores_and_ranks(opened, folder):
+  found = opened.search(folder / "photo-007.bmp", k=4)
+  assert len(found) == len(found.images) == 4
+  assert found.num_images == photos.NUM_IMAGES
+  first = found[0]
+  assert (first.name, first.path, first.rank) == ("photo-007", folder / "photo-007.bmp", 1)
+  assert first.copy == "the same file"
+  assert first.ranks == {"global": 1, "chamfer": 1}
+  assert first.similarity == pytest.approx(1.0, abs=0.02)
+  assert first.score is not None
+  assert [result.rank for result in found] == [1, 2, 3, 4]
+  assert found.weight == opened.weight == 0.9
+  for stage in ("global", "chamfer"):
+    ranks = [result.ranks[stage] for result in opened.search(folder / "photo-007.bmp", k=999)]
+    assert sorted(ranks) == list(range(1, photos.NUM_IMAGES + 1))
+
+
+def test_a_part_of_a_photograph_is_searched(opened, folder):
+  # The rows of a photograph are its descriptors.
+  found = opened.search(folder / "photo-003.bmp", box=(0, 0, 7, 5), k=1)
+  assert found[0].name == "photo-003"
+  assert found[0].copy == "the same file"
+  with pytest.raises(InputError):
+    opened.search(folder / "photo-003.bmp", box=(50, 50, 60, 60))
+
+
+def test_a_collection_follows_its_folder(folder, tmp_path):
+  copy = tmp_path / "jpg"
+  photos.write_folder(copy)
+  retriever = open_folder(copy, tmp_path / "work")
+  photos.write(copy / "new.bmp", 100)
+  (copy / "photo-000.bmp").unlink()
+  retriever.refresh()
+  assert len(retriever.names) == photos.NUM_IMAGES
+  assert "photo-000" not in retriever.names
+  assert retriever.search(copy / "new.bmp", k=1)[0].name == "new"
+
+
+def test_photographs_are_added_and_removed_for_good(folder, tmp_path):
+  elsewhere = photos.write(tmp_path / "far.bmp", 200)
+  retriever = open_folder(folder, tmp_path / "work")
+  retriever.add([elsewhere])
+  name = elsewhere.with_suffix("").as_posix()
+  assert retriever.search(elsewhere, k=1)[0].name == name
+  retriever.remove(["photo-001"])
+  again = open_folder(folder, tmp_path / "work")
+  assert set(again.names) == set(retriever.names)
+  assert name in again.names
+  assert "photo-001" not in again.names
+  # The file is where it was, and can come back; the other goes.
+  again.add([folder / "photo-001.bmp"])
+  again.remove([name])
+  assert sorted(again.names) == [f"photo-{number:03d}" for number in range(photos.NUM_IMAGES)]
+  assert elsewhere.exists()
+
+
+def test_changes_that_can_not_be_are_refused_and_change_nothing(opened, folder, tmp_path):
+  names = opened.names
+  (tmp_path / "text.txt").write_text("none")
+  for refused in (
+    lambda: opened.add([tmp_path / "gone.jpg"]),
+    lambda: opened.add([tmp_path / "text.txt"]),
+    lambda: opened.remove(["nobody"]),
+    lambda: opened.remove("photo-001"),
+    lambda: opened.remove(names),
+  ):
+    with pytest.raises(InputError):
+      refused()
+  opened.refresh()
+  assert opened.names == names
+
+
+@pytest.mark.parametrize(
+  "settings", [{"num_candidates": 0}, {"weight": 1.5}, {"seed": -1}, {"weight": float("nan")}]
+)
+def test_settings_out_of_range_are_refused(folder, tmp_path, settings):
+  with pytest.raises(SettingError):
+    open_folder(folder, tmp_path / "work", **settings)
+  assert not (tmp_path / "work").exists()
+
+
+def test_a_changed_note_is_refused(folder, tmp_path):
+  retriever = open_folder(folder, tmp_path / "work")
+  retriever.remove(["photo-001"])
+  note = retriever.directory / "photographs.json"
+  content = json.loads(note.read_text())
+  note.write_text(json.dumps({**content, "removed": []}))
+  with pytest.raises(InputError, match="was altered"):
+    retriever.refresh()
+
+
+def test_a_data_set_is_ranked_by_every_stage(tmp_path):
+  dataset = load_dataset(toy.write_dataset(tmp_path), "toy")
+  retriever = Retriever.open_or_build(dataset, tmp_path / "work")
+  truth = dataset.ground_truth
+  assert retriever.names == truth.imlist
+  jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, strict=True)]
+  rankings = retriever.rank(jobs, weights=[0.9, 0.19])
+  assert list(rankings.l2g) == [0.9, 0.19]
+  for ranking in (
+    rankings.by_global,
+    rankings.by_global_reranked,
+    rankings.by_candidates,
+    *(result.rankings for result in rankings.l2g.values()),
+  ):
+    np.testing.assert_array_equal(np.sort(ranking, axis=1), np.tile(np.arange(16), (4, 1)))
+  # The search for one photograph stands as the batch does.
+  found = retriever.search(dataset.query_paths[2], k=16)
+  names = [truth.imlist[image] for image in rankings.l2g[0.9].rankings[2]]
+  assert [result.name for result in found][:4] == names[:4]
+  with pytest.raises(InputError, match="none come or go"):
+    retriever.remove([truth.imlist[0]])
