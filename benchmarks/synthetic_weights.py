@@ -14,14 +14,10 @@ from l2g_jax.interop.checkpoints.conversion import fire_architecture, supergloba
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_enum(
-    "model", None, ["fire", "superglobal"], "Network.", required=True, flag_values=values
-  )
+  flags.DEFINE_enum("model", None, ["fire", "superglobal"], "Network.", flag_values=values)
   flags.DEFINE_enum("depth", "101", ["50", "101"], "Of superglobal's trunk.", flag_values=values)
   flags.DEFINE_integer("seed", 0, "Seed of the numbers.", flag_values=values)
-  flags.DEFINE_string(
-    "output", None, "File to write, NAME.safetensors.", required=True, flag_values=values
-  )
+  flags.DEFINE_string("output", None, "File to write, NAME.safetensors.", flag_values=values)
 
 
 def main(values: Values) -> None:
@@ -34,7 +30,9 @@ def main(values: Values) -> None:
   print(f"{values.output}: random weights of {values.model}")
 
 
-COMMAND = Command("synthetic_weights", __doc__, [Group("Weights", _define)], main)
+COMMAND = Command(
+  "synthetic_weights", __doc__, [Group("Weights", _define)], main, required=("model", "output")
+)
 
 if __name__ == "__main__":
   COMMAND.run("python -m benchmarks.synthetic_weights")

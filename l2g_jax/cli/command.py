@@ -47,6 +47,7 @@ class Command:
     description: shown by --help; a docstring that calls the command `l2g NAME`.
     groups: its flags.
     main: called with the parsed flags, and with the argument where there is one.
+    required: the flags that must be given.
     argument: the words of which one must stand beside the flags, such as `a|b`; None = no word.
   """
 
@@ -54,18 +55,30 @@ class Command:
   description: str | None
   groups: Sequence[Group]
   main: Callable[..., None]
+  required: Sequence[str] = ()
   argument: str | None = None
 
   def parse(self, arguments: Sequence[str]) -> tuple[Values, list[str]]:
     """Parses the words after the command's name; returns the flags, and the words beside them.
 
     Raises:
-      absl.flags.Error: a flag is unknown, or its value is none of its type.
+      InputError: a flag is unknown or missing, its value is none of its type, or the words do not
+        fit the command.
     """
     values = flags.FlagValues()
     for group in self.groups:
       group.define(values)
-    return values, values([self.name, *arguments])[1:]
+    try:
+      _, *words = values([self.name, *arguments])
+    except flags.Error as error:
+      raise InputError(f"{error}; --help lists the flags.") from error
+    if missing := [name for name in self.required if values[name].value is None]:
+      raise InputError(f"--{missing[0]} is missing; --help lists the flags.")
+    if self.argument is None and words:
+      raise InputError(f"Arguments are given as flags; {words[0]!r} is none.")
+    if self.argument is not None and len(words) != 1:
+      raise InputError(f"Beside flags, give one of {self.argument}, not {len(words)} words.")
+    return values, words
 
   def help(self, program: str) -> str:
     """Returns the description and all flags, by groups.
@@ -73,9 +86,10 @@ class Command:
     Args:
       program: what the user calls the command, such as `python -m experiments.search`.
     """
-    word = f" {self.argument}" if self.argument else ""
+    needed = [self.argument] if self.argument else []
+    needed += [f"--{name}=..." for name in self.required]
     text = (self.description or "").replace(f"l2g {self.name}", program)
-    parts = [f"usage: {program}{word} [flags]", textwrap.dedent(text).strip()]
+    parts = [f"usage: {' '.join([program, *needed])} [flags]", textwrap.dedent(text).strip()]
     values = flags.FlagValues()
     seen: set[str] = set()
     for group in self.groups:
@@ -103,10 +117,6 @@ class Command:
       return
     try:
       values, words = self.parse(arguments)
-    except flags.Error as error:
-      sys.exit(f"Error: {error}\n{program} --help lists the flags.")
-    try:
-      self._check_words(words)
       self.main(values, *words)
       sys.stdout.flush()
     except BrokenPipeError:
@@ -123,12 +133,6 @@ class Command:
       sys.exit(_out_of_memory(error))
     except KeyboardInterrupt:
       sys.exit("Interrupted; the same command goes on where it stood.")
-
-  def _check_words(self, words: Sequence[str]) -> None:
-    if self.argument is None and words:
-      raise InputError(f"Arguments are given as flags; {words[0]!r} is none.")
-    if self.argument is not None and len(words) != 1:
-      raise InputError(f"Beside flags, give one of {self.argument}, not {len(words)} words.")
 
 
 def output_group(help_text: str) -> Group:

@@ -22,13 +22,10 @@ def _define(values: flags.FlagValues) -> None:
     None,
     sorted(checkpoints.MODELS),
     "Network of the checkpoint.",
-    required=True,
     flag_values=values,
   )
-  flags.DEFINE_string("checkpoint", None, "The published file.", required=True, flag_values=values)
-  flags.DEFINE_string(
-    "output", None, "File to write, NAME.safetensors.", required=True, flag_values=values
-  )
+  flags.DEFINE_string("checkpoint", None, "The published file.", flag_values=values)
+  flags.DEFINE_string("output", None, "File to write, NAME.safetensors.", flag_values=values)
 
 
 def main(values: Values) -> None:
@@ -42,4 +39,10 @@ def main(values: Values) -> None:
   print(f"Terms: {notice}")
 
 
-COMMAND = Command("convert", __doc__, [Group("Conversion", _define)], main)
+COMMAND = Command(
+  "convert",
+  __doc__,
+  [Group("Conversion", _define)],
+  main,
+  required=("model", "checkpoint", "output"),
+)

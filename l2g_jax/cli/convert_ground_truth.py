@@ -10,9 +10,7 @@ from l2g_jax.data.ground_truth import load_ground_truth, save_ground_truth
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_string(
-    "input", None, "The ground truth, .pkl or .json.", required=True, flag_values=values
-  )
+  flags.DEFINE_string("input", None, "The ground truth, .pkl or .json.", flag_values=values)
   flags.DEFINE_string("output", None, "JSON file to write; omitted: none.", flag_values=values)
 
 
@@ -27,4 +25,6 @@ def main(values: Values) -> None:
     save_ground_truth(values.output, ground_truth)
 
 
-COMMAND = Command("convert_ground_truth", __doc__, [Group("Conversion", _define)], main)
+COMMAND = Command(
+  "convert_ground_truth", __doc__, [Group("Conversion", _define)], main, required=("input",)
+)

@@ -32,7 +32,7 @@ from l2g_jax.features.protocol import LocalExtractor, as_local
 
 def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_enum(
-    "model", None, ["fire", "sift", "superglobal"], "Extractor.", required=True, flag_values=values
+    "model", None, ["fire", "sift", "superglobal"], "Extractor.", flag_values=values
   )
   flags.DEFINE_string(
     "weights", None, "Weights of a network: a file that `l2g convert` made.", flag_values=values
@@ -42,7 +42,7 @@ def _define(values: flags.FlagValues) -> None:
     "dataset", None, "Folder below --data_root, in place of --images.", flag_values=values
   )
   flags.DEFINE_string("data_root", "data", "Folder that holds data sets.", flag_values=values)
-  flags.DEFINE_string("output", None, "Folder for the features.", required=True, flag_values=values)
+  flags.DEFINE_string("output", None, "Folder for the features.", flag_values=values)
   flags.DEFINE_enum(
     "precision",
     None,
@@ -126,4 +126,6 @@ def _extract(
   return dict(result.failures)
 
 
-COMMAND = Command("extract", __doc__, [Group("Extraction", _define), EXTRACTORS], main)
+COMMAND = Command(
+  "extract", __doc__, [Group("Extraction", _define), EXTRACTORS], main, required=("model", "output")
+)

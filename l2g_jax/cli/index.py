@@ -31,7 +31,7 @@ _CONFIG = CannConfig()
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_string("output", None, "Folder of the index.", required=True, flag_values=values)
+  flags.DEFINE_string("output", None, "Folder of the index.", flag_values=values)
   flags.DEFINE_string("features", None, "Feature store to index.", flag_values=values)
   flags.DEFINE_bool("merge", False, "Make the index of what all shards built.", flag_values=values)
   flags.DEFINE_integer(
@@ -134,5 +134,9 @@ def _report(index: CannIndex) -> None:
 
 
 COMMAND = Command(
-  "index", __doc__, [Group("Index", _define), Group("Settings", _define_settings)], main
+  "index",
+  __doc__,
+  [Group("Index", _define), Group("Settings", _define_settings)],
+  main,
+  required=("output",),
 )

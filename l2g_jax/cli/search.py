@@ -30,12 +30,8 @@ from l2g_jax.retriever.photo_search import read_query
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_string(
-    "images", None, "Folder of photographs to search.", required=True, flag_values=values
-  )
-  flags.DEFINE_string(
-    "query", None, "The photograph to search for.", required=True, flag_values=values
-  )
+  flags.DEFINE_string("images", None, "Folder of photographs to search.", flag_values=values)
+  flags.DEFINE_string("query", None, "The photograph to search for.", flag_values=values)
   flags.DEFINE_string(
     "box", None, "The part of it to search for: x1,y1,x2,y2 in pixels.", flag_values=values
   )
@@ -160,5 +156,9 @@ def _describe(result: Result) -> list[str]:
 
 
 COMMAND = Command(
-  "search", __doc__, [Group("Search", _define), FEATURES, SEARCH, METHOD, WORK], main
+  "search",
+  __doc__,
+  [Group("Search", _define), FEATURES, SEARCH, METHOD, WORK],
+  main,
+  required=("images", "query"),
 )
