@@ -14,7 +14,7 @@ from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.runtime import checksums, files
 
 # Counted up with whatever changes the pixels or the features that images give.
-_VERSION = 3
+_VERSION = 4
 _DEFAULT_READING = Reading("truncate", apply_exif=True)
 
 
