@@ -360,8 +360,8 @@ def test_weights_are_checked_when_they_are_read(tmp_path):
 @pytest.mark.parametrize(
   ("metadata", "message"),
   [
-    (None, "no weights of ours"),
-    ({"format": "other"}, "no weights of ours"),
+    (None, "no weights of l2g_jax"),
+    ({"format": "other"}, "no weights of l2g_jax"),
     ({"format": "l2g_jax.weights", "version": "2"}, "another version"),
     ({"format": "l2g_jax.weights", "version": "1"}, "was altered"),
   ],
