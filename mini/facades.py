@@ -28,6 +28,7 @@ _QUARTERS = (
   ("plaster", (176, 192, 200), "slate", (100, 92, 88)),
 )
 _STREAM = 102
+# Designs from this number on are drawn for one building; smaller ones are shared by a quarter.
 _UNIQUE = 1_000_000
 
 

@@ -101,10 +101,10 @@ def _withdraw(manifest: pathlib.Path, truth: pathlib.Path, key: str) -> None:
   if found is not None and found["key"] == key:
     return
   records = map(_read_record, (manifest.parent / "scenes").glob("*.json"))
-  ours = found is not None or any(record is not None for record in records)
+  is_made_here = found is not None or any(record is not None for record in records)
   for path in (manifest, truth):
     if os.path.lexists(path):
-      if not ours:
+      if not is_made_here:
         raise InputError(f"{path} was not made here; move it, or give another data root.")
       path.unlink()
 

@@ -59,7 +59,10 @@ class Texture:
 
 
 def make_rng(*key: int) -> np.random.Generator:
-  """Returns a generator that depends only on the integers that name its object."""
+  """Returns a generator that depends only on the integers that name its object.
+
+  Modules put their `_STREAM` first, so that no two of them draw the same numbers.
+  """
   return np.random.default_rng(np.random.SeedSequence([*key]))
 
 

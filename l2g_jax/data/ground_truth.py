@@ -16,7 +16,9 @@ _LABELS = ("easy", "hard", "junk")
 
 # No other name is resolved: a pickle that asks for one is no ground truth.
 _ADMITTED = {**pickles.CONTAINERS, **pickles.ARRAYS}
+# Longest text that a message quotes.
 _MOST_SHOWN = 100
+# float64 represents all integers up to this one.
 _MOST_COORDINATE = 1 << 53
 
 

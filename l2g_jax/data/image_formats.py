@@ -1,4 +1,4 @@
-"""Formats of photographs, told by the ending and the content of a file.
+"""Formats of photographs, recognised by the ending and the content of a file.
 
 A format is read if Pillow decodes it from the file alone. EPS would run Ghostscript; BUFR, GRIB,
 HDF5, MPEG, PDF and WMF need other programs; IPTC holds captions; icons, cursors, brushes and

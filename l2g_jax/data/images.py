@@ -88,8 +88,8 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
     raise InputError(f"Image {shown} is too large to be decoded safely: {error}.") from error
   except UnidentifiedImageError as error:
     kind = unread_kinds().get(path.suffix.lower())
-    told = f": it is {kind}" if kind else ""
-    raise InputError(f"{shown} is not an image that can be read{told}.") from error
+    remark = f": it is {kind}" if kind else ""
+    raise InputError(f"{shown} is not an image that can be read{remark}.") from error
   except (decoding.DamagedError, *decoding.DAMAGE) as error:
     if isinstance(error, OSError) and error.errno is not None:
       raise InputError(f"Image {shown} can't be read: {error.strerror}.") from error

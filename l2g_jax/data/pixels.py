@@ -190,7 +190,7 @@ def _wide_converter(image: Image.Image) -> _Convert:
   )
 
   def values_of(part: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the values, float64 or int64, and a mask of those that are there."""
+    """Returns the values, float64 or int64, and a mask of valid ones."""
     values = np.asarray(part)
     if values.dtype.kind == "f":
       return values.astype(np.float64), ~np.isnan(values)

@@ -39,6 +39,7 @@ __all__ = [
   "image_keys",
 ]
 
+# An interrupted run loses at most so many images per worker.
 _IMAGES_PER_PART = 64
 # An image that changes while it is read is read so many times.
 _ATTEMPTS = 3

@@ -21,6 +21,7 @@ from l2g_jax.features import interpolation
 from l2g_jax.features.protocol import Dtype
 from l2g_jax.features.resnet import ResNet, Stage
 
+# Sizes and scales of the published network.
 BLOCKS = (3, 4, 6)
 WIDTH = 1024
 HIDDEN_WIDTH = 512

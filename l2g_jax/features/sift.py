@@ -15,7 +15,7 @@ from l2g_jax.features.protocol import MAX_SIDE, LocalExtractor, LocalFeatures
 
 MAX_DESCRIPTORS = 500
 
-# The first is OpenCV's default, which stays if it finds enough keypoints.
+# The first is OpenCV's default, which stays if it finds at least `_ENOUGH` keypoints.
 _CONTRASTS = (0.04, 0.02, 0.01, 0.005, 0.0025)
 _ENOUGH = 8
 

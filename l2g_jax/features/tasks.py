@@ -102,9 +102,9 @@ def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
         results.update(described)
         yield Progress(len(described))
       names = [image.job.name for image in task.images]
-      told = {name: notes.pop(name) for name in names if name in notes}
+      part_notes = {name: notes.pop(name) for name in names if name in notes}
       made = save(task, [results[number] for number in range(len(task.images))])
-      yield dataclasses.replace(made, notes=told)
+      yield dataclasses.replace(made, notes=part_notes)
   finally:
     inputs.close()
 

@@ -45,6 +45,7 @@ _START_BYTES = 1 << 12
 _OLD_HEADER = 5
 _OLD_TYPES = {0: "f8", 10: "f4", 20: "i4", 30: "i2", 40: "u2", 50: "u1"}
 _OLD_FLOATS = (0, 10)
+# MATLAB's names have at most 63 letters; a much longer one is damage.
 _MOST_NAME_BYTES = 1 << 10
 
 _Bytes = bytes | memoryview

@@ -15,6 +15,7 @@ from l2g_jax.features import parts, store
 from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.runtime import checksums, files
 
+# Features of so many images are in memory at a time.
 _IMAGES_PER_PART = 256
 _NOTICE = "Another process copies features to {}; waiting until it is done."
 _SUFFIXES = (".bin", ".bmp", ".desc", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
