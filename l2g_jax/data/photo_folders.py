@@ -132,8 +132,8 @@ def files_below(
 
   Args:
     root: the folder.
-    left_out: receives paths that are not yielded, by the reason; hidden files and internal files of
-      programs are among them. None = those are yielded too.
+    left_out: receives the paths that are not yielded, by the reason. Hidden files and internal
+      files of programs are among them; None = such files are yielded.
 
   Raises:
     InputError: the folder is missing or can't be read.

@@ -90,7 +90,7 @@ def extract_local(
 ) -> store.FeatureStore:
   """Extracts local features into a store, or opens a store that is complete.
 
-  An image is known by its content, its box and its recipe, whatever its name and path. If its
+  An image is known by its content, its box and its recipe, not by its name or path. If its
   features are in the folder, they are not extracted again. So interrupted work goes on where it
   stopped, and a changed list of images costs only its new images. Features that the list no longer
   needs are removed. While another process extracts to the same folder, this one waits.

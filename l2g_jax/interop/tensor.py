@@ -11,7 +11,7 @@ from l2g_jax.runtime.arrays import read_array
 
 
 def read_tensor(path: os.PathLike | str) -> np.ndarray:
-  """Reads the only tensor of a file, without PyTorch and without calling what the file names.
+  """Reads the only tensor of a file, without PyTorch and without calling functions it names.
 
   Returns:
     A read-only array, memory-mapped if the numbers lie in the file in one piece.
