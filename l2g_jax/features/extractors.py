@@ -41,7 +41,7 @@ def superglobal_extractor(
   Photographs are read and cropped as `preprocess.SUPERGLOBAL_READING` says.
 
   Args:
-    weights: a file made by `experiments.convert`; it tells the depth of the network.
+    weights: a file made by `l2g convert`; it tells the depth of the network.
     num_scales: 1, 3 or 5.
     antialias: whether smaller sizes are antialiased.
     max_side: the longer side of an image is reduced to this many pixels, a crop as much as its
@@ -97,7 +97,7 @@ def fire_extractor(
   `preprocess.FIRE_READING` says.
 
   Args:
-    weights: a file made by `experiments.convert`. FIRe's licence forbids commercial use.
+    weights: a file made by `l2g convert`. FIRe's licence forbids commercial use.
     max_descriptors: number of features that are kept, the strongest.
     max_side: the longer side of an image is reduced to this many pixels, a crop as much as its
       image; images are never enlarged.

@@ -61,14 +61,14 @@ def load_weights(path: os.PathLike | str, *, model: str) -> Weights:
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise InputError(f"There are no weights at {path}; experiments.convert makes them.")
+    raise InputError(f"There are no weights at {path}; `l2g convert` makes them.")
   with (
     damage_refused(f"{path} is truncated or not a safetensors file."),
     safetensors.safe_open(path, framework="numpy") as file,
   ):
     header = dict(file.metadata() or {})
     if header.pop("format", None) != _FORMAT:
-      raise InputError(f"{path} holds no weights of l2g_jax; experiments.convert makes them.")
+      raise InputError(f"{path} holds no weights of l2g_jax; `l2g convert` makes them.")
     arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
   if header.pop("version", None) != _VERSION:
     raise InputError(f"{path} was written by another version; convert the checkpoint again.")

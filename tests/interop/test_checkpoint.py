@@ -374,7 +374,7 @@ def test_other_safetensors_are_refused(tmp_path, metadata, message):
 
 
 def test_missing_weights_are_named(tmp_path):
-  with pytest.raises(InputError, match=r"no weights at .*x\.safetensors; experiments\.convert"):
+  with pytest.raises(InputError, match=r"no weights at .*x\.safetensors; `l2g convert`"):
     load_weights(tmp_path / "x.safetensors", model="fire")
 
 
