@@ -1,4 +1,4 @@
-"""The built-in benchmark: rendered landmarks in the revisited layout, made on first use."""
+"""The built-in benchmark: rendered landmarks in the revisited layout, made at the first use."""
 
 from mini.make import NAME, make_mini
 from mini.plan import MiniConfig, make_plan

@@ -1,6 +1,6 @@
-"""What is around a landmark: the city's other houses, ground, trees, people, cars, lamps, sky.
+"""Surroundings of a landmark: houses, ground, trees, people, cars, lamps, posters and sky.
 
-All of it comes from one small stock, so that it says little about which landmark is shown.
+They come from one small stock, so that they tell little about the landmark.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ _STREAM = 103
 _NUM_HOUSES = 16
 _NUM_GROUNDS = 5
 _SPRITES = {"tree": 10, "person": 12, "car": 6, "lamp": 4, "poster": 8}
-# Sizes in metres: width, height.
+# Width and height in metres.
 _SIZES = {
   "tree": (5.0, 7.5),
   "person": (0.7, 1.75),
@@ -34,10 +34,11 @@ _SIZES = {
   "lamp": (0.8, 5.0),
   "poster": (1.3, 2.3),
 }
+# Texels per metre, and the side of a ground tile in metres.
 _SPRITE_TEXELS = 40
 _HOUSE_TEXELS = 26
-_GROUND_TILE = 12.0
 _GROUND_TEXELS = 22
+_GROUND_TILE = 12.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +47,9 @@ class House:
 
   Attributes:
     size: width, height, depth in metres.
-    front: its front and back.
-    side: its sides.
-    roof: from above.
+    front: texture of its front and back.
+    side: texture of its sides.
+    roof: texture of its flat roof.
   """
 
   size: tuple[float, float, float]
@@ -63,11 +64,11 @@ def make_row(
   """Returns the houses beside and behind a building.
 
   Args:
-    rng: decides where they stand.
-    seed: of the benchmark.
-    reach: half of the building's width.
-    front: where its front is, z.
-    back: where its back is, z.
+    rng: draws their positions.
+    seed: seed of the benchmark.
+    reach: half the width of the building in metres.
+    front: z of its front in metres.
+    back: z of its back in metres.
   """
   surfaces = []
   for side in (-1.0, 1.0):
@@ -75,11 +76,11 @@ def make_row(
     for _ in range(int(rng.integers(0, 3))):
       house = _make_house(seed, int(rng.integers(_NUM_HOUSES)))
       setback = front - rng.uniform(0.5, 4.0)
-      surfaces += _place(house, side * (edge + house.size[0] / 2), setback)
+      surfaces += _stand(house, side * (edge + house.size[0] / 2), setback)
       edge += house.size[0] + rng.uniform(0.0, 3.0)
   for x in rng.uniform(-34, 34, 2):
     house = _make_house(seed, int(rng.integers(_NUM_HOUSES)))
-    surfaces += _place(house, float(x), back - rng.uniform(10, 26))
+    surfaces += _stand(house, float(x), back - rng.uniform(10, 26))
   return surfaces
 
 
@@ -99,7 +100,7 @@ def make_ground(rng: np.random.Generator, seed: int) -> list[Surface]:
 
 
 def make_sprite(rng: np.random.Generator, seed: int, kind: str, x: float, z: float) -> Surface:
-  """Returns one of the stock's trees, persons, cars, lamps or posters, upright at a place."""
+  """Returns a tree, person, car, lamp or poster of the stock, upright at x and z in metres."""
   width, height = _SIZES[kind]
   grown = rng.uniform(0.75, 1.3) if kind == "tree" else rng.uniform(0.94, 1.06)
   texture = _draw_sprite(seed, kind, int(rng.integers(_SPRITES[kind])))
@@ -113,7 +114,7 @@ def make_sprite(rng: np.random.Generator, seed: int, kind: str, x: float, z: flo
 
 
 def make_sky(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-  """Returns a sky `[h, w, 3]` uint8: a gradient, and clouds or none."""
+  """Returns a sky `[h, w, 3]` uint8: a gradient, with or without clouds."""
   rows, columns = shape[0] // 4, shape[1] // 4
   top = np.array([96, 142, 208]) * rng.uniform(0.7, 1.1) + rng.normal(0, 10, 3)
   low = np.array([206, 216, 226]) * rng.uniform(0.85, 1.08) + rng.normal(0, 10, 3)
@@ -151,7 +152,7 @@ def _make_house(seed: int, index: int) -> House:
   )
 
 
-def _place(house: House, x: float, front: float) -> list[Surface]:
+def _stand(house: House, x: float, front: float) -> list[Surface]:
   width, height, depth = house.size
   left, right, back = x - width / 2, x + width / 2, front - depth
   walls = [
@@ -281,7 +282,7 @@ def _draw_lamp(rng: np.random.Generator, height: int, width: int) -> tuple[np.nd
 def _draw_poster(
   rng: np.random.Generator, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """A lit column with a bill of random shapes."""
+  """Draws a poster of random shapes."""
   color = _tint(1 + 0.05 * make_noise(rng, (height, width)), rng.uniform(60, 220, 3))
   for _ in range(9):
     center = (int(rng.uniform(0, width)), int(rng.uniform(0, height * 0.8)))

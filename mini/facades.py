@@ -1,4 +1,4 @@
-"""Facades: walls with bays of windows and what is set before them, in the style of a building."""
+"""Facades: walls with bays of windows and ornaments, in the style of a building."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from mini.textures import (
   paste,
 )
 
-# Wall, its colour, roof and its colour: what the buildings of one quarter have in common.
+# Wall and its colour, roof and its colour, which the buildings of one quarter share.
 _QUARTERS = (
   ("ashlar", (196, 178, 138), "slate", (92, 98, 108)),
   ("brick", (158, 86, 66), "tiles", (138, 74, 56)),
@@ -28,24 +28,25 @@ _QUARTERS = (
   ("plaster", (176, 192, 200), "slate", (100, 92, 88)),
 )
 _STREAM = 102
+# Designs from this number on are drawn for one building; smaller ones are shared by a quarter.
 _UNIQUE = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-  """What a building is made of; parts are named by design.
+  """The materials and parts of a building.
 
   Attributes:
     wall: a kind of `textures.make_wall`.
     color: RGB of the wall.
     roof: a kind of `textures.make_wall`.
-    roof_color: RGB.
-    windows: designs for the floors; likewise `doors`, `reliefs`, `signs`, `dials`, `statues`.
-    doors: see `windows`.
-    reliefs: see `windows`.
-    signs: see `windows`.
-    dials: see `windows`.
-    statues: see `windows`.
+    roof_color: RGB of the roof.
+    windows: designs of `parts.make_window`, for the floors.
+    doors: designs of `parts.make_window`.
+    reliefs: designs of `parts.make_relief`.
+    signs: designs of `parts.make_sign`.
+    dials: designs of `parts.make_dial`.
+    statues: designs of `parts.make_statue`.
   """
 
   wall: str
@@ -65,9 +66,9 @@ class Facade:
   """One side of a building in layers, all of the same size.
 
   Attributes:
-    wall: with holes where the windows are.
-    inside: what is seen through them; None without windows.
-    ornament: what stands before the wall; None where nothing does.
+    wall: the wall, with holes for the windows.
+    inside: the layer behind the holes; None without windows.
+    ornament: the layer before the wall; None without ornaments.
   """
 
   wall: Patch
@@ -76,7 +77,7 @@ class Facade:
 
 
 def make_style(seed: int, building: int) -> Style:
-  """Returns a building's style: its quarter's wall and common parts, and parts of its own."""
+  """Returns the style of a building: wall and common parts of its quarter, and parts of its own."""
   rng = make_rng(_STREAM, seed, building)
   quarter = building % len(_QUARTERS)
   wall, color, roof, roof_color = _QUARTERS[quarter]
@@ -104,7 +105,7 @@ def make_style(seed: int, building: int) -> Style:
 
 
 def borrow_parts(style: Style, other: Style, rng: np.random.Generator) -> Style:
-  """Returns a style in which some kinds of parts are another building's."""
+  """Returns a style with some kinds of parts taken from another building."""
   kinds = ("windows", "doors", "reliefs", "signs", "dials", "statues")
   chosen = rng.choice(kinds, size=int(rng.integers(2, 5)), replace=False)
   borrowed = {kind: getattr(other, kind) for kind in chosen}
@@ -125,10 +126,10 @@ def make_facade(
   """Composes a facade.
 
   Args:
-    rng: decides the composition, not the look of parts.
-    style: of the building.
-    width: metres.
-    height: metres.
+    rng: draws the composition; designs decide the look of parts.
+    style: style of the building.
+    width: width in metres.
+    height: height in metres.
     door: whether it has an entrance.
     rich: whether it has ornaments.
   """
@@ -176,7 +177,7 @@ def _blank(shape: tuple[int, int]) -> Patch:
 
 
 def _open(wall: Patch, inside: Patch, window: parts.Window, x: int, foot: int) -> None:
-  """Breaks a window through a wall; its middle is at x, its lowest row at foot."""
+  """Breaks a window through a wall, with its middle at column `x` and its lowest row at `foot`."""
   rows, columns = window.surround.alpha.shape
   corner = (x - columns // 2, foot - rows)
   paste(wall, window.surround, *corner)
@@ -232,7 +233,7 @@ def _enrich(
   bay: float,
   storey: float,
 ) -> None:
-  """Adds a frieze below the eaves, pilasters between bays, a sign over the ground floor."""
+  """Adds a frieze below the eaves and maybe pilasters, a sign and a balustrade."""
   rows, columns = ornament.alpha.shape
   cornice = max(6, int(storey * rng.uniform(0.12, 0.2)))
   design = style.reliefs[-1]

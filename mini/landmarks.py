@@ -1,4 +1,4 @@
-"""Landmarks of eight kinds, composed at random from what a site offers."""
+"""Landmarks of eight kinds, composed at random from the elements of a site."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,7 +10,7 @@ from mini.site import Site
 
 
 def make_landmark(rng: np.random.Generator, style: Style) -> list[Surface]:
-  """Builds a landmark of some kind about the origin; its front looks along z."""
+  """Builds a landmark of a random kind around the origin; its front faces along z."""
   site = Site(rng, style)
   kinds = tuple(_KINDS)
   _KINDS[kinds[int(rng.integers(len(kinds)))]](site)
@@ -35,9 +35,9 @@ def _build_church(site: Site) -> None:
   site.saddle((0, 0), (width, rng.uniform(4, 6), depth), base=height)
   side = float(rng.choice([-1, 1]))
   wide, tall = rng.uniform(4, 5.5), height * rng.uniform(1.4, 1.9)
-  place = (side * (width / 2 + wide / 2 - 0.4), depth / 2 - wide / 2 + 0.4)
-  site.block(place, (wide, tall, wide), flat=False)
-  site.ring(place, 4, (wide / np.sqrt(2) * 1.06, 0.05), tall, rng.uniform(5, 9))
+  center = (side * (width / 2 + wide / 2 - 0.4), depth / 2 - wide / 2 + 0.4)
+  site.block(center, (wide, tall, wide), flat=False)
+  site.ring(center, 4, (wide / np.sqrt(2) * 1.06, 0.05), tall, rng.uniform(5, 9))
 
 
 def _build_twins(site: Site) -> None:
@@ -49,9 +49,9 @@ def _build_twins(site: Site) -> None:
   wide, tall = rng.uniform(3.5, 5), height * rng.uniform(1.25, 1.6)
   rise = rng.uniform(2, 7)
   for side in (-1.0, 1.0):
-    place = (side * (width / 2 + wide / 2 - 0.3), depth / 2 - wide / 2 + 0.5)
-    site.block(place, (wide, tall, wide), flat=False)
-    site.ring(place, 4, (wide / np.sqrt(2) * 1.06, 0.05), tall, rise)
+    center = (side * (width / 2 + wide / 2 - 0.3), depth / 2 - wide / 2 + 0.5)
+    site.block(center, (wide, tall, wide), flat=False)
+    site.ring(center, 4, (wide / np.sqrt(2) * 1.06, 0.05), tall, rise)
 
 
 def _build_rotunda(site: Site) -> None:
@@ -68,17 +68,17 @@ def _build_rotunda(site: Site) -> None:
 
 
 def _build_gate(site: Site) -> None:
-  """Two blocks and what spans the way between them."""
+  """Two blocks and a span over the way between them."""
   rng = site.rng
   way, wide, depth = rng.uniform(3.5, 5), rng.uniform(3.5, 6), rng.uniform(4, 7)
   height, span = rng.uniform(7, 11), rng.uniform(2.5, 4)
   for side in (-1.0, 1.0):
-    place = (side * (way / 2 + wide / 2), 0.0)
-    site.block(place, (wide, height, depth), flat=False)
-    site.ring(place, 4, (max(wide, depth) / np.sqrt(2), 0.3), height, rng.uniform(2, 5))
+    center = (side * (way / 2 + wide / 2), 0.0)
+    site.block(center, (wide, height, depth), flat=False)
+    site.ring(center, 4, (max(wide, depth) / np.sqrt(2), 0.3), height, rng.uniform(2, 5))
   site.block((0, 0), (way + 0.1, span, depth - 0.8), base=height - span)
   under = np.array([-way / 2, height - span, depth / 2 - 0.4])
-  site.place(
+  site.add(
     site.cover(way, depth), under, np.array([way, 0.0, 0.0]), np.array([0.0, 0.0, 0.8 - depth])
   )
 
@@ -119,9 +119,9 @@ def _build_wings(site: Site) -> None:
   reach, wide = rng.uniform(4, 7), rng.uniform(4, 6)
   low = height * rng.uniform(0.6, 0.95)
   for side in (-1.0, 1.0):
-    place = (side * (width / 2 + wide / 2), -2 + reach / 2)
-    site.block(place, (wide, low, depth + reach), flat=False)
-    site.saddle(place, (wide, rng.uniform(2, 3.5), depth + reach), base=low)
+    center = (side * (width / 2 + wide / 2), -2 + reach / 2)
+    site.block(center, (wide, low, depth + reach), flat=False)
+    site.saddle(center, (wide, rng.uniform(2, 3.5), depth + reach), base=low)
   if rng.random() < 0.7:
     tall = height + rng.uniform(4, 7)
     site.block((0, -2), (4.2, tall - height, 4.2), base=height, flat=False)

@@ -1,4 +1,4 @@
-"""Making of the benchmark: scene by scene, in parallel, resumable."""
+"""Makes the benchmark scene by scene, in parallel; interrupted work goes on where it stopped."""
 
 import dataclasses
 import os
@@ -31,10 +31,10 @@ from mini.textures import make_rng
 
 NAME = "mini"
 _KIND = "l2g_jax.mini"
-# Counted up with whatever changes an image or a label.
+# Counted up when an image or a label changes.
 _VERSION = 1
 _STREAM = 106
-# A query is taken again until it is this clear, and the building fills this share of its box.
+# A query is taken again until it has this clarity and the building fills this share of its box.
 _LEAST_CLARITY = 0.5
 _LEAST_FILL = 0.5
 _ATTEMPTS = 40
@@ -48,23 +48,23 @@ def make_mini(
   num_workers: int | None = None,
   show_progress: bool = True,
 ) -> pathlib.Path:
-  """Makes the built-in benchmark, or finds it made.
+  """Makes the built-in benchmark, or finds it complete.
 
-  Work that was interrupted goes on where it stood: a scene is trusted if its record and all of its
-  images are as they were written. The files are the same for every number of workers.
+  Interrupted work goes on where it stopped: a scene is kept if its record and all of its images are
+  intact. Files do not depend on the number of workers.
 
   Args:
-    root: the data root; the benchmark is in the revisited layout in the folder `mini` there.
-    config: how large it is; None = the benchmark.
-    seed: of everything.
-    num_workers: processes; None = one a core.
-    show_progress: whether to show a bar.
+    root: the data root; its folder `mini` holds the benchmark in the revisited layout.
+    config: the size of the benchmark; None = the full size.
+    seed: seed of all random draws.
+    num_workers: number of processes; None = one per core.
+    show_progress: whether to show progress.
 
   Returns:
-    The benchmark's folder.
+    The folder of the benchmark.
 
   Raises:
-    InputError: there is a data set of that name that was not made here.
+    InputError: the folder holds a data set that this function did not make.
   """
   folder = pathlib.Path(root) / NAME
   config = config or MiniConfig()
@@ -83,7 +83,7 @@ def make_mini(
   with tqdm.tqdm(
     total=total, initial=done, desc=f"benchmark {NAME}", unit="image", disable=not show_progress
   ) as bar:
-    # Large scenes first, so that the workers end together.
+    # Large scenes come first, so that the workers end together.
     tasks.sort(key=lambda task: -len(task[0].images))
     for count in run_tasks(_make_scene, tasks, num_workers):
       bar.update(count)
@@ -96,21 +96,21 @@ def make_mini(
 
 
 def _withdraw(manifest: pathlib.Path, truth: pathlib.Path, key: str) -> None:
-  """Removes the manifest and truth of a benchmark of another key: half made it opens as none."""
+  """Removes manifest and ground truth of another key, so that no half-made benchmark opens."""
   found = _read_record(manifest)
   if found is not None and found["key"] == key:
     return
   records = map(_read_record, (manifest.parent / "scenes").glob("*.json"))
-  ours = found is not None or any(record is not None for record in records)
+  is_made_here = found is not None or any(record is not None for record in records)
   for path in (manifest, truth):
     if os.path.lexists(path):
-      if not ours:
+      if not is_made_here:
         raise InputError(f"{path} was not made here; move it, or give another data root.")
       path.unlink()
 
 
 def _read_record(path: pathlib.Path) -> dict[str, Any] | None:
-  """Reads a manifest or a record of a scene; None where it is neither."""
+  """Reads a manifest or the record of a scene; None if the file is neither."""
   try:
     record = files.read_manifest(path)
   except InputError:
@@ -119,7 +119,7 @@ def _read_record(path: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _read_intact(path: pathlib.Path, key: str, folder: pathlib.Path) -> dict[str, Any] | None:
-  """Reads a manifest or a record; None unless it has the key and all its files are as written."""
+  """Reads a manifest or a record; None unless it has the key and all its files are intact."""
   record = _read_record(path)
   if record is None or record["key"] != key:
     return None
@@ -138,9 +138,9 @@ def _record_path(folder: pathlib.Path, scene: ScenePlan) -> pathlib.Path:
 
 
 def _make_scene(task: tuple[ScenePlan, MiniConfig, int, str, pathlib.Path]) -> int:
-  """Takes all photographs of a scene, and writes its record when they are on disk."""
+  """Takes all photographs of a scene, writes its record last, and returns their number."""
   plan, config, seed, key, folder = task
-  # The processes share the cores; threads within them would only contend.
+  # Processes share the cores, so threads in them would only contend.
   cv2.setNumThreads(1)
   scene = build_scene(plan, config, seed=seed)
   points = sample_points(
@@ -174,7 +174,7 @@ def _make_scene(task: tuple[ScenePlan, MiniConfig, int, str, pathlib.Path]) -> i
 def _take_query(
   scene: Scene, plan: ScenePlan, config: MiniConfig, seed: int, number: int, points: Points
 ) -> tuple[Photograph, Sighting, Box]:
-  """Takes photographs until one shows enough of the building, clearly."""
+  """Takes photographs until one shows enough of the building with enough clarity."""
   for attempt in range(_ATTEMPTS):
     view = number * _ATTEMPTS + attempt
     photograph = shoot_query(scene, plan, config, seed=seed, view=view)
@@ -192,7 +192,7 @@ def _see(points: Points, photograph: Photograph) -> Sighting:
 
 
 def _save(folder: pathlib.Path, name: str, photograph: Photograph) -> dict[str, Any]:
-  """Writes a photograph; returns its entry of the record."""
+  """Writes a photograph and returns its entry in the record."""
   path = folder / "jpg" / f"{name}.jpg"
   bgr = cv2.cvtColor(photograph.image, cv2.COLOR_RGB2BGR)
   _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, photograph.quality])
@@ -202,7 +202,7 @@ def _save(folder: pathlib.Path, name: str, photograph: Photograph) -> dict[str, 
 
 
 def _judge(records: Sequence[Mapping[str, Any]]) -> GroundTruth:
-  """Puts the records of all scenes together: every overlap becomes a label."""
+  """Makes the ground truth from the records of all scenes: each overlap becomes a label."""
   imlist = sorted(name for record in records for name in record["images"])
   ids = {name: number for number, name in enumerate(imlist)}
   judgements = {}

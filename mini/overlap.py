@@ -1,10 +1,11 @@
 """Measured overlap of views, and the labels that follow from it.
 
-A building is known by points spread evenly over its surfaces. A point is seen in a view if it faces
-the camera, lies in the frame, and the z-buffer holds nothing nearer; in a query it must also lie in
-the box. A query's points weigh as many pixels as their piece of surface covers in the box. The
-overlap of a query and another view is the weighted share of the query's points that the other view
-sees too; what it sees at a very different scale or from a very different direction counts less.
+A building is represented by points spread evenly over its surfaces. A view sees a point that faces
+the camera and lies in the frame, unless the z-buffer holds a nearer surface. In a query the point
+must also lie in the box. The weight of a query's point is the number of pixels that its piece of
+surface covers in the box. The overlap of a query and another view is the weighted share of the
+query's points that the other view sees too. A point seen at a very different scale or from a very
+different direction counts less.
 """
 
 import dataclasses
@@ -15,15 +16,16 @@ import numpy as np
 from l2g_jax.data.images import Box
 from mini.render import Camera, Rendering, Surface
 
-# The overlap, times the clarity of the photograph, from which on a view is easy, and hard. A view
-# that shows anything of the building but overlaps less, as its back does, is junk; one that shows
-# nothing of it is a negative.
+# Least overlap times clarity of the photograph for which a view is easy, and hard. A view that
+# overlaps less but still shows a part of the building, such as its back, is junk. Any other view is
+# a negative. Both values were set by looking at global search and Chamfer similarity only.
 EASY_OVERLAP = 0.33
 HARD_OVERLAP = 0.07
 
-# Agreement is full up to the first figure and none from the second: octaves of scale, degrees.
+# Agreement is full up to the first value and none from the second: octaves of scale, degrees.
 _OCTAVES = (0.6, 2.6)
 _DEGREES = (25.0, 70.0)
+# Relative difference of depth up to which a point lies on the surface in the z-buffer.
 _DEPTH_TOLERANCE = 0.006
 
 
@@ -42,13 +44,13 @@ class Points:
 
 @dataclasses.dataclass(frozen=True)
 class Sighting:
-  """What a view shows of n points.
+  """The n points of a building in a view.
 
   Attributes:
-    visible: `[n]` bool.
+    visible: `[n]` bool, whether the view sees the point.
     pixels: `[n, 2]` x, y in the photograph.
-    area: `[n]` pixels of the photograph that a square metre at the point covers.
-    scale: `[n]` pixels a metre, seen head on.
+    area: `[n]` pixels of the photograph that a square metre of surface at the point covers.
+    scale: `[n]` pixels per metre, seen head on.
     direction: `[n, 3]` from the point to the camera, of unit length.
   """
 
@@ -60,7 +62,7 @@ class Sighting:
 
 
 def sample_points(rng: np.random.Generator, surfaces: Sequence[Surface], count: int) -> Points:
-  """Draws points evenly by area from the surfaces that the scene is of, where they are solid."""
+  """Draws points evenly by area from the solid parts of a building's surfaces."""
   owned = [surface for surface in surfaces if surface.owned]
   if not count or not owned:
     return Points(np.zeros((0, 3)), np.zeros((0, 3)))
@@ -83,13 +85,13 @@ def sample_points(rng: np.random.Generator, surfaces: Sequence[Surface], count: 
 def see_points(
   points: Points, camera: Camera, rendering: Rendering, size: tuple[int, int]
 ) -> Sighting:
-  """Finds which points a view shows.
+  """Finds the points that a view shows.
 
   Args:
-    points: of the building.
-    camera: the view's.
-    rendering: what the camera saw.
-    size: height and width of the photograph made of the rendering.
+    points: points of the building.
+    camera: camera of the view.
+    rendering: rendering of the view.
+    size: height and width of the photograph made from the rendering.
   """
   to_camera = camera.position - points.position
   distance = np.linalg.norm(to_camera, axis=1)
@@ -98,11 +100,11 @@ def see_points(
   local = -to_camera @ camera.axes.T
   depth = np.maximum(local[:, 2], 1e-6)
   drawn = (local @ camera.matrix.T)[:, :2] / depth[:, None]
-  place = np.round(drawn).astype(int)
+  pixel = np.round(drawn).astype(int)
   height, width = camera.size
-  inside = np.all((place >= 0) & (place < [width, height]), axis=1) & (local[:, 2] > 0)
-  place = np.where(inside[:, None], place, 0)
-  nearest = rendering.nearness[place[:, 1], place[:, 0]]
+  inside = np.all((pixel >= 0) & (pixel < [width, height]), axis=1) & (local[:, 2] > 0)
+  pixel = np.where(inside[:, None], pixel, 0)
+  nearest = rendering.nearness[pixel[:, 1], pixel[:, 0]]
   visible = inside & (cosine > 0.05) & (nearest * depth < 1 + _DEPTH_TOLERANCE)
   reduction = size[1] / width
   scale = camera.focal / depth * reduction
@@ -116,7 +118,7 @@ def see_points(
 
 
 def find_box(sighting: Sighting, size: tuple[int, int], *, margin: float = 0.03) -> Box | None:
-  """Returns the box of what is seen of a building, a margin off the frame; None if too small."""
+  """Returns the box of a building's visible points, a margin off the frame; None if too small."""
   pixels = sighting.pixels[sighting.visible]
   if len(pixels) < 20:
     return None
@@ -130,7 +132,7 @@ def find_box(sighting: Sighting, size: tuple[int, int], *, margin: float = 0.03)
 
 
 def measure_fill(rendering: Rendering, box: Box, size: tuple[int, int]) -> float:
-  """Returns the share of a photograph's box in which the building, and nothing before it, is."""
+  """Returns the share of a box in a photograph where the building is the nearest surface."""
   scale = rendering.owned.shape[1] / size[1]
   x1, y1, x2, y2 = (round(value * scale) for value in box)
   return float(np.mean(rendering.owned[y1:y2, x1:x2] > 0))
@@ -155,9 +157,9 @@ def choose_label(overlap: float, clarity: float, *, visible: bool) -> str:
   """Returns `easy`, `hard`, `junk` or `negative`.
 
   Args:
-    overlap: of the query and the view.
-    clarity: of the view's photograph.
-    visible: whether the view shows anything of the building.
+    overlap: overlap of the query and the view, in [0, 1].
+    clarity: clarity of the photograph of the view, in [0, 1].
+    visible: whether the view shows any point of the building.
   """
   quality = overlap * clarity
   if quality >= EASY_OVERLAP:

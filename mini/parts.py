@@ -17,12 +17,12 @@ _STREAM = 101
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-  """An opening in a wall, with what is around it and what is deep in it.
+  """A window or door in three layers.
 
   Attributes:
-    surround: on the wall, its alpha the frame and the opening together.
-    opening: the hole through the wall, its alpha the hole.
-    glazing: seen through the hole.
+    surround: layer on the wall; its alpha covers the frame and the opening.
+    opening: hole through the wall; its alpha covers the hole.
+    glazing: layer behind the hole.
   """
 
   surround: Patch
@@ -35,10 +35,10 @@ def make_window(design: int, width: int, height: int, *, door: bool = False) -> 
   """Makes a window or a door.
 
   Args:
-    design: what it looks like.
-    width: of the opening, texels.
-    height: of the opening.
-    door: whether it is closed by leaves of wood, without a sill.
+    design: number of the design.
+    width: width of the opening in texels.
+    height: height of the opening in texels.
+    door: whether it has leaves of wood instead of glass, and no sill.
   """
   rng = make_rng(_STREAM, 1, design)
   kind = str(rng.choice(["flat", "round", "pointed", "circle"], p=[0.45, 0.3, 0.2, 0.05]))
@@ -75,7 +75,7 @@ def make_window(design: int, width: int, height: int, *, door: bool = False) -> 
 
   leaf = _make_leaves if door else _make_glass
   glazing = leaf(rng, (rows, columns), (margin, top, width, height))
-  # The glass reaches beyond the hole, for those who look in from the side.
+  # The glass reaches beyond the hole, so that it is also seen from the side.
   glazing = dataclasses.replace(
     glazing, alpha=cv2.dilate(hole, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
   )
@@ -88,9 +88,9 @@ def make_relief(design: int, width: int, height: int, *, shape: str = "full") ->
   """Makes a symmetrical carving.
 
   Args:
-    design: what it shows.
-    width: texels.
-    height: texels.
+    design: number of the design.
+    width: width in texels.
+    height: height in texels.
     shape: `full`, `disc`, `shield`, `gable` or `arch`.
   """
   rng = make_rng(_STREAM, 2, design)
@@ -257,7 +257,7 @@ def _pediment(rng: np.random.Generator, margin: int, crown: int, columns: int) -
 
 
 def _carve(rng: np.random.Generator, shape: tuple[int, int], *, grain: float) -> np.ndarray:
-  """Returns a carving in 0 .. 1, mirrored at the middle: terraces of smooth noise."""
+  """Returns a carving in [0, 1]: terraces of smooth noise, mirrored at the middle."""
   half = (shape[0], (shape[1] + 1) // 2)
   field = make_noise(rng, half, coarsest=max(grain, 2.0), finest=max(grain / 2, 2.0))
   field = cv2.GaussianBlur(field, (0, 0), max(0.6, grain / 6))

@@ -1,4 +1,4 @@
-"""From a rendering to a photograph: haze, light, cast shadows, blur, noise."""
+"""Turns a rendering into a photograph with haze, light, cast shadows, blur and noise."""
 
 import cv2
 import numpy as np
@@ -19,14 +19,14 @@ def take_photograph(
 
   Args:
     rng: draws the conditions.
-    rendering: what the camera saw.
+    rendering: the view of the camera.
     sky: `[h, w, 3]` uint8, of the rendering's size.
-    severity: from 0, good light and a steady hand, to 1.
+    severity: severity of the conditions, from 0 for good light and a steady hand to 1.
     size: height and width of the photograph.
 
   Returns:
-    The photograph `[height, width, 3]` uint8, and the clarity of the rendered building in it: the
-    share of its fine contrast that is left, in [0, 1].
+    The photograph `[height, width, 3]` uint8, and the clarity of the building in it, in [0, 1]: the
+    share of its fine contrast that remains.
   """
   color = rendering.color.copy()
   np.copyto(color, sky, where=(rendering.nearness == 0)[:, :, None])
@@ -51,7 +51,7 @@ def _light(
     veil = 1 - np.exp(-haze * 0.1 / np.maximum(nearness, 0.01))
     image = image + (np.float32(0.8) - image) * veil[:, :, None]
   shadow = _shadow(rng, (height, width), severity)
-  # Nothing casts a shadow on the sky.
+  # No shadow falls on the sky.
   field = np.where(nearness > 0, shadow, np.float32(1.0))
   x, y = np.meshgrid(
     np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
@@ -75,7 +75,7 @@ def _light(
 
 
 def _shadow(rng: np.random.Generator, shape: tuple[int, int], severity: float) -> np.ndarray:
-  """Returns a field of light with the shadow of something behind the camera, or none."""
+  """Returns a field of light, with or without the shadow of an object behind the camera."""
   field = np.ones(shape, np.float32)
   if rng.random() > 0.25 + 0.5 * severity:
     return field
@@ -113,7 +113,7 @@ def _blur(rng: np.random.Generator, image: np.ndarray, severity: float) -> np.nd
 
 
 def _measure_clarity(clean: np.ndarray, photograph: np.ndarray, owned: np.ndarray) -> float:
-  """Returns the correlation of fine contrast, times the square root of how much of it is left."""
+  """Returns the correlation of fine contrast, times the square root of the share that remains."""
   if not owned.any():
     return 0.0
 

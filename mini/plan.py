@@ -1,4 +1,4 @@
-"""Which scenes there are, of what kind, and which photographs are taken of each."""
+"""The plan of the benchmark: its scenes, their kinds, and the photographs of each."""
 
 import dataclasses
 from typing import Literal
@@ -10,7 +10,7 @@ from mini.textures import make_rng
 Kind = Literal["landmark", "building", "borrowed", "street"]
 
 _STREAM = 104
-# Distractors that have a building of their own, one with a landmark's parts, or none.
+# Shares of distractors with a building of their own, one with parts of a landmark, or none.
 _DISTRACTORS: tuple[tuple[Kind, float], ...] = (
   ("building", 0.4),
   ("borrowed", 0.45),
@@ -20,17 +20,17 @@ _DISTRACTORS: tuple[tuple[Kind, float], ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class MiniConfig:
-  """How large the benchmark is; the defaults are the benchmark, less is for tests.
+  """The size of the benchmark; the defaults are the full size, and tests use less.
 
   Attributes:
-    num_landmarks: buildings that queries ask for.
-    num_queries: at least as many as landmarks.
-    fewest_views: database images of the landmark that has fewest.
-    most_views: of the one that has most.
-    num_distractor_scenes: places without a landmark.
-    distractor_views: database images of each.
-    num_points: points by which a landmark's overlap is measured.
-    height: of photographs in landscape format, pixels; the width is 4/3 of it.
+    num_landmarks: number of buildings for which there are queries.
+    num_queries: number of queries, at least `num_landmarks`.
+    fewest_views: database images of the least photographed landmark.
+    most_views: database images of the most photographed landmark.
+    num_distractor_scenes: number of scenes without a landmark.
+    distractor_views: database images of each of them.
+    num_points: number of points of a landmark by which overlap is measured.
+    height: height in pixels of a 4:3 photograph; the longer side has 4/3 of it in every format.
   """
 
   num_landmarks: int = 48
@@ -45,11 +45,11 @@ class MiniConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ScenePlan:
-  """One place and its photographs.
+  """One scene and its photographs.
 
   Attributes:
-    index: of the scene, landmarks first.
-    kind: `landmark`, or what kind of distractor.
+    index: number of the scene; landmarks come first.
+    kind: `landmark`, or the kind of distractor.
     images: names of its database images.
     queries: names of its queries.
   """
@@ -61,9 +61,9 @@ class ScenePlan:
 
 
 def make_plan(config: MiniConfig, *, seed: int) -> tuple[ScenePlan, ...]:
-  """Returns the scenes of the benchmark; names are numbers that say nothing of the scene."""
+  """Returns the scenes of the benchmark; names are random numbers, which do not tell the scene."""
   rng = make_rng(_STREAM, seed)
-  # Few landmarks are photographed often.
+  # Only a few landmarks are photographed often.
   ramp = np.linspace(0, 1, config.num_landmarks) ** 1.5
   views = np.round(config.fewest_views + ramp * (config.most_views - config.fewest_views))
   views = rng.permutation(views.astype(int))
@@ -73,7 +73,7 @@ def make_plan(config: MiniConfig, *, seed: int) -> tuple[ScenePlan, ...]:
     asked[popular[extra % len(popular)]] += 1
   counts = [*views.tolist(), *[config.distractor_views] * config.num_distractor_scenes]
   numbers = rng.permutation(sum(counts))
-  places = rng.permutation(int(asked.sum()))
+  query_numbers = rng.permutation(int(asked.sum()))
   chosen = rng.choice(
     len(_DISTRACTORS), size=config.num_distractor_scenes, p=[share for _, share in _DISTRACTORS]
   )
@@ -87,7 +87,7 @@ def make_plan(config: MiniConfig, *, seed: int) -> tuple[ScenePlan, ...]:
         index=index,
         kind="landmark" if landmark else kinds[index - config.num_landmarks],
         images=tuple(f"mini_{number:05d}" for number in numbers[image : image + count]),
-        queries=tuple(f"query_{number:03d}" for number in places[query : query + queries]),
+        queries=tuple(f"query_{number:03d}" for number in query_numbers[query : query + queries]),
       )
     )
     image, query = image + count, query + queries

@@ -1,4 +1,4 @@
-"""Camera and rasteriser: textured planes in space, seen in true perspective through a z-buffer."""
+"""Camera and rasteriser: draws textured planes in true perspective with a z-buffer."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,21 +8,23 @@ import numpy as np
 
 from mini.textures import Texture
 
+# Distance of the near plane in metres.
 _NEAR = 0.3
+# Share of ambient light from which on relief has no shadow to a side.
 _DIFFUSE = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
-  """A textured parallelogram; it is seen from the side to which `cross(down, across)` points.
+  """A textured parallelogram, visible from the side to which `cross(down, across)` points.
 
   Attributes:
-    origin: `[3]` metres, where the texture's top left corner is; y points up.
-    across: `[3]` along the texture's upper edge.
-    down: `[3]` along its left edge.
-    texture: what is on it.
-    owned: whether it belongs to the building that the scene is of.
-    facing: whether it always turns to the camera, about a vertical axis; seen from all sides.
+    origin: `[3]` metres, position of the texture's top left corner; y points up.
+    across: `[3]` metres, the texture's upper edge.
+    down: `[3]` metres, the texture's left edge.
+    texture: the texture.
+    owned: whether it belongs to the building of the scene.
+    facing: whether it turns to every camera about a vertical axis, and so is always visible.
   """
 
   origin: np.ndarray
@@ -45,8 +47,8 @@ class Camera:
 
   Attributes:
     position: `[3]` metres.
-    axes: `[3, 3]` rows: right, down and forward in the world.
-    focal: pixels.
+    axes: `[3, 3]`, whose rows are right, down and forward in the world.
+    focal: focal length in pixels.
     size: height and width in pixels.
   """
 
@@ -57,7 +59,7 @@ class Camera:
 
   @property
   def matrix(self) -> np.ndarray:
-    """`[3, 3]`, of directions in the camera to homogeneous pixels."""
+    """`[3, 3]`, maps directions in the camera to homogeneous pixels."""
     return np.array(
       [
         [self.focal, 0.0, (self.size[1] - 1) / 2],
@@ -69,12 +71,12 @@ class Camera:
 
 @dataclasses.dataclass(frozen=True)
 class Rendering:
-  """What a camera sees before it is a photograph.
+  """The view of a camera, before it becomes a photograph.
 
   Attributes:
-    color: `[h, w, 3]` uint8, RGB; zero where there is no surface.
-    nearness: `[h, w]` float32, 1 / depth in metres; zero where there is no surface.
-    owned: `[h, w]` uint8, 255 on the building that the scene is of.
+    color: `[h, w, 3]` uint8, RGB; zero without a surface.
+    nearness: `[h, w]` float32, 1 / depth in metres; zero without a surface.
+    owned: `[h, w]` uint8, 255 on the building of the scene.
   """
 
   color: np.ndarray
@@ -83,7 +85,7 @@ class Rendering:
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Returns the cross product of two `[3]`; NumPy's is slow for single vectors."""
+  """Returns the cross product of two `[3]`; that of NumPy is slow for single vectors."""
   return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
@@ -107,18 +109,18 @@ def render(
   """Draws surfaces.
 
   Args:
-    surfaces: the scene.
-    camera: who sees it.
+    surfaces: surfaces of the scene.
+    camera: camera that sees them.
     light: `[3]` direction to the sun, of unit length.
-    ambient: share of light that comes from everywhere, in [0, 1]; from 0.8 on nothing casts shadows
-      to a side.
+    ambient: share of light that comes from all directions, in [0, 1]; from 0.8 on, relief casts no
+      shadow to a side.
   """
   height, width = camera.size
   color = np.zeros((height, width, 3), np.uint8)
   nearness = np.zeros((height, width), np.float32)
   owned = np.zeros((height, width), np.uint8)
   placed = [_turn(surface, camera) for surface in surfaces]
-  # Near ones first: what they hide need not be drawn.
+  # Near surfaces come first, since surfaces behind them need not be drawn.
   placed.sort(
     key=lambda s: float(np.sum((s.origin + (s.across + s.down) / 2 - camera.position) ** 2))
   )
@@ -132,7 +134,7 @@ def render(
 
 
 def _turn(surface: Surface, camera: Camera) -> Surface:
-  """Turns a surface that faces cameras to this one, about its vertical middle line."""
+  """Turns a facing surface to a camera, about its vertical middle line."""
   if not surface.facing:
     return surface
   middle = surface.origin + surface.across / 2

@@ -1,4 +1,4 @@
-"""A place of the city and the photographs that are taken of it."""
+"""Scenes of the city, and the photographs taken of them."""
 
 import dataclasses
 
@@ -13,20 +13,20 @@ from mini.render import Camera, Rendering, Surface, look_at, render
 from mini.textures import make_rng
 
 _STREAM = 105
-# Nothing stands closer to the camera, in metres.
+# Passers-by and obstacles keep this distance from the camera in metres.
 _CLEARANCE = 3.0
-# Renderings are reduced by this, against jagged edges.
+# Renderings are reduced by this factor, against jagged edges.
 _SUPERSAMPLING = 1.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """What stands at a place, whoever comes by.
+  """The parts of a scene that stay from photograph to photograph.
 
   Attributes:
-    surfaces: buildings, ground, trees.
-    low: `[3]` corner of the box about the building that the scene is of, metres.
-    high: `[3]` the opposite corner.
+    surfaces: buildings, ground and trees.
+    low: `[3]` metres, lower corner of the box around the building of the scene.
+    high: `[3]` metres, the opposite corner.
   """
 
   surfaces: tuple[Surface, ...]
@@ -36,14 +36,14 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-  """A photograph and what it shows.
+  """A photograph and the view that it shows.
 
   Attributes:
     image: `[h, w, 3]` uint8, RGB.
     clarity: see `photograph.take_photograph`.
-    quality: of the JPEG.
-    camera: what it was taken with; its frame is larger than the image.
-    rendering: what the camera saw.
+    quality: quality of the JPEG, up to 100.
+    camera: the camera, whose frame has more pixels than the image.
+    rendering: the view of the camera.
   """
 
   image: np.ndarray
@@ -59,7 +59,7 @@ class Photograph:
 
 
 def build_scene(plan: ScenePlan, config: MiniConfig, *, seed: int) -> Scene:
-  """Builds a place."""
+  """Builds the scene of a plan."""
   rng = make_rng(_STREAM, seed, 0, plan.index)
   style = make_style(seed, plan.index)
   surfaces: list[Surface] = []
@@ -72,7 +72,7 @@ def build_scene(plan: ScenePlan, config: MiniConfig, *, seed: int) -> Scene:
     low, high = corners.min(axis=0), corners.max(axis=0)
     reach = float(max(high[0], -low[0]))
   else:
-    # The row closes where the building would stand.
+    # Without a building, the row of houses closes.
     reach = 0.0
   surfaces += clutter.make_row(rng, seed, reach=reach, front=float(high[2]), back=float(low[2]))
   surfaces += clutter.make_ground(rng, seed)
@@ -86,11 +86,11 @@ def shoot(scene: Scene, plan: ScenePlan, config: MiniConfig, *, seed: int, view:
   """Takes a photograph for the database.
 
   Args:
-    scene: the place.
+    scene: the scene.
     plan: its plan.
-    config: of the benchmark.
-    seed: of the benchmark.
-    view: the number of the photograph.
+    config: size of the benchmark.
+    seed: seed of the benchmark.
+    view: number of the photograph.
   """
   rng = make_rng(_STREAM, seed, 1, plan.index, view)
   severity = float(
@@ -113,7 +113,7 @@ def shoot(scene: Scene, plan: ScenePlan, config: MiniConfig, *, seed: int, view:
 def shoot_query(
   scene: Scene, plan: ScenePlan, config: MiniConfig, *, seed: int, view: int
 ) -> Photograph:
-  """Takes a photograph of most of the building in fair light; see `shoot`."""
+  """Takes a photograph for a query: most of the building, in fair light; see `shoot`."""
   rng = make_rng(_STREAM, seed, 2, plan.index, view)
   azimuth = float(np.clip(rng.normal(0, 20), -45, 45))
   camera = _choose_camera(rng, scene, config, azimuth=azimuth, framing=rng.uniform(0.6, 1.15))
@@ -123,7 +123,7 @@ def shoot_query(
 
 
 def _choose_azimuth(rng: np.random.Generator) -> float:
-  """Returns degrees from the front: popular places, some others, and the back."""
+  """Draws degrees from the front: near the front or a corner, elsewhere, or at the back."""
   kind = rng.random()
   if kind < 0.45:
     return float(rng.normal(0, 18))
@@ -137,7 +137,7 @@ def _choose_azimuth(rng: np.random.Generator) -> float:
 def _choose_camera(
   rng: np.random.Generator, scene: Scene, config: MiniConfig, *, azimuth: float, framing: float
 ) -> Camera:
-  """Stands before the building so that it fills about `framing` of the frame."""
+  """Draws a camera in whose frame the building fills about the share `framing`."""
   turn = np.radians(azimuth)
   extent = scene.high - scene.low
   center = (scene.high + scene.low) / 2
@@ -150,7 +150,7 @@ def _choose_camera(
   spread = 0.32 if framing > 1.1 else rng.uniform(0.05, 0.22)
   offset = rng.uniform(-1, 1, 2) * spread * np.array([wide, extent[1]])
   position = np.array([center[0], eye, center[2]]) + distance * away
-  # The nearest side is what is looked at, not the middle of the building.
+  # The camera looks at the nearest side, not at the middle of the building.
   target = center + offset[0] * right + np.array([0.0, offset[1], 0.0]) + 0.3 * radius * away
   ratio = float(rng.choice([4 / 3, 3 / 2, 3 / 4], p=[0.5, 0.2, 0.3]))
   long_side = config.height * 4 / 3 * _SUPERSAMPLING
@@ -191,7 +191,7 @@ def _take(
 def _set_passers(
   rng: np.random.Generator, scene: Scene, camera: Camera, seed: int, occluders: int
 ) -> list[Surface]:
-  """Returns what is there at the moment: passers-by, cars, and what stands in the way."""
+  """Draws the surfaces of one photograph: passers-by, cars, lamps, and obstacles in the way."""
   surfaces = []
   center = (scene.low + scene.high) / 2
   away = camera.position - center

@@ -11,7 +11,7 @@ from mini.facades import Style, make_facade
 from mini.render import Surface
 from mini.textures import TEXELS_PER_METRE, Patch, Texture, make_wall, paste
 
-# How deep windows lie in a wall, and how far ornaments stand before it, in metres.
+# Depth of windows in a wall, and distance of ornaments before it, in metres.
 _DEPTH = 0.35
 _RELIEF = 0.3
 _UP = np.array([0.0, 1.0, 0.0])
@@ -22,18 +22,16 @@ class Site:
   """A building under construction.
 
   Attributes:
-    rng: decides the composition.
-    style: the building's.
-    surfaces: what has been built.
+    rng: draws the composition.
+    style: style of the building.
+    surfaces: surfaces built so far.
   """
 
   rng: np.random.Generator
   style: Style
   surfaces: list[Surface] = dataclasses.field(default_factory=list)
 
-  def place(
-    self, texture: Texture, origin: np.ndarray, across: np.ndarray, down: np.ndarray
-  ) -> None:
+  def add(self, texture: Texture, origin: np.ndarray, across: np.ndarray, down: np.ndarray) -> None:
     """Adds one surface."""
     self.surfaces.append(Surface(origin, across, down, texture, owned=True))
 
@@ -47,18 +45,18 @@ class Site:
     door: bool = False,
     rich: bool = True,
   ) -> None:
-    """Adds a wall in layers between two points (x, z) of the plan, seen with `left` on the left."""
+    """Adds a wall in layers between two points (x, z) of the plan, `left` as seen from outside."""
     start = np.array([left[0], base + height, left[1]])
     across = np.array([right[0] - left[0], 0.0, right[1] - left[1]])
     width = float(np.linalg.norm(across))
     down = -height * _UP
     normal = np.cross(down, across) / (width * height)
     layers = make_facade(self.rng, self.style, width, height, door=door, rich=rich)
-    self.place(Texture(layers.wall), start, across, down)
+    self.add(Texture(layers.wall), start, across, down)
     if layers.inside is not None:
-      self.place(Texture(layers.inside), start - _DEPTH * normal, across, down)
+      self.add(Texture(layers.inside), start - _DEPTH * normal, across, down)
     if layers.ornament is not None:
-      self.place(Texture(layers.ornament), start + _RELIEF * normal, across, down)
+      self.add(Texture(layers.ornament), start + _RELIEF * normal, across, down)
 
   def block(
     self,
@@ -70,7 +68,7 @@ class Site:
     rich: bool = True,
     flat: bool = True,
   ) -> None:
-    """Adds a box of width, height and depth; the front is rich, the sides are plainer."""
+    """Adds a box of width, height and depth, whose front is richer than its sides."""
     (x, z), (width, height, depth) = center, size
     corners = [
       (x - width / 2, z + depth / 2),
@@ -86,10 +84,10 @@ class Site:
     if flat:
       top = np.array([x - width / 2, base + height, z - depth / 2])
       roof = self.cover(width, depth)
-      self.place(roof, top, np.array([width, 0.0, 0.0]), np.array([0.0, 0.0, depth]))
+      self.add(roof, top, np.array([width, 0.0, 0.0]), np.array([0.0, 0.0, depth]))
 
   def cover(self, width: float, height: float, *, top: float = 1.0) -> Texture:
-    """Returns roofing; its upper edge is `top` of the lower in width, from 1 down to 0."""
+    """Returns roofing whose upper edge has `top` times the width of the lower, in [0, 1]."""
     shape = (
       max(4, round(height * TEXELS_PER_METRE * 0.7)),
       max(4, round(width * TEXELS_PER_METRE * 0.7)),
@@ -108,11 +106,11 @@ class Site:
     for edge, sign in ((right, 1.0), (left, -1.0)):
       start = ridge + np.array([0.0, 0.0, sign * (depth / 2 + 0.3)])
       across = np.array([0.0, 0.0, -sign * (depth + 0.6)])
-      self.place(self.cover(depth, slant), start, across, np.array([edge - x, -height, 0.0]))
+      self.add(self.cover(depth, slant), start, across, np.array([edge - x, -height, 0.0]))
     gable = _make_gable(self.rng, self.style, width, height)
     for sign in (1.0, -1.0):
       start = np.array([x - sign * width / 2, base + height, z + sign * depth / 2])
-      self.place(gable, start, np.array([sign * width, 0.0, 0.0]), -height * _UP)
+      self.add(gable, start, np.array([sign * width, 0.0, 0.0]), -height * _UP)
 
   def ring(
     self,
@@ -123,7 +121,7 @@ class Site:
     height: float,
     texture: Texture | None = None,
   ) -> None:
-    """Adds a ring of planes that narrows from the lower radius to the upper; roofing if untold."""
+    """Adds a ring of planes from the lower radius to the upper; `texture` defaults to roofing."""
     turns = 2 * np.pi * (np.arange(sides) + 0.5) / sides
     lower, upper = (
       np.stack([center[0] + r * np.sin(turns), 0 * turns, center[1] + r * np.cos(turns)], axis=1)
@@ -138,12 +136,12 @@ class Site:
       across = lower[following] - lower[side]
       foot = (lower[side] + lower[following]) / 2 + base * _UP
       head = (upper[side] + upper[following]) / 2 + (base + height) * _UP
-      self.place(texture, head - across / 2, across, foot - head)
+      self.add(texture, head - across / 2, across, foot - head)
 
   def drum(
     self, center: tuple[float, float], sides: int, radius: float, base: float, height: float
   ) -> None:
-    """Adds an upright prism, all sides alike but for their layers' depth."""
+    """Adds an upright prism whose sides share one facade."""
     width = 2 * radius * np.sin(np.pi / sides)
     facade = make_facade(self.rng, self.style, width, height)
     wall, inside = Texture(facade.wall), facade.inside

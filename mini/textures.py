@@ -1,4 +1,4 @@
-"""Procedural materials: walls, roofs and grounds, as colour and relief."""
+"""Procedural materials of walls, roofs and grounds, as colour and relief."""
 
 import dataclasses
 
@@ -7,6 +7,7 @@ import numpy as np
 
 TEXELS_PER_METRE = 40
 
+# Distances in texels at which relief casts a shadow.
 _SHADOW_STEPS = (2, 5, 9)
 
 
@@ -16,7 +17,7 @@ class Patch:
 
   Attributes:
     color: `[h, w, 3]` uint8, RGB.
-    alpha: `[h, w]` uint8, 255 where there is something.
+    alpha: `[h, w]` uint8, 255 where the patch is solid.
     height: `[h, w]` float32, relief in texels.
   """
 
@@ -26,7 +27,7 @@ class Patch:
 
 
 class Texture:
-  """A patch with reduced copies under each light, made when first asked for.
+  """A patch with reduced copies under each light, made when they are first needed.
 
   Attributes:
     patch: the patch.
@@ -44,7 +45,7 @@ class Texture:
     return self.patch.alpha.shape[0], self.patch.alpha.shape[1]
 
   def level(self, sun: int, index: int) -> np.ndarray:
-    """Returns `[h, w, 4]` uint8, reduced by about two to the power of `index`."""
+    """Returns `[h, w, 4]` uint8 under light `sun`, reduced by about two to the power of `index`."""
     sun = -1 if self.flat else sun
     if sun not in self._levels:
       lit = self.patch.color if self.flat else light_relief(self.patch, sun)
@@ -58,20 +59,23 @@ class Texture:
 
 
 def make_rng(*key: int) -> np.random.Generator:
-  """Returns the generator of a thing that is named by integers, whoever asks and when."""
+  """Returns a generator that depends only on the integers that name its object.
+
+  Modules put their `_STREAM` first, so that no two of them draw the same numbers.
+  """
   return np.random.default_rng(np.random.SeedSequence([*key]))
 
 
 def make_noise(
   rng: np.random.Generator, shape: tuple[int, int], *, coarsest: float = 64.0, finest: float = 1.0
 ) -> np.ndarray:
-  """Returns `[h, w]` float32 noise of mean 0 and deviation about 1, equal in every octave.
+  """Returns `[h, w]` float32 noise of mean 0 and deviation about 1, with equal octaves.
 
   Args:
-    rng: what to draw from.
+    rng: random generator.
     shape: h, w.
-    coarsest: size in texels of the coarsest grains.
-    finest: size of the finest.
+    coarsest: size of the coarsest grains in texels.
+    finest: size of the finest grains in texels.
   """
   height, width = shape
   total = np.zeros(shape, np.float32)
@@ -88,23 +92,23 @@ def make_patch(tone: np.ndarray, base: np.ndarray, height: np.ndarray) -> Patch:
   """Colours an opaque patch.
 
   Args:
-    tone: `[h, w]` brightness about 1.
-    base: `[3]` RGB in 0 .. 255.
-    height: `[h, w]`.
+    tone: `[h, w]` brightness around 1.
+    base: `[3]` RGB in [0, 255].
+    height: `[h, w]` relief in texels.
   """
   color = cv2.merge([cv2.convertScaleAbs(tone, alpha=float(channel)) for channel in base])
   return Patch(color, np.full(tone.shape, 255, np.uint8), height.astype(np.float32))
 
 
 def paste(canvas: Patch, part: Patch, left: int, top: int, *, opaque: bool = True) -> None:
-  """Draws a part on a canvas, in place; what lies outside is cut off.
+  """Draws a part on a canvas in place, and cuts it at the edges of the canvas.
 
   Args:
-    canvas: what is drawn on.
-    part: what is drawn, where its alpha says.
-    left: of the part, in texels of the canvas.
-    top: likewise.
-    opaque: whether the canvas has something where the part is drawn, or a hole.
+    canvas: patch that is changed.
+    part: patch whose solid texels are drawn.
+    left: column of the part's left edge in the canvas.
+    top: row of the part's top edge in the canvas.
+    opaque: whether the part is drawn; else it cuts a hole into the canvas.
   """
   rows, columns = canvas.alpha.shape
   height, width = part.alpha.shape
@@ -126,8 +130,8 @@ def light_relief(patch: Patch, sun: int) -> np.ndarray:
   """Shades a patch by its relief, with the shadows that it casts on itself.
 
   Args:
-    patch: what is lit.
-    sun: 0 = from the left, 1 = diffuse, from above, 2 = from the right.
+    patch: the patch.
+    sun: direction of the light: 0 = from the left, 1 = diffuse from above, 2 = from the right.
 
   Returns:
     `[h, w, 3]` uint8.
@@ -159,9 +163,9 @@ def make_masonry(
   """Returns courses of blocks, each of its own tone.
 
   Args:
-    rng: what to draw from.
+    rng: random generator.
     shape: h, w in texels.
-    base: RGB.
+    base: RGB in [0, 255].
     block: height and width of a block in texels.
     joint: width of the joints in texels.
     spread: deviation of the tones.
@@ -180,7 +184,7 @@ def make_masonry(
 
 
 def make_rubble(rng: np.random.Generator, shape: tuple[int, int], base: np.ndarray) -> Patch:
-  """Returns irregular stones: what lies nearest to scattered points."""
+  """Returns irregular stones: the cells of scattered points."""
   points = (rng.random(shape, np.float32) > 1.0 / 170.0).astype(np.uint8)
   points[0, 0] = 0
   _, stones = cv2.distanceTransformWithLabels(
@@ -195,7 +199,7 @@ def make_rubble(rng: np.random.Generator, shape: tuple[int, int], base: np.ndarr
 
 
 def make_plaster(rng: np.random.Generator, shape: tuple[int, int], base: np.ndarray) -> Patch:
-  """Returns plaster with stains that run down and places where it has come off."""
+  """Returns plaster with stains that run down, and patches where it has come off."""
   tone = 1.0 + np.float32(0.05) * make_noise(rng, shape, coarsest=128)
   runs = cv2.resize(
     make_noise(rng, (max(2, shape[0] // 24), shape[1]), coarsest=16), (shape[1], shape[0])

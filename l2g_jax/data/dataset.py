@@ -1,6 +1,6 @@
 """Data sets in the revisited layout: `<root>/<name>/{jpg/, gnd_<name>.pkl|json}`.
 
-The ground truth names images below `jpg/` with or without their endings, see `ImageFinder`.
+The ground truth names images below `jpg/`, with or without their endings; see `ImageFinder`.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from l2g_jax.data.image_names import ImageFinder, printable
 from l2g_jax.data.photo_folders import files_below
 from l2g_jax.errors import InputError
 
-# Database images and queries of the published sets.
+# Number of database images and of queries of each published set.
 PUBLISHED_COUNTS: Mapping[str, tuple[int, int]] = {
   "roxford5k": (4993, 70),
   "rparis6k": (6322, 70),
@@ -23,10 +23,10 @@ PUBLISHED_COUNTS: Mapping[str, tuple[int, int]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """A data set all of whose files are there.
+  """A data set whose files are all there.
 
   Attributes:
-    name: such as `roxford5k`.
+    name: name of its folder, such as `roxford5k`.
     ground_truth: names and judgements.
     database_paths: N image files, in the order of `ground_truth.imlist`.
     query_paths: Q image files, in the order of `ground_truth.qimlist`.
@@ -39,15 +39,15 @@ class Dataset:
 
 
 def load_dataset(data_root: os.PathLike | str, name: str) -> Dataset:
-  """Opens a data set and checks that it is whole.
+  """Opens a data set and checks that it is complete.
 
   Args:
     data_root: the folder that holds the data set's folder.
     name: the data set's folder.
 
   Raises:
-    InputError: the folder, the ground truth or an image is missing, or a published set has not its
-      published counts; the message names what is missing.
+    InputError: the folder, the ground truth or an image is missing, or a published set does not
+      have its published counts; the message names the missing files.
   """
   folder = pathlib.Path(data_root) / name
   if not folder.is_dir():
@@ -74,7 +74,7 @@ def load_dataset(data_root: os.PathLike | str, name: str) -> Dataset:
 
 
 def find_ground_truth(folder: pathlib.Path, name: str) -> pathlib.Path:
-  """Returns the path of a data set's ground truth; JSON is preferred to a pickle."""
+  """Returns the path of the ground truth of a data set; JSON comes before a pickle."""
   for suffix in (".json", ".pkl"):
     path = folder / f"gnd_{name}{suffix}"
     if path.is_file():
@@ -85,7 +85,7 @@ def find_ground_truth(folder: pathlib.Path, name: str) -> pathlib.Path:
 def _find_images(
   folder: pathlib.Path, finder: ImageFinder, names: Sequence[str]
 ) -> tuple[pathlib.Path, ...]:
-  """Finds every name's file, and refuses a partial set by name of what is missing."""
+  """Returns the file of each name; raises InputError with the names that have none."""
   paths: dict[pathlib.Path, str] = {}
   missing = []
   for name in names:

@@ -1,15 +1,19 @@
-"""Decoding of image files: how large they may be, and what is done with those that are cut short.
+"""Decoding of image files: limits of their size, and pixels of damaged files.
 
-Images of up to 89 megapixels are decoded as they are. Larger ones are read at a reduced size: JPEGs
-of up to 536 megapixels by their decoder, which then never holds the whole image (progressive ones
-hold it, and may have half as much); other formats of up to 268 megapixels are decoded whole, in 4
-bytes a pixel, and their pixels averaged. Beyond the first limit, and where a file is damaged, an
-image of which a byte of the file stands for more than ten thousand pixels is no photograph but a
-bomb.
+Images of up to 89 megapixels are decoded as they are. Larger ones are read at a reduced size:
 
-A file that is cut short or damaged counts if at least nine tenths of its pixels can be decoded.
-Pillow tells only that a decoder stopped. How far it came is seen by decoding twice in a way that
-differs where there are no data: into images of other values, or with other data behind the end.
+- The decoder of JPEGs reduces them itself, up to 536 megapixels, and never holds the whole image. A
+  progressive JPEG is held whole, and may have 268 megapixels.
+- Other formats are decoded whole, in 4 bytes a pixel, up to 268 megapixels; then pixels are
+  averaged.
+
+Above 89 megapixels, and in a damaged file, an image with more than ten thousand pixels per byte of
+the file is refused as a decompression bomb.
+
+A damaged or truncated file is accepted if at least nine tenths of its pixels can be decoded. Pillow
+reports only that a decoder stopped. To see how far it came, the file is decoded twice, in two ways
+that differ where data are missing: into images of different values, or with different data behind
+the end.
 """
 
 import contextlib
@@ -25,8 +29,9 @@ from PIL import Image, ImageFile, JpegImagePlugin
 
 from l2g_jax.data.image_formats import open_image
 
-# The limit above which Pillow warns.
+# Pillow warns above this limit.
 MAX_WHOLE_PIXELS = 89_478_485
+# 1 GiB in 4 bytes a pixel; phones make photographs of 200 megapixels.
 _MAX_PIXELS = 1 << 28
 _MAX_PIXELS_OF_JPEGS = 1 << 29
 _MAX_PIXELS_PER_BYTE = 10_000
@@ -34,8 +39,8 @@ _LEAST_SHARE = 0.9
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END_OF_JPEG = b"\xff\xd9"
-# What Pillow's decoders raise of damaged files.
-# RuntimeError is what the decoders of AVIF and WebP raise.
+# Exceptions that the decoders of Pillow raise for damaged files; RuntimeError is that of AVIF and
+# WebP.
 DAMAGE = (
   OSError,
   SyntaxError,
@@ -50,21 +55,21 @@ DAMAGE = (
 
 
 class TooLargeError(Exception):
-  """An image is beyond the limits; the message says by how much."""
+  """An image is larger than the limits; the message names both."""
 
 
 class DamagedError(Exception):
-  """Too much of an image can't be decoded; the message says how much."""
+  """Too much of an image can't be decoded; the message gives the share that can."""
 
 
 class SizedFile(io.BufferedReader):
-  """A file of which no more is asked for than it has.
+  """A file whose reads never ask for more bytes than it has.
 
-  Python sets memory aside for as much as is asked for, and Pillow asks for what a file says of the
-  length of its parts.
+  Python allocates as much memory as a read asks for, and Pillow asks for the lengths that a file
+  claims for its parts.
 
   Attributes:
-    num_bytes: its size.
+    num_bytes: size of the file.
   """
 
   def __init__(self, path: os.PathLike | str):
@@ -84,11 +89,11 @@ class Decoded:
 
   Attributes:
     image: its pixels.
-    size: width and height that the file gives, before any reduction.
-    drafted: how many of the file's pixels, across and down, are one of the image's.
-    whole: whether every pixel is the file's.
-    wide: `[height, width, 3 or 4]` uint16, RGB and maybe alpha, of a file whose colours have more
-      than 8 bits, of which the image has the upper 8; None = the image has all there is.
+    size: width and height in the file's own pixels, before any reduction.
+    drafted: side of the square of file pixels that the decoder made one pixel of the image.
+    whole: whether every pixel was decoded from the file.
+    wide: `[height, width, 3 or 4]` uint16, RGB and maybe alpha, if the colours of the file have
+      more than 8 bits, of which `image` has only the upper 8; else None.
   """
 
   image: Image.Image
@@ -99,7 +104,7 @@ class Decoded:
 
   @property
   def reduction(self) -> int:
-    """By how much the image has still to be reduced to keep within the first limit."""
+    """Factor by which both sides have still to be reduced, to at most 89 megapixels."""
     return _reduction(self.image.size)
 
 
@@ -107,14 +112,14 @@ def decode(file: SizedFile, ending: str) -> Decoded:
   """Decodes the first picture of an image file.
 
   Args:
-    file: its content.
-    ending: of its name, see `open_image`.
+    file: the file.
+    ending: ending of its name, see `open_image`.
 
   Raises:
-    TooLargeError: it is beyond the limits.
+    TooLargeError: the image is larger than the limits.
     DamagedError: too much of it can't be decoded.
-    UnidentifiedImageError: it is no image.
-    OSError: with an `errno` where the file can't be read.
+    UnidentifiedImageError: the file is no image.
+    OSError: the file can't be read, if there is an `errno`; else it is damaged.
   """
   try:
     image = open_image(file, ending)
@@ -131,7 +136,7 @@ def decode(file: SizedFile, ending: str) -> Decoded:
 
 
 def _is_wide(image: ImageFile.ImageFile) -> bool:
-  """Whether an image has colours of more than 8 bits, of which Pillow keeps the upper 8."""
+  """Returns whether an image has colours of more than 8 bits, of which Pillow keeps only 8."""
   if image.mode not in ("RGB", "RGBA", "LA") or _reduction(image.size) > 1:
     return False
   arguments = [image.tile[0].args] if image.tile else []
@@ -144,21 +149,21 @@ def _is_wide(image: ImageFile.ImageFile) -> bool:
 
 
 def _decode_wide(file: SizedFile, size: tuple[int, int]) -> np.ndarray | None:
-  """Decodes colours of 16 bits, see `Decoded.wide`; None where OpenCV does not know the format."""
-  import cv2  # It takes long, and few images need it.
+  """Decodes colours of 16 bits, see `Decoded.wide`; None if OpenCV does not know the format."""
+  import cv2  # The import is slow, and few images need it.
 
   file.seek(0)
   with contextlib.suppress(cv2.error):
     values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is not None and values.dtype == np.uint16 and values.ndim == 3:
-      # OpenCV's order is blue, green, red.
+      # OpenCV orders colours as blue, green, red.
       values = values[:, :, [2, 1, 0, 3][: values.shape[2]]]
       return values if values.shape[:2] == (size[1], size[0]) else None
   return None
 
 
 def _prepare(image: ImageFile.ImageFile, num_bytes: int) -> tuple[int, tuple[int, int]]:
-  """Checks an image's size and lets its decoder reduce it; returns by how much, and the size."""
+  """Checks the size of an image and lets its decoder reduce it; returns the factor and the size."""
   size = image.size
   pixels = size[0] * size[1]
   if pixels <= MAX_WHOLE_PIXELS:
@@ -174,7 +179,7 @@ def _prepare(image: ImageFile.ImageFile, num_bytes: int) -> tuple[int, tuple[int
     drafted = next((n for n in (2, 4) if _reduction(size) <= n), 8)
     image.draft(None, (size[0] // drafted, size[1] // drafted))
     return drafted, size
-  # Pillow has a lower limit of its own where it makes a TIFF's image itself.
+  # Given an image, Pillow does not apply its own, lower limit to a TIFF.
   _fill(image, 0)
   return 1, size
 
@@ -185,7 +190,7 @@ def _check_not_a_bomb(size: tuple[int, int], num_bytes: int) -> None:
 
 
 def _reduction(size: tuple[int, int]) -> int:
-  """Returns the least number by which both sides are divided to keep within the first limit."""
+  """Returns the least factor by which both sides are reduced to at most 89 megapixels."""
   reduction = 1
   while -(-size[0] // reduction) * -(-size[1] // reduction) > MAX_WHOLE_PIXELS:
     reduction += 1
@@ -193,14 +198,14 @@ def _reduction(size: tuple[int, int]) -> int:
 
 
 def _fill(image: ImageFile.ImageFile, value: int) -> None:
-  """Gives an image the pixels that are seen where nothing is decoded."""
-  # The pixels of a TIFF that is to be turned lie as they are in the file.
+  """Gives an image the pixels that stay where its file has no data."""
+  # A TIFF is turned after it was decoded: its pixels still lie as in the file.
   size = getattr(image, "_tile_size", image.size)
   image.im = Image.new(image.mode, size, value).im
 
 
 def _decode_what_is_left(content: bytes, ending: str, error: Exception) -> Decoded:
-  """Decodes a damaged file if enough of it is there; `error` is why it could not be decoded."""
+  """Decodes a damaged file if enough of it is left; `error` is the exception of the decoder."""
   try:
     is_jpeg = content.startswith(b"\xff\xd8")
     first, second = (_decode_jpeg_twice if is_jpeg else _decode_twice)(content, ending)
@@ -215,7 +220,7 @@ def _decode_what_is_left(content: bytes, ending: str, error: Exception) -> Decod
 
 
 def _decode_twice(content: bytes, ending: str) -> tuple[Decoded, Decoded]:
-  """Decodes into two images of different values."""
+  """Decodes a file into two images of different values."""
   if content.startswith(_PNG_SIGNATURE):
     content = b"".join(_intact_chunks(content))
   images = []
@@ -227,7 +232,7 @@ def _decode_twice(content: bytes, ending: str) -> tuple[Decoded, Decoded]:
     with contextlib.suppress(*DAMAGE):
       image.load()
     if image.tile:
-      # What is decoded is kept; a TIFF is turned here.
+      # The decoder stopped: its pixels are kept, and a TIFF is turned.
       image.tile = []
       with contextlib.suppress(*DAMAGE):
         image.load_end()
@@ -236,7 +241,7 @@ def _decode_twice(content: bytes, ending: str) -> tuple[Decoded, Decoded]:
 
 
 def _intact_chunks(content: bytes) -> Iterator[bytes]:
-  """Yields a PNG without those chunks that are damaged and not needed."""
+  """Yields the parts of a PNG except optional chunks that are damaged."""
   yield _PNG_SIGNATURE
   start = len(_PNG_SIGNATURE)
   while start + 8 <= len(content):
@@ -249,7 +254,7 @@ def _intact_chunks(content: bytes) -> Iterator[bytes]:
 
 
 def _decode_jpeg_twice(content: bytes, ending: str) -> tuple[Decoded, Decoded]:
-  """Decodes with an end behind what is there, and with other data before that end."""
+  """Decodes a JPEG with an end added, and again with other data before that end."""
   if not _has_all_scans(content):
     raise DamagedError("it lacks its last scans")
   content = content.rstrip(b"\xff")
@@ -265,7 +270,7 @@ def _decode_jpeg_twice(content: bytes, ending: str) -> tuple[Decoded, Decoded]:
 
 
 def _has_all_scans(content: bytes) -> bool:
-  """Whether the last scan of a JPEG has at least begun: all coefficients in all their bits."""
+  """Returns whether the scans of a JPEG, however short the last, have all bits of coefficients."""
   missing: dict[int, set[int]] = {}
   start = 2
   while start + 4 <= len(content):
@@ -282,7 +287,7 @@ def _has_all_scans(content: bytes) -> bool:
     for i in range(body[0]):
       if bits & 15 == 0:
         missing.get(body[1 + 2 * i], set()).difference_update(range(first, last + 1))
-    # In a scan's data the byte FF is followed by zero or a restart.
+    # In the data of a scan, zero or a restart follows the byte FF.
     while (start := content.find(b"\xff", start)) >= 0:
       if start + 1 >= len(content) or content[start + 1] not in (0, 0xFF, *range(0xD0, 0xD8)):
         break
@@ -295,7 +300,7 @@ def _has_all_scans(content: bytes) -> bool:
 def _share_of_equals(first: Decoded, second: Decoded) -> float:
   """Returns the share of pixels on which two decoded images agree.
 
-  Of a JPEG, whose data come block after block, those before the first block that differs.
+  A JPEG is coded block after block, so pixels count only before the first block that differs.
   """
   one, two = (np.asarray(decoded.image) for decoded in (first, second))
   if one.shape != two.shape:

@@ -14,21 +14,23 @@ from l2g_jax.runtime import files, pickles
 
 _LABELS = ("easy", "hard", "junk")
 
-# Nothing else is asked of pickles; a name outside is a sign that the file is something else.
+# No other name is resolved: a pickle that asks for one is no ground truth.
 _ADMITTED = {**pickles.CONTAINERS, **pickles.ARRAYS}
+# Longest text that a message quotes.
 _MOST_SHOWN = 100
+# float64 represents all integers up to this one.
 _MOST_COORDINATE = 1 << 53
 
 
 @dataclasses.dataclass(frozen=True)
 class QueryJudgement:
-  """What is known of one query.
+  """The judgement of one query.
 
   Attributes:
     bbx: x1, y1, x2, y2 in pixels of the full query image, zero-based; None = the whole image.
-    easy: `[.]` int64, database ids, ascending; likewise `hard` and `junk`.
-    hard: see `easy`.
-    junk: see `easy`.
+    easy: `[.]` int64, database ids of easy images, ascending.
+    hard: `[.]` int64, database ids of hard images, ascending.
+    junk: `[.]` int64, database ids that do not count, ascending.
   """
 
   bbx: tuple[float, float, float, float] | None
@@ -39,12 +41,12 @@ class QueryJudgement:
 
 @dataclasses.dataclass(frozen=True)
 class GroundTruth:
-  """A collection's names and its queries' judgements.
+  """The names of a collection and the judgements of its queries.
 
   Attributes:
-    imlist: N names of database images, without extension.
-    qimlist: Q names of query images.
-    queries: Q judgements.
+    imlist: N names of database images, with or without their endings.
+    qimlist: Q names of query images, likewise.
+    queries: Q judgements, in the order of `qimlist`.
   """
 
   imlist: tuple[str, ...]
@@ -56,11 +58,11 @@ def load_ground_truth(path: os.PathLike | str) -> GroundTruth:
   """Reads and checks a ground truth.
 
   Args:
-    path: `.json`, or `.pkl` as published; a pickle is read without calling anything it names.
+    path: `.json`, or `.pkl` as published; a pickle is read without calling any function it names.
 
   Raises:
-    InputError: the file is missing, truncated, asks for code, or does not hold together; the
-      message names the file and, where there is one, the query.
+    InputError: the file is missing or truncated, asks for code, or contradicts itself; the message
+      names the file and, where there is one, the query.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -94,7 +96,7 @@ def save_ground_truth(path: os.PathLike | str, ground_truth: GroundTruth) -> Non
 
 def _read_json(path: pathlib.Path) -> Any:
   try:
-    # JSON may begin with a byte order mark, and be UTF-16.
+    # `json` itself recognises a byte order mark and UTF-16.
     return json.loads(path.read_bytes())
   except UnicodeDecodeError as error:
     raise InputError(f"{path} is not UTF-8: save it in that encoding.") from error
@@ -130,7 +132,7 @@ def _parse(content: Any, path: pathlib.Path) -> GroundTruth:
 
 
 def _items(value: Any) -> Sequence[Any] | None:
-  """Returns the elements of a list, a tuple or an array of one dimension; None of other values."""
+  """Returns the elements of a list, tuple or array of one dimension; None for other values."""
   if isinstance(value, pickles.PickledArray):
     array = value.array
     return array.tolist() if array is not None and array.ndim == 1 else None
@@ -138,7 +140,7 @@ def _items(value: Any) -> Sequence[Any] | None:
 
 
 def _show(value: Any) -> str:
-  """Returns a value for a message; containers may be too deep or too large to be shown."""
+  """Returns a value as text for a message; containers may be too deep or too large for one."""
   if isinstance(value, str | bytes):
     return repr(value[:_MOST_SHOWN])
   if isinstance(value, bool | float) or (_is_integer(value) and abs(value) < 1 << 64):
@@ -169,7 +171,7 @@ def _parse_names(names: Any, where: str) -> tuple[str, ...]:
 
 def _parse_name(name: Any, where: str) -> str:
   if isinstance(name, bytes):
-    # As file systems give names to Python.
+    # Python decodes the names in file systems in the same way.
     name = name.decode("utf-8", "surrogateescape")
   if not isinstance(name, str) or not name:
     raise InputError(f"The {where} holds {_show(name)}, which is not a name.")

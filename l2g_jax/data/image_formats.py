@@ -1,8 +1,8 @@
-"""Which files are photographs, by their ending and their content.
+"""Formats of photographs, recognised by the ending and the content of a file.
 
-A format counts if Pillow itself decodes it from the file alone. EPS would run Ghostscript, BUFR,
-GRIB, HDF5, MPEG, PDF and WMF need other programs, IPTC holds captions, and icons, cursors, brushes
-and animated drawings are no photographs.
+A format is read if Pillow decodes it from the file alone. EPS would run Ghostscript; BUFR, GRIB,
+HDF5, MPEG, PDF and WMF need other programs; IPTC holds captions; icons, cursors, brushes and
+animated drawings are no photographs.
 """
 
 import functools
@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-# Formats of Pillow that are not decoded here, see above.
+# Formats of Pillow that are refused, for the reasons above.
 _REFUSED = frozenset(
   "BUFR CUR EPS FLI GBR GRIB HDF5 ICNS ICO IPTC MPEG PALM PDF WMF".split()  # noqa: SIM905
 )
-# Python package of a plug-in for Pillow: its module, the function that registers it, its endings.
+# Plug-ins of Pillow by Python package: module, function that registers it, endings.
 _PLUG_INS = {
   "pillow-heif": (
     "pillow_heif",
@@ -36,7 +36,7 @@ _DOCUMENTS = ".ai .cdr .emf .eps .indd .kra .pdf .ps .svg .svgz .wmf .xcf"
 
 @functools.cache
 def endings() -> Mapping[str, str]:
-  """Returns the endings of photographs, lower case, with the names of their formats in Pillow."""
+  """Returns the names of formats in Pillow by the endings of photographs, in lower case."""
   Image.init()
   for module, register, _ in _PLUG_INS.values():
     try:
@@ -54,7 +54,7 @@ def endings() -> Mapping[str, str]:
 
 @functools.cache
 def unread_kinds() -> Mapping[str, str]:
-  """Returns what files are that can't be read, by ending, with what to do about them."""
+  """Returns descriptions of formats that can't be read, and the remedy, by ending."""
   kinds = dict.fromkeys(_RAW.split(), "in a camera's raw format (export them as JPEG)")
   kinds |= dict.fromkeys(_VIDEOS.split(), "in a video format (export single pictures)")
   kinds |= dict.fromkeys(_DOCUMENTS.split(), "in a format of documents (export them as PNG)")
@@ -65,17 +65,17 @@ def unread_kinds() -> Mapping[str, str]:
 
 
 def open_image(file: BinaryIO, ending: str) -> ImageFile.ImageFile:
-  """Opens an image whose pixels are still to be decoded.
+  """Opens an image without decoding its pixels.
 
-  The content says what it is. Formats without a signature are tried for their own endings only. In
-  contrast to `Image.open` no size is refused, so the caller has to look at it.
+  The content decides the format. A format without a signature is tried only for its own endings.
+  Unlike `Image.open`, this refuses no size: the caller has to check it.
 
   Args:
-    file: positioned anywhere.
-    ending: of its name, such as `.jpg`.
+    file: the file, at any position.
+    ending: ending of its name, such as `.jpg`.
 
   Raises:
-    UnidentifiedImageError: the content is none of the formats.
+    UnidentifiedImageError: the content is of no known format.
   """
   own = endings().get(ending.lower())
   names = sorted(set(endings().values()), key=lambda name: (name != own, name))
@@ -84,7 +84,7 @@ def open_image(file: BinaryIO, ending: str) -> ImageFile.ImageFile:
   for name in names:
     factory, accept = Image.OPEN[name]
     try:
-      # A plug-in that lacks a decoder answers with a text.
+      # A plug-in that lacks a decoder returns a text instead.
       if name == own if accept is None else accept(prefix) is True:
         file.seek(0)
         return factory(file, "")

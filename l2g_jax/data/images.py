@@ -1,6 +1,6 @@
-"""Photographs from disk: decoding, and cropping to a query's box.
+"""Photographs from disk: decoding, and cropping to the box of a query.
 
-Pillow decodes, since it tells damaged from whole files and knows every colour mode.
+Pillow decodes them, since it tells damaged files from whole ones and knows every colour mode.
 """
 
 import collections
@@ -26,12 +26,12 @@ from l2g_jax.errors import InputError
 CropPolicy = Literal["truncate", "round", "inclusive", "none"]
 Box = tuple[float, float, float, float]
 
-# What may be said of how a photograph was read, beside the notes in `pixels`.
+# Notes on the reading of a photograph, beside those in `pixels`.
 CUT_SHORT = "the file is cut short or damaged, nearly all of its pixels were decoded"
 FIRST_OF_SEVERAL = "the first of several pictures in the file is used"
 REDUCED = "larger than 89 megapixels, read at a reduced size"
 
-# Numbers of np.rot90's quarter turns, after a flip of the columns where it is True.
+# By EXIF orientation: whether columns are flipped, and then the quarter turns of np.rot90.
 _TURNS = {
   2: (True, 0),
   3: (False, 2),
@@ -49,10 +49,10 @@ class Photograph:
 
   Attributes:
     pixels: `[height, width, 3]` uint8, RGB.
-    size: height and width in the file's own pixels, turned as `pixels` are; boxes are in these.
-    reduction: so many of the file's pixels, across and down, are one of `pixels`; 1 up to 89
+    size: height and width in the file's own pixels, turned as `pixels` are; boxes have this unit.
+    reduction: side of the square of the file's pixels that became one of `pixels`; 1 up to 89
       megapixels.
-    notes: what was done that a user may want to know, such as `REDUCED`.
+    notes: sentences about the reading that a user should know, such as `REDUCED`.
   """
 
   pixels: np.ndarray
@@ -65,15 +65,15 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
   """Decodes a photograph.
 
   Args:
-    path: a file of any format in `image_formats.endings`, of any colour mode, see `pixels`.
-    apply_exif: whether to turn the image as its EXIF orientation says.
+    path: a file of any format in `image_formats.endings` and any colour mode, see `pixels`.
+    apply_exif: whether to turn the image by its EXIF orientation.
 
   Returns:
-    The photograph; of several pictures in a file the first.
+    The photograph; the first one if the file has several pictures.
 
   Raises:
-    InputError: the file is missing, can't be read, is no image or too large, or too much of it is
-      damaged, see `decoding`; the message names it.
+    InputError: the file is missing, can't be read, is no image, is too large, or is too damaged,
+      see `decoding`; the message names the file.
   """
   path = pathlib.Path(path)
   shown = printable(str(path))
@@ -88,8 +88,8 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
     raise InputError(f"Image {shown} is too large to be decoded safely: {error}.") from error
   except UnidentifiedImageError as error:
     kind = unread_kinds().get(path.suffix.lower())
-    told = f": it is {kind}" if kind else ""
-    raise InputError(f"{shown} is not an image that can be read{told}.") from error
+    remark = f": it is {kind}" if kind else ""
+    raise InputError(f"{shown} is not an image that can be read{remark}.") from error
   except (decoding.DamagedError, *decoding.DAMAGE) as error:
     if isinstance(error, OSError) and error.errno is not None:
       raise InputError(f"Image {shown} can't be read: {error.strerror}.") from error
@@ -99,7 +99,7 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
 
 
 def read_image(path: os.PathLike | str, *, apply_exif: bool = True) -> np.ndarray:
-  """Returns the pixels of a photograph, `[height, width, 3]` uint8, see `read_photograph`."""
+  """Returns the pixels of a photograph, `[height, width, 3]` uint8; see `read_photograph`."""
   return read_photograph(path, apply_exif=apply_exif).pixels
 
 
@@ -110,15 +110,16 @@ def crop_photograph(
 
   Args:
     photograph: the photograph.
-    box: x1, y1, x2, y2 in the file's own pixels, zero-based, after the turn by EXIF if that was
-      asked for.
+    box: x1, y1, x2, y2 in the file's own pixels, zero-based; after the turn by EXIF, if it was
+      applied.
     policy: see `crop_to_box`.
 
   Returns:
     The part of `photograph.pixels` that shows the box, a view.
 
   Raises:
-    InputError: nothing of the box lies in the photograph, or there is no such policy.
+    InputError: the box is not finite or lies outside the photograph.
+    SettingError: there is no such policy.
   """
   settings.choice("policy", policy, get_args(CropPolicy))
   if not np.all(np.isfinite(box)):
@@ -136,14 +137,14 @@ def crop_photograph(
 
 
 def count_notes(notes: Mapping[str, Sequence[str]]) -> list[str]:
-  """Returns a line for each note: how many images it was made of, and the names of the first.
+  """Returns a line for each note, with the number of its images and the names of the first.
 
   Args:
-    notes: of images, by name.
+    notes: the notes of each image, by name.
   """
   names = collections.defaultdict(list)
-  for name, said in notes.items():
-    for note in said:
+  for name, own in notes.items():
+    for note in own:
       names[note].append(printable(name))
   lines = []
   for note, found in sorted(names.items()):
@@ -158,21 +159,23 @@ def crop_to_box(image: np.ndarray, box: Box, *, policy: CropPolicy = "truncate")
   Args:
     image: `[height, width, 3]`.
     box: x1, y1, x2, y2 in pixels, zero-based.
-    policy: `truncate` as SuperGlobal, int() of each coordinate; `round` as PIL and FIRe;
-      `inclusive` as the published MATLAB example, both ends within; `none` keeps the whole image.
+    policy: `truncate` takes int() of each coordinate, as SuperGlobal does; `round` rounds, as
+      Pillow and FIRe do; `inclusive` includes both ends, as the published MATLAB example does;
+      `none` keeps the whole image.
 
   Returns:
     The part of the box that lies in the image, a view.
 
   Raises:
-    InputError: nothing of the box lies in the image.
+    InputError: the box is not finite or lies outside the image.
+    SettingError: there is no such policy.
   """
   height, width = image.shape[:2]
   return crop_photograph(Photograph(image, (height, width), 1, ()), box, policy=policy)
 
 
 def _bounds(box: Box, policy: CropPolicy) -> tuple[int, int, int, int]:
-  """Returns the first column and row of a box and those behind its last ones."""
+  """Returns the first column and row of a box, and those behind its last column and row."""
   if policy == "inclusive":
     # uint32(box + 1) as one-based inclusive indices.
     left, top, right, bottom = (int(np.floor(value + 1.5)) for value in box)
@@ -183,7 +186,7 @@ def _bounds(box: Box, policy: CropPolicy) -> tuple[int, int, int, int]:
 
 @contextlib.contextmanager
 def _open(path: pathlib.Path, shown: str) -> Iterator[decoding.SizedFile]:
-  """Opens a regular file that is not empty; others, such as pipes, could wait for ever."""
+  """Opens a regular file that is not empty; reading another, such as a pipe, might never end."""
   try:
     status = path.stat()
   except (FileNotFoundError, NotADirectoryError, ValueError) as error:
@@ -213,26 +216,26 @@ def _read(decoded: decoding.Decoded, *, apply_exif: bool) -> Photograph:
     values = np.ascontiguousarray(np.rot90(values[:, ::-1] if mirrored else values, turns))
     width, height = (height, width) if turns % 2 else (width, height)
   reduction = decoded.drafted * decoded.reduction
-  said = {
+  applicable = {
     CUT_SHORT: not decoded.whole,
     FIRST_OF_SEVERAL: _has_several(image),
     REDUCED: reduction > 1,
   }
-  notes = sorted([*notes, *(note for note, applies in said.items() if applies)])
+  notes = sorted([*notes, *(note for note, applies in applicable.items() if applies)])
   return Photograph(values, (height, width), reduction, tuple(notes))
 
 
 def _turn(image: Image.Image) -> tuple[bool, int]:
-  """Returns how to turn an image as its EXIF orientation says; unreadable EXIF says nothing."""
+  """Returns the turn by the EXIF orientation of an image; none if its EXIF can't be read."""
   try:
     return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1), (False, 0))
-  except Exception:  # Pillow's parser raises whatever it trips over.
+  except Exception:  # Pillow's parser raises exceptions of many kinds.
     return False, 0
 
 
 def _has_several(image: Any) -> bool:
-  """Whether a file has several pictures; previews in a camera's file and layers are none."""
+  """Returns whether a file has several pictures; previews of cameras and layers do not count."""
   try:
     return image.format not in ("MPO", "PSD") and bool(image.is_animated)
-  except Exception:  # It may read on in the file, and trip over anything.
+  except Exception:  # Pillow may read on in the file, and raise exceptions of many kinds.
     return False

@@ -1,6 +1,7 @@
-"""Photographs of a folder and all below it, and what else lies there.
+"""Photographs of a folder and all folders below it.
 
-Links to folders are entered, each folder once. What is left out is told by its reason.
+Links to folders are followed, and each folder is entered once. All other files are counted by the
+reason why they are left out.
 """
 
 import collections
@@ -18,13 +19,13 @@ from l2g_jax.data.image_formats import endings, unread_kinds
 from l2g_jax.data.image_names import name_images, printable
 from l2g_jax.errors import InputError
 
-# What a PNG of ours that shows other pictures says in its text `Software`.
+# The text `Software` of PNGs in which this library shows other pictures.
 SHEET_MARK = "l2g_jax contact sheet"
-# A folder with this file in it is no user's, see https://bford.info/cachedir.
+# A folder with this file belongs to a program, not to a user; see https://bford.info/cachedir.
 _CACHE_TAG = "CACHEDIR.TAG"
 _CACHE_SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
 
-# Thumbnails, trash and records of NAS systems, operating systems and photo programs, lower case.
+# Thumbnails, trash and records of NAS systems, operating systems and photo programs, in lower case.
 _SYSTEM_NAMES = frozenset(
   [
     "@eadir",
@@ -40,13 +41,13 @@ _SYSTEM_NAMES = frozenset(
 )
 _SYSTEM_ENDINGS = (".lrdata", ".lrcat")
 
-# Sheets of versions before the mark: six tiles of 240 pixels and gaps of 12 across, the query's
-# with a frame, and two or three lines of text below each.
+# Sheets made before there was a mark: six tiles of 240 pixels across, gaps of 12, a frame around
+# the query's tile, and two or three lines of text below each tile.
 _OLD_WIDTH = 6 * 252 + 12
 _OLD_HEIGHTS = frozenset(
   rows * (252 + 18 * lines) + 12 for rows in range(1, 200) for lines in (2, 3)
 )
-_OLD_PLACES = ((0, 0), (7, 12), (7, 7), (257, 7))
+_OLD_PIXELS = ((0, 0), (7, 12), (7, 7), (257, 7))
 _OLD_COLOURS = ((255, 255, 255), (215, 60, 30), (215, 60, 30), (215, 60, 30))
 
 _HIDDEN = "hidden, or thumbnails and trash of other programs"
@@ -63,9 +64,9 @@ class Photographs:
   """The photographs of a folder.
 
   Attributes:
-    names: see `image_names.name_images`, ascending.
+    names: names in ascending order, see `image_names.name_images`.
     paths: their files.
-    left_out: files and folders that are not among them, by why; the reason says what to do.
+    left_out: all other files and folders, by the reason, which names a remedy if there is one.
   """
 
   names: tuple[str, ...]
@@ -77,8 +78,8 @@ def find_photographs(folder: os.PathLike | str) -> Photographs:
   """Finds the photographs in a folder and below it.
 
   Args:
-    folder: where to look. Hidden files and folders, contact sheets and working folders of ours, and
-      what NAS and photo programs keep for themselves are passed over.
+    folder: the folder. Hidden files and folders, contact sheets and work folders of this library,
+      and internal files of NAS and photo programs are left out.
 
   Raises:
     InputError: the folder is missing, can't be read or holds no photograph.
@@ -99,21 +100,21 @@ def find_photographs(folder: os.PathLike | str) -> Photographs:
 
 
 def list_images(folder: os.PathLike | str) -> tuple[tuple[str, ...], tuple[pathlib.Path, ...]]:
-  """Returns the names and paths of the photographs in a folder, see `find_photographs`."""
+  """Returns the names and paths of the photographs in a folder; see `find_photographs`."""
   photographs = find_photographs(folder)
   return photographs.names, photographs.paths
 
 
 def describe_left_out(left_out: Mapping[str, Sequence[pathlib.Path]]) -> str:
-  """Returns one line that counts by reason what was left out, the most first."""
+  """Returns one line that counts by reason the files left out, the most frequent reason first."""
   counts = sorted(((-len(paths), reason) for reason, paths in left_out.items()))
   return "; ".join(f"{-count} {reason}" for count, reason in counts)
 
 
 def mark_work_folder(directory: os.PathLike | str) -> None:
-  """Makes a folder for work, and marks it, so that nobody takes what lies in it for photographs.
+  """Makes a work folder and marks it, so that its files are not taken for photographs.
 
-  A folder that holds anything already is left as it is: it may be a user's.
+  A folder that is not empty gets no mark, since it may be a user's.
   """
   root = pathlib.Path(directory)
   root.mkdir(parents=True, exist_ok=True)
@@ -127,12 +128,12 @@ def mark_work_folder(directory: os.PathLike | str) -> None:
 def files_below(
   root: pathlib.Path, left_out: dict[str, list[pathlib.Path]] | None = None
 ) -> Iterator[pathlib.Path]:
-  """Yields the regular files in a folder and below it, and links that lead nowhere.
+  """Yields the regular files in a folder and below it, and broken links.
 
   Args:
     root: the folder.
-    left_out: takes what can't be yielded, and what is hidden or programs keep for themselves, by
-      why; None = all that can be is yielded.
+    left_out: receives the paths that are not yielded, by the reason. Hidden files and internal
+      files of programs are among them; None = such files are yielded.
 
   Raises:
     InputError: the folder is missing or can't be read.
@@ -143,7 +144,7 @@ def files_below(
     raise InputError(f"There is no folder {printable(str(root))}.")
   is_selective = left_out is not None
   left_out = left_out if is_selective else collections.defaultdict(list)
-  # Links wait until all true folders were entered: a photograph has its true path where it has one.
+  # Links wait until all true folders were entered, so that a photograph keeps its true path.
   folders, links = [root], collections.deque[pathlib.Path]()
   entered = set()
   while folders or links:
@@ -176,7 +177,7 @@ def files_below(
       try:
         mode = entry.stat().st_mode
       except OSError:
-        # Whoever enters or reads it says that it leads nowhere or may not be read.
+        # The reader of this path reports that the link is broken or that access is denied.
         mode = stat.S_IFDIR if entry.is_dir(follow_symlinks=False) else stat.S_IFREG
       if stat.S_ISDIR(mode):
         (links if entry.is_symlink() else folders).append(path)
@@ -187,13 +188,13 @@ def files_below(
 
 
 def _is_system(name: str) -> bool:
-  """Whether a name is hidden or one that programs use for themselves."""
+  """Returns whether a name is hidden or belongs to internal files of a program."""
   lower = name.lower()
   return lower.startswith(".") or lower in _SYSTEM_NAMES or lower.endswith(_SYSTEM_ENDINGS)
 
 
 def _is_cache(entries: Sequence[os.DirEntry[str]]) -> bool:
-  """Whether a folder is marked as one that a program made for its work."""
+  """Returns whether a folder is marked as the work folder of a program."""
   for entry in entries:
     if entry.name == _CACHE_TAG:
       with contextlib.suppress(OSError), open(entry.path, "rb") as file:
@@ -202,7 +203,7 @@ def _is_cache(entries: Sequence[os.DirEntry[str]]) -> bool:
 
 
 def _keeps(path: pathlib.Path, left_out: dict[str, list[pathlib.Path]]) -> bool:
-  """Whether a file is a photograph to search, by its ending; if not, notes why."""
+  """Returns whether a file is a photograph, by its ending; if not, adds it to `left_out`."""
   ending = path.suffix.lower()
   if ending not in endings():
     left_out[unread_kinds().get(ending, _OTHER)].append(path)
@@ -214,9 +215,9 @@ def _keeps(path: pathlib.Path, left_out: dict[str, list[pathlib.Path]]) -> bool:
 
 
 def is_contact_sheet(path: pathlib.Path) -> bool:
-  """Whether a PNG is a contact sheet of ours, of today or of before they were marked.
+  """Returns whether a PNG is a contact sheet of this library.
 
-  Those have a certain width and the frame of the query in their corner.
+  Older sheets have no mark; their width and the frame of the query in their corner tell them.
   """
   try:
     with open(path, "rb") as file:
@@ -230,8 +231,8 @@ def is_contact_sheet(path: pathlib.Path) -> bool:
         return False
       file.seek(0)
       with Image.open(file, formats=["PNG"]) as image:
-        return image.mode == "RGB" and [image.getpixel(place) for place in _OLD_PLACES] == [
+        return image.mode == "RGB" and [image.getpixel(pixel) for pixel in _OLD_PIXELS] == [
           *_OLD_COLOURS
         ]
-  except Exception:  # Whoever reads the file says what is wrong with it.
+  except Exception:  # The reader of the file reports what is wrong with it.
     return False

@@ -1,38 +1,46 @@
 """Pixels of every colour mode that Pillow opens, as 8-bit RGB by one rule.
 
-8-bit colours stay as they are; transparent parts are seen on white; what is wider than 8 bits is
-scaled by its finite range, so that its smallest value becomes black and its largest white. Colour
-profiles are not applied, since the published features were made without.
+Colours of 8 bits stay as they are. Transparent parts are seen on white. Wider values are scaled by
+their finite range, so that the smallest becomes black and the largest white; a few outliers, such
+as the hot pixels of a sensor, do not stretch that range. Colour profiles are not applied, since the
+published features were made without them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms
 
 TRANSPARENT = "transparent parts are seen on white"
 WIDE = "values of more than 8 bits are scaled by their range"
+OUTLIERS = "values far outside the range of all others are cut off"
 
-# Converted at a time; it bounds the memory beside the image itself.
+# So many pixels are converted at a time: 128 MiB as float64, beside the image itself.
 _BAND_PIXELS = 1 << 24
-# TIFF's tags, and what the second says of unsigned values.
+# Outliers are at most one pixel in a thousand; of fewer than a hundred pixels none is one, since it
+# may be all that the image shows. They lie beyond ten times the range of the other pixels.
+_PIXELS_PER_OUTLIER = 1000
+_LEAST_PIXELS = 100
+_OUTLIER_RANGES = 10
+# TIFF's tags of bits and sample format, and the sample format of unsigned values.
 _BITS, _SAMPLE_FORMAT, _UNSIGNED = 258, 339, 1
 
 
 def to_rgb(image: Image.Image, *, reduction: int = 1) -> tuple[np.ndarray, frozenset[str]]:
   """Converts an image.
 
-  Values wider than 8 bits: NaN and values that are declared transparent become white, -inf black
-  and inf white. A constant image keeps its place in the range of its type, 0 to 65535 for integers
-  and 0 to 1 for floats, cut there.
+  Of values wider than 8 bits, NaN and those declared transparent become white, -inf black and inf
+  white. A constant image is scaled by the range of its type, 0 to 65535 for integers and 0 to 1 for
+  floats, and clipped to it.
 
   Args:
-    image: of any mode.
-    reduction: so many pixels across and down become one, their mean.
+    image: an image of any mode.
+    reduction: side of the square of pixels that become one pixel, their mean.
 
   Returns:
-    `[ceil(height / reduction), ceil(width / reduction), 3]` uint8, RGB; and which of `TRANSPARENT`
-    and `WIDE` was done.
+    `[ceil(height / reduction), ceil(width / reduction), 3]` uint8, RGB; and those of `TRANSPARENT`,
+    `WIDE` and `OUTLIERS` that apply.
 
   Raises:
     ValueError: the image has no finite value, or its mode can't be converted.
@@ -58,14 +66,14 @@ _Convert = Callable[[Image.Image], tuple[np.ndarray, frozenset[str]]]
 def wide_to_rgb(
   values: np.ndarray, transparent: tuple[int, int, int] | None = None
 ) -> tuple[np.ndarray, frozenset[str]]:
-  """Converts colours of 16 bits by the same rule: one range for all colours of an image.
+  """Converts colours of 16 bits by the same rule, with one range for the three colours.
 
   Args:
     values: `[height, width, 3 or 4]` uint16, RGB and maybe alpha.
-    transparent: a colour that is declared transparent.
+    transparent: the colour that is declared transparent, if there is one.
 
   Returns:
-    As `to_rgb`.
+    See `to_rgb`.
   """
   if values.shape[2] == 4:
     alpha = values[:, :, 3]
@@ -74,23 +82,80 @@ def wide_to_rgb(
     if transparent is not None:
       clear = np.all(values == np.array(transparent, np.uint16), axis=2)
     alpha = np.where(clear, 0, 65535).astype(np.uint16)
-  colours, seen = values[:, :, :3], alpha > 0
-  low = int(np.min(colours, where=seen[:, :, None], initial=65535))
-  high = int(np.max(colours, where=seen[:, :, None], initial=0))
-  if low >= high:
-    low, high = 0, 65535
-  pixels = np.empty(colours.shape, np.uint8)
+  colours = values[:, :, :3]
   rows = max(1, _BAND_PIXELS // (4 * values.shape[1]))
-  for top in range(0, len(values), rows):
-    band = slice(top, top + rows)
+  bands = [slice(top, top + rows) for top in range(0, len(values), rows)]
+  seen = (colours[band][alpha[band] > 0] for band in bands)
+  extremes = ((band.min(axis=1), band.max(axis=1)) for band in seen)
+  found = _find_range(extremes, alpha.size, full=65535) or _Range(0, 65535, is_cut=False)
+  low, high = int(found.low), int(found.high)
+  pixels = np.empty(colours.shape, np.uint8)
+  for band in bands:
     scaled = (np.clip(colours[band], low, high).astype(np.uint32) - low) * 255 // (high - low)
     opaque = alpha[band, :, None].astype(np.uint32) // 257
     pixels[band] = (scaled * opaque + 255 * (255 - opaque) + 127) // 255
-  return pixels, frozenset({WIDE} if alpha.min(initial=65535) == 65535 else {WIDE, TRANSPARENT})
+  notes = {
+    WIDE: True,
+    TRANSPARENT: alpha.min(initial=65535) < 65535,
+    OUTLIERS: found.is_cut,
+  }
+  return pixels, frozenset(note for note, applies in notes.items() if applies)
+
+
+class _Range(NamedTuple):
+  """The range of values that is scaled, and whether outliers lie outside of it."""
+
+  low: float
+  high: float
+  is_cut: bool
+
+
+def _find_range(
+  bands: Iterable[tuple[np.ndarray, np.ndarray]], num_pixels: int, *, full: int
+) -> _Range | None:
+  """Finds the range of an image's values without its outliers.
+
+  Args:
+    bands: for the pixels of each part of the image that have a value, `[n]` the smallest value of
+      each pixel and `[n]` the largest.
+    num_pixels: number of pixels of the image.
+    full: largest value of the type, which ends the range of a constant image; 0 begins it.
+
+  Returns:
+    The range; None where no pixel has a value.
+  """
+  most = 1 + -(-num_pixels // _PIXELS_PER_OUTLIER)
+  count = 0
+  lows, highs = np.empty(0), np.empty(0)
+  for smallest, largest in bands:
+    count += len(smallest)
+    lows = np.sort(np.concatenate([lows, _ends(smallest, most, first=True)]))[:most]
+    highs = np.sort(np.concatenate([highs, _ends(largest, most, first=False)]))[::-1][:most]
+  if not count:
+    return None
+  low, high = lows[0], highs[0]
+  if low == high:
+    return _Range(0, full, is_cut=False)
+  num_outliers = -(-count // _PIXELS_PER_OUTLIER) if count >= _LEAST_PIXELS else 0
+  inner_low, inner_high = lows[num_outliers], highs[num_outliers]
+  reach = _OUTLIER_RANGES * (inner_high - inner_low)
+  if reach > 0:
+    low = lows[lows >= inner_high - reach][0]
+    high = highs[highs <= inner_low + reach][0]
+  return _Range(low, high, is_cut=bool(low > lows[0] or high < highs[0]))
+
+
+def _ends(values: np.ndarray, count: int, *, first: bool) -> np.ndarray:
+  """Returns the `count` smallest or largest of values, in any order; all if there are fewer."""
+  if len(values) <= count:
+    return values
+  if first:
+    return np.partition(values, count - 1)[:count]
+  return np.partition(values, len(values) - count)[-count:]
 
 
 def _converter(image: Image.Image) -> _Convert:
-  """Returns what converts the image or a part of it."""
+  """Returns a function that converts the image or a part of it."""
   if image.mode.startswith(("I", "F")):
     return _wide_converter(image)
   if image.has_transparency_data:
@@ -114,7 +179,7 @@ def _on_white(part: Image.Image) -> tuple[np.ndarray, frozenset[str]]:
 
 
 def _wide_converter(image: Image.Image) -> _Convert:
-  """Returns what scales values by the finite range of the whole image."""
+  """Returns a function that scales values by the finite range of the whole image."""
   clear = image.info.get("transparency")
   tags = getattr(image, "tag_v2", {})
   # Pillow takes unsigned 32-bit values for signed ones.
@@ -125,25 +190,26 @@ def _wide_converter(image: Image.Image) -> _Convert:
   )
 
   def values_of(part: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the values, float64 or int64, and which of them are there."""
+    """Returns the values, float64 or int64, and a mask of valid ones."""
     values = np.asarray(part)
     if values.dtype.kind == "f":
       return values.astype(np.float64), ~np.isnan(values)
     values = (values.view(np.uint32) if unsigned else values).astype(np.int64)
     return values, np.ones(values.shape, bool) if clear is None else values != clear
 
-  low, high = np.inf, -np.inf
-  width, height = image.size
-  rows = max(1, _BAND_PIXELS // width)
-  for top in range(0, height, rows):
-    values, present = values_of(image.crop((0, top, width, min(top + rows, height))))
-    finite = values[present & np.isfinite(values)]
-    if len(finite):
-      low, high = min(low, finite.min()), max(high, finite.max())
-  if low > high:
+  def bands() -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+      values, present = values_of(image.crop((0, top, width, min(top + rows, height))))
+      finite = values[present & np.isfinite(values)]
+      yield finite, finite
+
+  is_float = image.mode == "F"
+  found = _find_range(bands(), image.size[0] * image.size[1], full=1 if is_float else 65535)
+  if found is None:
     raise ValueError("it has no finite value")
-  if low == high:
-    low, high = 0, 1 if image.mode == "F" else 65535
+  low, high = (found.low, found.high) if is_float else (int(found.low), int(found.high))
 
   def convert(part: Image.Image) -> tuple[np.ndarray, frozenset[str]]:
     values, present = values_of(part)
@@ -153,8 +219,9 @@ def _wide_converter(image: Image.Image) -> _Convert:
     else:
       grey = (values - low) * 255 // (high - low)
     grey = np.where(present, grey, 255).astype(np.uint8)
-    notes = {WIDE} if present.all() else {WIDE, TRANSPARENT}
-    return np.repeat(grey[:, :, None], 3, axis=2), frozenset(notes)
+    notes = {WIDE: True, TRANSPARENT: not present.all(), OUTLIERS: found.is_cut}
+    done = frozenset(note for note, applies in notes.items() if applies)
+    return np.repeat(grey[:, :, None], 3, axis=2), done
 
   return convert
 

@@ -1,6 +1,6 @@
-"""Extractors behind one protocol, and what is fitted on their descriptors.
+"""Extractors behind one protocol, and models fitted on their descriptors.
 
-Every extractor is a module of its own, so that a program loads only the libraries it uses.
+Each extractor is a module of its own, so that a program loads only the libraries it uses.
 """
 
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, LocalFeatures

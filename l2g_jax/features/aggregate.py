@@ -1,4 +1,4 @@
-"""VLAD: one global vector an image from its local descriptors, without learned weights.
+"""VLAD: one global vector per image from its local descriptors, without learned weights.
 
 Source: Jegou et al. 2010; intra-normalisation of Arandjelovic and Zisserman 2013; PCA of Jegou and
 Chum 2012.
@@ -17,7 +17,7 @@ from l2g_jax.similarity.kmeans import assign, kmeans
 
 _KIND = "l2g_jax.vlad"
 _VERSION = 1
-# Images whose vectors are enough to learn the projection.
+# The projection is learned from at most so many vectors: 64 MiB of them at 64 words of SIFT.
 _MOST_IMAGES = 2048
 
 
@@ -27,7 +27,7 @@ class Vlad:
 
   Attributes:
     words: `[k, d]` float32, the codebook.
-    whitening: of the `k * d` dimensional vectors.
+    whitening: the map from vectors of `k * d` dimensions to global features.
   """
 
   words: np.ndarray
@@ -43,18 +43,18 @@ def fit_vlad(
   power: float = 0.0,
   seed: int = 0,
 ) -> tuple[Vlad, np.ndarray]:
-  """Learns the codebook from a sample, and the projection from the collection's own vectors.
+  """Learns the codebook from a sample, and the projection from the vectors of the collection.
 
   Args:
     sample: `[n, d]` descriptors.
-    collection: `[count, d]` descriptors of every image.
-    num_words: k.
-    dimension: of the result; less where there are fewer images.
+    collection: `[count, d]` descriptors of each of N images.
+    num_words: k, the size of the codebook.
+    dimension: D, the length of a global feature; it is smaller where there are fewer images.
     power: see `fit_whitening`; 0 only rotates.
-    seed: of k-means.
+    seed: seed of k-means.
 
   Returns:
-    The aggregation, and the collection's global features `[N, dimension]` float32.
+    The aggregation, and the global features of the collection, `[N, D]` float32.
 
   Raises:
     InputError: the sample is empty.
@@ -70,7 +70,7 @@ def fit_vlad(
 
 
 def apply_vlad(vlad: Vlad, images: Iterable[np.ndarray]) -> np.ndarray:
-  """Returns global features `[N, D]` float32 of unit norm; zero without descriptors."""
+  """Returns global features `[N, D]` float32 of unit norm; zero where there are no descriptors."""
   return _project(vlad, np.stack([_aggregate(vlad.words, image) for image in images]))
 
 
@@ -90,14 +90,14 @@ def save_vlad(directory: os.PathLike | str, vlad: Vlad) -> None:
 
 
 def load_vlad(directory: os.PathLike | str) -> Vlad:
-  """Reads an aggregation; InputError where it is missing or altered."""
+  """Reads an aggregation; raises InputError if it is missing or altered."""
   arrays = files.load_bundle(directory, kind=_KIND, version=_VERSION).arrays
   whitening = Whitening(np.array(arrays["mean"]), np.array(arrays["projection"]))
   return Vlad(np.array(arrays["words"]), whitening)
 
 
 def _aggregate(words: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
-  """Sums residuals by word; each word's sum, then the whole, is normalised after a square root."""
+  """Sums residuals by word, normalises each sum, takes signed roots and normalises the whole."""
   sums = np.zeros_like(words)
   if len(descriptors):
     labels, _ = assign(descriptors, words)
@@ -107,7 +107,7 @@ def _aggregate(words: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
 
 
 def _fit_projection(values: np.ndarray, dimension: int, power: float) -> Whitening:
-  """Whitens through the smaller of the two Gram matrices: vectors are longer than they are many."""
+  """Whitens in the span of the vectors, which are longer than they are many."""
   if len(values) < 3:
     identity = np.eye(values.shape[1], min(dimension, values.shape[1]), dtype=np.float32)
     return Whitening(np.zeros(values.shape[1], np.float32), identity)

@@ -1,4 +1,4 @@
-"""Passing many photographs through a network: read ahead by threads, in batches of one size."""
+"""Many photographs through a network: threads read ahead, and one batch holds one image size."""
 
 import collections
 import concurrent.futures
@@ -12,19 +12,22 @@ from l2g_jax.errors import InputError
 from l2g_jax.features.protocol import Features, Network
 
 _Item = TypeVar("_Item")
-# Inputs that wait for the device beside those being read; each is a whole image as float32.
+# So many inputs wait for the device beside those being read. Each is a whole image as float32.
 _NUM_WAITING = 2
 
 
 def read_ahead(
   items: Iterable[_Item], read: Callable[[_Item], np.ndarray], *, num_threads: int
 ) -> Generator[np.ndarray | InputError, None, None]:
-  """Yields what was read of each item, in order, or why it can't be; few at a time.
+  """Reads items in threads, a few ahead of the caller.
 
   Args:
-    items: of what to read.
-    read: called in a thread.
-    num_threads: how many there are.
+    items: the items to read.
+    read: reads one item; called in a thread.
+    num_threads: number of threads.
+
+  Yields:
+    The result of each item in order, or the error that kept it from being read.
   """
   remaining = iter(items)
   pending: collections.deque[concurrent.futures.Future[np.ndarray]] = collections.deque()
@@ -47,14 +50,14 @@ def read_ahead(
 def describe_part(
   network: Network[Features], inputs: Iterable[np.ndarray | InputError]
 ) -> Iterator[list[tuple[int, Features | InputError]]]:
-  """Describes inputs, those of one size together, and yields them as they become ready.
+  """Describes inputs in batches of one size, and yields each batch when it is ready.
 
   Args:
-    network: what describes them.
-    inputs: each `[h, w, 3]`, or why there is none.
+    network: the network.
+    inputs: each `[h, w, 3]`, or the error that stands in its stead.
 
   Yields:
-    Some inputs' numbers, from 0, and features; every number once.
+    Pairs of an input's number, from 0, and its features or error; every number comes once.
   """
   waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
   for number, values in enumerate(inputs):
@@ -74,7 +77,7 @@ def _describe(
 ) -> list[tuple[int, Features | InputError]]:
   numbers = [number for number, _ in batch]
   inputs = np.stack([values for _, values in batch])
-  # Another number of images would be another shape to compile.
+  # A smaller batch would be another shape to compile.
   blank = np.zeros((network.batch_size - len(batch), *inputs.shape[1:]), inputs.dtype)
   features = network.describe(np.concatenate([inputs, blank]))
   return list(zip(numbers, features[: len(batch)], strict=True))

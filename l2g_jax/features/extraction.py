@@ -1,4 +1,4 @@
-"""Extraction of local features from many images: parallel, and resumable by images of a store."""
+"""Extraction of local features from many images: parallel, and resumed image by image."""
 
 import dataclasses
 import os
@@ -39,8 +39,9 @@ __all__ = [
   "image_keys",
 ]
 
+# An interrupted run loses at most so many images per worker.
 _IMAGES_PER_PART = 64
-# How often images are read that change meanwhile.
+# An image that changes while it is read is read so many times.
 _ATTEMPTS = 3
 _NOTICE = "Another process extracts features to {}; waiting until it is done."
 _CHANGES = f"{PATH} changes while it is read; run again when it is complete."
@@ -48,13 +49,13 @@ _CHANGES = f"{PATH} changes while it is read; run again when it is complete."
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-  """What `extract_shard` returns.
+  """The result of `extract_shard`.
 
   Attributes:
-    num_images: of the shard.
-    failures: why an image of the shard has no features, by name.
-    notes: what was done to read an image that was read now, see `Photograph.notes`, by name.
-    missing_parts: how many parts of the store are still to be made, by this shard or by others.
+    num_images: number of images of the shard.
+    failures: by name of an image of the shard, the reason why it has no features.
+    notes: by name of an image that was read now, its `Photograph.notes`.
+    missing_parts: number of parts of the store that this shard or others have still to make.
   """
 
   num_images: int
@@ -65,10 +66,7 @@ class ShardResult:
 
 @dataclasses.dataclass(frozen=True)
 class _Made:
-  """Images that were made, or were there; why some have no features, and what was done to others.
-
-  Both by name, see `ShardResult`.
-  """
+  """Images whose features are in the store; for `failures` and `notes` see `ShardResult`."""
 
   images: Sequence[Image]
   failures: Mapping[str, str]
@@ -90,29 +88,29 @@ def extract_local(
   verify: bool = False,
   has_shards: bool = True,
 ) -> store.FeatureStore:
-  """Extracts local features into a store, or opens the store where that was done before.
+  """Extracts local features into a store, or opens a store that is complete.
 
-  An image whose features are in the folder is not extracted again: it is known by its content, its
-  box and how features are made, whatever it is called and wherever it stands. So work that was
-  interrupted goes on where it stood, and a list of images that changed costs what is new in it.
-  Features that the list does not need any more are removed. Where another process extracts to the
-  same folder this one waits.
+  An image is known by its content, its box and its recipe, not by its name or path. If its
+  features are in the folder, they are not extracted again. So interrupted work goes on where it
+  stopped, and a changed list of images costs only its new images. Features that the list no longer
+  needs are removed. While another process extracts to the same folder, this one waits.
 
   Args:
     jobs: the images, in the order of the store.
-    extractor: what to extract; a global one as `protocol.as_local` gives it.
+    extractor: the extractor; for a global one, the result of `protocol.as_local`.
     directory: the store's folder.
     crop_policy: how boxes become crops, see `images.crop_to_box`; None = the extractor's own.
-    apply_exif: see `images.read_image`; None = the extractor's own.
-    precision: in which descriptors are kept.
-    on_error: what an image that can't be read does: `raise` ends with an error that names every
-      such image once all others are done; `empty` leaves it without descriptors, and warns.
-    num_workers: processes, or threads that read ahead for a network; None = one a core.
-    show_progress: whether to show a bar.
+    apply_exif: see `images.read_photograph`; None = the extractor's own.
+    precision: type in which descriptors are kept.
+    on_error: treatment of images that can't be read. `raise` does all others first, and then raises
+      an error that names the first of them; `empty` leaves them without descriptors, and warns.
+    num_workers: number of processes, or of threads that read ahead for a network; None = one per
+      core.
+    show_progress: whether to show progress.
     checksum_memory: see `checksums.checksum_files`; None = a file in the folder.
-    verify: whether checksums of what was made before are compared, not only sizes.
-    has_shards: whether `extract_shard` may write to the folder too; if not, parts that it could
-      have made, but an interrupted run made of images that are gone, are removed.
+    verify: whether to compare checksums of earlier parts, not only sizes.
+    has_shards: whether `extract_shard` may write to the folder too. If not, all parts that the list
+      does not need are removed, those of interrupted runs included.
 
   Returns:
     The store.
@@ -161,14 +159,14 @@ def extract_shard(
   show_progress: bool = True,
   verify: bool = False,
 ) -> ShardResult:
-  """Makes every `num_shards`-th part of a store; who finds that all are there completes it.
+  """Makes every `num_shards`-th part of a store; the shard that makes the last one completes it.
 
   Args:
     jobs: the images of the whole store, in its order.
     extractor: see `extract_local`.
     directory: the store's folder, the same for all shards.
-    shard_index: which parts, 0 .. num_shards - 1.
-    num_shards: how many share the work.
+    shard_index: number of the shard, 0 .. num_shards - 1.
+    num_shards: number of shards that share the work.
     crop_policy: see `extract_local`.
     apply_exif: see `extract_local`.
     precision: see `extract_local`.
@@ -179,7 +177,7 @@ def extract_shard(
     verify: see `extract_local`.
 
   Returns:
-    What was done; the store is complete if no part is missing.
+    The images done and the parts missing; the store is complete if no part is missing.
 
   Raises:
     InputError: there is no such shard.
@@ -222,7 +220,7 @@ def describe_image(
   apply_exif: bool | None = None,
   precision: store.Precision = "float16",
 ) -> LocalFeatures:
-  """Extracts the features of one image, which are not kept; as `extract_local` would give them.
+  """Returns the features of one image as `extract_local` would store them, without storing them.
 
   Raises:
     InputError: the image can't be read.
@@ -255,9 +253,9 @@ def image_keys(
   return [image.key for image in identify(jobs, recipe, memory, show_progress=True)]
 
 
-def _is_made(place: Place | None, on_error: OnError) -> bool:
-  """Whether an image needs no work."""
-  return place is not None and (on_error == "empty" or place.failure is None)
+def _is_made(stored: Place | None, on_error: OnError) -> bool:
+  """Returns whether an image needs no work."""
+  return stored is not None and (on_error == "empty" or stored.failure is None)
 
 
 def _make_images(
@@ -271,18 +269,18 @@ def _make_images(
   show_progress: bool,
   verify: bool,
 ) -> _Made:
-  """Saves the features of images that no part of a store has yet."""
+  """Extracts and saves the features that no part of the store has yet."""
   notes: dict[str, Sequence[str]] = {}
   for attempt in range(_ATTEMPTS):
     images = identify(jobs, recipe, memory, show_progress=show_progress)
     found = parts.find_images(root, verify=verify)
     missing = [image for image in images if not _is_made(found.get(image.key), on_error)]
     failures = {
-      place.key: place.failure
+      stored.key: stored.failure
       for image in images
-      if (place := found.get(image.key)) is not None and place.failure is not None
+      if (stored := found.get(image.key)) is not None and stored.failure is not None
     }
-    # Images of one content are described once.
+    # Images of equal content are described once.
     missing = list({image.key: image for image in missing}.values())
     tasks = [
       Task(recipe, missing[i : i + _IMAGES_PER_PART], root, on_error)
@@ -319,7 +317,7 @@ def _make_images(
 
 
 def _set_aside(images: Sequence[Image], changed: set[str]) -> tuple[list[Image], list[Image]]:
-  """Gives images that keep changing keys that no other run has; returns all and those images."""
+  """Gives new keys to images that keep changing; returns all images, and those with new keys."""
   marked = [
     dataclasses.replace(image, key=files.checksum_json([image.key, time.time_ns()]))
     if image.key in changed
@@ -332,13 +330,13 @@ def _set_aside(images: Sequence[Image], changed: set[str]) -> tuple[list[Image],
 def _complete(
   root: pathlib.Path, images: Sequence[Image], *, is_all: bool = False
 ) -> store.FeatureStore:
-  """Declares the store complete, of images all of which are in it."""
+  """Completes a store whose parts hold all images."""
   found = parts.find_images(root)
   places = [found[image.key] for image in images]
   failures = {
-    image.job.name: place.failure.replace(PATH, os.fspath(image.job.path))
-    for image, place in zip(images, places, strict=True)
-    if place.failure is not None
+    image.job.name: stored.failure.replace(PATH, os.fspath(image.job.path))
+    for image, stored in zip(images, places, strict=True)
+    if stored.failure is not None
   }
   names = [image.job.name for image in images]
   return store.complete(root, names, places, failures=failures, is_all=is_all)

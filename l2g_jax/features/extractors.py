@@ -1,4 +1,4 @@
-"""The learned networks as extractors of photographs, with weights that were converted."""
+"""The learned networks as extractors, with weights that `l2g_jax.interop` converted."""
 
 import functools
 import os
@@ -21,9 +21,9 @@ from l2g_jax.features.protocol import (
 )
 from l2g_jax.features.weights import load_weights
 
-# Enough to fill an accelerator; a CPU gains nothing, and one image is all its memory asks for.
+# Eight images fill an accelerator. A CPU is no faster with more than one, and needs more memory.
 _ACCELERATOR_BATCH = 8
-# What is compiled for a size takes about 15 MB; photographs may have hundreds of sizes.
+# A program compiled for one size takes about 15 MB; photographs may have hundreds of sizes.
 _MOST_SHAPES = 32
 
 
@@ -41,16 +41,16 @@ def superglobal_extractor(
   Photographs are read and cropped as `preprocess.SUPERGLOBAL_READING` says.
 
   Args:
-    weights: a file that `experiments.convert` made; it says which depth the network has.
+    weights: a file made by `l2g convert`; it tells the depth of the network.
     num_scales: 1, 3 or 5.
-    antialias: of the smaller sizes.
-    max_side: the image's longer side is reduced to this many pixels, a crop as much as the image
-      that it is cut from; None = the reference, which reduces nothing and whose images have 1024.
-    dtype: of the convolutions.
-    batch_size: images of one size that are described together; None = 1 on a CPU, else 8.
+    antialias: whether smaller sizes are antialiased.
+    max_side: the longer side of an image is reduced to this many pixels, a crop as much as its
+      image; None = no reduction, as in the reference, whose images have 1024.
+    dtype: type of the convolutions.
+    batch_size: number of images of one size described together; None = 1 on a CPU, else 8.
 
   Raises:
-    InputError: the weights can't be used, or a setting lies outside of its range.
+    InputError: the weights can't be used, or a setting lies outside its range.
   """
   if max_side is not None:
     max_side = settings.integer("max_side", max_side, least=1)
@@ -92,19 +92,20 @@ def fire_extractor(
 ) -> LocalExtractor:
   """Returns an extractor of FIRe's features; see `fire.FireConfig`.
 
-  A feature belongs to a template and to no place: its location is x = 0 and y = the template, as in
-  the published files. Photographs are read and cropped as `preprocess.FIRE_READING` says.
+  A feature belongs to a template, not to a position in the image. Its location is x = 0 and y = the
+  template, as in the published files. Photographs are read and cropped as
+  `preprocess.FIRE_READING` says.
 
   Args:
-    weights: a file that `experiments.convert` made. FIRe's licence forbids commercial use.
-    max_descriptors: how many are kept, by strength.
-    max_side: the image's longer side is reduced to this many pixels, a crop as much as the image
-      that it is cut from; it is never enlarged.
-    dtype: of the convolutions.
-    batch_size: images of one size that are described together; None = 1 on a CPU, else 8.
+    weights: a file made by `l2g convert`. FIRe's licence forbids commercial use.
+    max_descriptors: number of features that are kept, the strongest.
+    max_side: the longer side of an image is reduced to this many pixels, a crop as much as its
+      image; images are never enlarged.
+    dtype: type of the convolutions.
+    batch_size: number of images of one size described together; None = 1 on a CPU, else 8.
 
   Raises:
-    InputError: the weights can't be used, or a setting lies outside of its range.
+    InputError: the weights can't be used, or a setting lies outside its range.
   """
   max_descriptors = settings.integer("max_descriptors", max_descriptors, least=1)
   max_side = settings.integer("max_side", max_side, least=1)
@@ -168,14 +169,14 @@ def _describe_fire(
 
 
 def _batch(batch_size: int | None) -> int:
-  """Returns how many images a network describes at once."""
+  """Returns the number of images that a network describes at once."""
   if batch_size is not None:
     return settings.integer("batch_size", batch_size, least=1)
   return 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
 
 
 def _limit_shapes(apply: Any, shape: tuple[int, ...]) -> None:
-  """Forgets what was compiled of a function before it is compiled for too many shapes."""
+  """Drops the compiled programs of a function before it is compiled for too many shapes."""
   shapes = _shapes_of(apply)
   if shape not in shapes and len(shapes) >= _MOST_SHAPES:
     apply.clear_cache()
@@ -185,12 +186,12 @@ def _limit_shapes(apply: Any, shape: tuple[int, ...]) -> None:
 
 @functools.cache
 def _shapes_of(apply: Any) -> set[tuple[int, ...]]:
-  """Returns the shapes that a function is compiled for, a set to be changed."""
+  """Returns the set of shapes for which a function is compiled; callers change it."""
   del apply
   return set()
 
 
 @functools.lru_cache(maxsize=2)
 def _params(path: str, model: str) -> Mapping[str, Any]:
-  """Loads a network once for a process."""
+  """Loads the weights of a network onto the device, once per process."""
   return jax.device_put(load_weights(path, model=model).params)

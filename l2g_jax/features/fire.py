@@ -21,6 +21,7 @@ from l2g_jax.features import interpolation
 from l2g_jax.features.protocol import Dtype
 from l2g_jax.features.resnet import ResNet, Stage
 
+# Sizes and scales of the published network.
 BLOCKS = (3, 4, 6)
 WIDTH = 1024
 HIDDEN_WIDTH = 512
@@ -28,19 +29,20 @@ NUM_TEMPLATES = 256
 DIMENSION = 128
 SCALES = (2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25)
 
+# Iterations of LIT in the published network.
 _NUM_ITERATIONS = 6
-# Flax's own default is another.
+# Of the layer norms, as in PyTorch; the default of Flax is 1e-6.
 _EPSILON = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class FireConfig:
-  """How an image becomes features; the defaults are those of the published results.
+  """Settings of FIRe; the defaults are those of the published results.
 
   Attributes:
-    scales: sizes of the image that are described, as factors.
-    num_features: how many are kept, by strength; all if there are fewer.
-    dtype: of the convolutions, `float32` or `bfloat16`.
+    scales: factors, above 0, by which the image is resized before it is described.
+    num_features: number of features that are kept, the strongest; all if there are fewer.
+    dtype: type of the convolutions, `float32` or `bfloat16`.
   """
 
   scales: tuple[float, ...] = SCALES
@@ -63,9 +65,9 @@ class FireFeatures:
 
   Attributes:
     descriptors: `[B, count, 128]` float32, not normalised.
-    strengths: `[B, count]` float32, descending; equal ones by scale, then template.
-    templates: `[B, count]` int32, which template a feature is of.
-    scales: `[B, count]` float32, the factor of the size it was found in.
+    strengths: `[B, count]` float32, descending; ties go to the earlier scale, then template.
+    templates: `[B, count]` int32, the template of each feature.
+    scales: `[B, count]` float32, the factor of the size in which it was found.
   """
 
   descriptors: jax.Array
@@ -75,7 +77,7 @@ class FireFeatures:
 
 
 class Fire(nn.Module):
-  """The network of one size; see `apply` for all of them."""
+  """The network at one size of the image; `apply` runs it at all sizes."""
 
   dtype: Any = jnp.float32
 
@@ -91,10 +93,10 @@ class Fire(nn.Module):
 
 
 class LocalTemplates(nn.Module):
-  """The local feature integration transformer (LIT): templates that are refined by an image.
+  """The local feature integration transformer (LIT): templates that an image refines.
 
   Attributes:
-    num_iterations: how often, at least once, with the same weights.
+    num_iterations: number of iterations, at least 1; all share the same weights.
   """
 
   num_iterations: int = _NUM_ITERATIONS
@@ -104,7 +106,7 @@ class LocalTemplates(nn.Module):
     """Returns refined templates `[B, 256, 1024]` and the last attention `[B, L, 256]`.
 
     Args:
-      tokens: `[B, L, 1024]`, the places of a map.
+      tokens: `[B, L, 1024]`, the positions of a feature map.
     """
     tokens = nn.LayerNorm(_EPSILON, name="norm_inputs")(tokens)
     keys, values = _linear("key")(tokens), _linear("value")(tokens)
@@ -128,7 +130,7 @@ class _Refinement(nn.Module):
     queries = _linear("query")(nn.LayerNorm(_EPSILON, name="norm_templates")(templates))
     queries = queries * WIDTH**-0.5
     logits = jnp.einsum("blc,bnc->bln", keys, queries, precision="highest")
-    # Templates compete for a place; then each spreads over the places it won.
+    # Templates compete for a position; then each spreads over the positions it won.
     attention = nn.softmax(logits, axis=2) + 1e-8
     attention = attention / jnp.sum(attention, axis=1, keepdims=True)
     templates += jnp.einsum("bln,blc->bnc", attention, values, precision="highest")
@@ -143,12 +145,12 @@ def apply(params: Mapping[str, Any], images: ArrayLike, config: FireConfig) -> F
   """Extracts the strongest features over all scales, from images of one size.
 
   Args:
-    params: of `Fire`, as `weights.load_weights` reads them.
+    params: parameters of `Fire`, as `weights.load_weights` reads them.
     images: `[B, height, width, 3]`, as `preprocess.fire_input` makes them.
-    config: compiled for; so is the shape.
+    config: the settings, static; the function is compiled for each config and shape.
 
   Returns:
-    The features, `count` = min(num_features, 256 x scales).
+    The features; `count` is the smaller of `num_features` and 256 times the number of scales.
   """
   images = jnp.asarray(images)
   chex.assert_shape(images, (None, None, None, 3))
@@ -157,7 +159,8 @@ def apply(params: Mapping[str, Any], images: ArrayLike, config: FireConfig) -> F
   for scale in config.scales:
     resized = interpolation.rescale(images, scale)
     if parts:
-      # One size after another: on a CPU XLA would do all at once, in 2.8 instead of 1.9 GiB.
+      # This makes XLA describe one size after another. On a CPU it would do all at once, and need
+      # 2.8 instead of 1.9 GiB.
       resized += 0.0 * parts[-1][1][:, :1, None, None]
     parts.append(module.apply({"params": params}, resized))
   descriptors, strengths = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""Bilinear resizing with the sizes and coordinates of PyTorch, which differ from JAX's."""
+"""Bilinear resizing with the sizes and coordinates of PyTorch, which differ from those of JAX."""
 
 import chex
 import jax
@@ -10,12 +10,13 @@ from jax.typing import ArrayLike
 def resize(images: ArrayLike, scale: float, *, antialias: bool = False) -> jax.Array:
   """Resizes to the size times `scale`, rounded down; coordinates follow from the two sizes.
 
-  This is `torchvision.transforms.functional.resize` of a tensor, antialiased by default since 0.17.
+  This equals `torchvision.transforms.functional.resize` of a tensor, which antialiases by default
+  since version 0.17.
 
   Args:
     images: `[B, height, width, channels]` float32.
     scale: above 0; a side becomes at least one pixel.
-    antialias: whether a reduction averages over all the pixels it drops.
+    antialias: whether a reduction averages over all pixels, instead of sampling between two.
   """
   images = jnp.asarray(images)
   chex.assert_rank(images, 4)
@@ -33,8 +34,8 @@ def resize(images: ArrayLike, scale: float, *, antialias: bool = False) -> jax.A
 def rescale(images: ArrayLike, scale: float) -> jax.Array:
   """Resizes to the size times `scale`, rounded down; coordinates follow from `scale` itself.
 
-  This is `torch.nn.functional.interpolate` with a `scale_factor` that is not computed again: where
-  the size was rounded, the last pixels are left out instead of the image being squeezed.
+  This equals `torch.nn.functional.interpolate` with a `scale_factor` that is not recomputed: where
+  the size was rounded, the last pixels are left out, and the image is not squeezed.
 
   Args:
     images: `[B, height, width, channels]` float32.
@@ -55,13 +56,13 @@ def _scaled(side: int, scale: float) -> int:
 def _interpolate(images: jax.Array, axis: int, target: int, step: np.float32) -> jax.Array:
   """Interpolates along one axis."""
   length = images.shape[axis]
-  # PyTorch multiplies and adds in one step of float32: only the result is rounded.
-  places = np.float64(step) * (np.arange(target) + 0.5) - 0.5
-  places = np.maximum(places, 0.0).astype(np.float32)
-  lower = np.minimum(places.astype(np.int32), length - 1)
+  # PyTorch fuses the product and the sum in float32: only the result is rounded.
+  positions = np.float64(step) * (np.arange(target) + 0.5) - 0.5
+  positions = np.maximum(positions, 0.0).astype(np.float32)
+  lower = np.minimum(positions.astype(np.int32), length - 1)
   upper = np.minimum(lower + 1, length - 1)
   shape = [1] * images.ndim
   shape[axis] = target
-  fraction = jnp.asarray(np.minimum(places - lower, np.float32(1)).reshape(shape), images.dtype)
+  fraction = jnp.asarray(np.minimum(positions - lower, np.float32(1)).reshape(shape), images.dtype)
   near, far = (jnp.take(images, index, axis=axis) for index in (lower, upper))
   return near * (1 - fraction) + far * fraction

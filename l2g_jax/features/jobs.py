@@ -1,4 +1,4 @@
-"""What identifies the features of an image: its content, its box, and how features are made."""
+"""Images to describe, and the keys of their features: content, box, and recipe."""
 
 import dataclasses
 import os
@@ -13,8 +13,8 @@ from l2g_jax.features.preprocess import Reading
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.runtime import checksums, files
 
-# Counted up with whatever changes the pixels or the features that images give.
-_VERSION = 3
+# Counted up when the pixels or the features of images change.
+_VERSION = 4
 _DEFAULT_READING = Reading("truncate", apply_exif=True)
 
 
@@ -25,7 +25,7 @@ class ImageJob:
   Attributes:
     name: its name in the store.
     path: its file.
-    box: the part to use, x1, y1, x2, y2; None = all of it.
+    box: x1, y1, x2, y2 of the part that is described; None = the whole image.
   """
 
   name: str
@@ -35,12 +35,12 @@ class ImageJob:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-  """What an extractor is given of an image.
+  """The input of an extractor.
 
   Attributes:
-    pixels: `[height, width, 3]` uint8, of the box alone.
+    pixels: `[height, width, 3]` uint8, the pixels of the box.
     whole: height and width of the whole photograph as it was read.
-    notes: what was done to read it, see `Photograph.notes`.
+    notes: see `Photograph.notes`.
   """
 
   pixels: np.ndarray
@@ -50,7 +50,7 @@ class Input:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """How images become features; with an image's content and box it identifies its features."""
+  """The way from images to features; with the content and box of an image it gives its key."""
 
   extractor: LocalExtractor
   reading: Reading
@@ -63,8 +63,8 @@ class Image:
 
   Attributes:
     job: the image.
-    content: the checksum of its file; None where that can't be read.
-    key: what identifies its features.
+    content: the checksum of its file; None if the file can't be read.
+    key: the key of its features.
   """
 
   job: ImageJob
@@ -73,7 +73,7 @@ class Image:
 
 
 def default_crop_policy(extractor: LocalExtractor | GlobalExtractor) -> CropPolicy:
-  """Returns how boxes become crops for an extractor where nothing else is asked for."""
+  """Returns the crop policy of an extractor, for callers that give none."""
   return (extractor.reading or _DEFAULT_READING).crop_policy
 
 
@@ -83,7 +83,7 @@ def make_recipe(
   apply_exif: bool | None,
   precision: Precision,
 ) -> Recipe:
-  """Puts settings together; what is None is the extractor's own."""
+  """Returns a recipe; settings that are None are those of the extractor."""
   reading = extractor.reading or _DEFAULT_READING
   if crop_policy is not None:
     reading = dataclasses.replace(reading, crop_policy=crop_policy)
@@ -99,7 +99,14 @@ def identify(
   *,
   show_progress: bool,
 ) -> list[Image]:
-  """Looks at the contents of images."""
+  """Returns images with their contents and keys.
+
+  Args:
+    jobs: the images.
+    recipe: how their features are made.
+    memory: see `checksums.checksum_files`.
+    show_progress: whether to show progress.
+  """
   contents = checksums.checksum_files(
     [job.path for job in jobs], memory, show_progress=show_progress
   )
@@ -110,10 +117,10 @@ def identify(
 
 
 def read(job: ImageJob, reading: Reading) -> Input:
-  """Reads an image, and cuts it to its box.
+  """Reads an image and cuts it to its box.
 
   Raises:
-    InputError: the image can't be read, or its box lies outside.
+    InputError: the image can't be read, or its box lies outside the image.
   """
   photograph = read_photograph(job.path, apply_exif=reading.apply_exif)
   pixels = photograph.pixels
@@ -124,14 +131,14 @@ def read(job: ImageJob, reading: Reading) -> Input:
 
 
 def _key(job: ImageJob, content: str | None, recipe: Recipe) -> str:
-  """Returns a checksum of all that the features of an image depend on."""
+  """Returns a checksum of everything that the features of an image depend on."""
   return files.checksum_json(
     {
       "version": _VERSION,
       "extractor": [recipe.extractor.name, dict(recipe.extractor.settings)],
       "apply_exif": recipe.reading.apply_exif,
       "precision": recipe.precision,
-      # Where there is no content, there are only failures to remember: those of a place.
+      # An unreadable file has only a failure to remember, which belongs to its path.
       "content": content or ["none", os.path.abspath(job.path)],
       "crop": None if job.box is None else [recipe.reading.crop_policy, list(job.box)],
     }

@@ -1,6 +1,6 @@
-"""What the published networks are given: sizes, colour order and statistics of each reference.
+"""Inputs of the published networks: sizes, colour order and statistics of each reference.
 
-A reference also has its way to read a file and to cut a query out of it, see `Reading`.
+Each reference also reads files and crops queries in its own way, see `Reading`.
 """
 
 import dataclasses
@@ -11,20 +11,20 @@ from PIL import Image
 
 from l2g_jax.data.images import CropPolicy
 
-# Of ImageNet, in the order red, green, blue.
+# Mean and deviation of ImageNet, in the order red, green, blue.
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-# Side of a patch of DINOv2, in pixels.
+# Side of a patch of DINOv2 in pixels.
 _PATCH = 14
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """How a reference reads a photograph.
+  """The way a reference reads a photograph.
 
   Attributes:
-    crop_policy: how a query's box becomes a crop, see `images.crop_to_box`.
-    apply_exif: whether the image is turned as its EXIF orientation says.
+    crop_policy: how the box of a query becomes a crop, see `images.crop_to_box`.
+    apply_exif: whether the image is turned by its EXIF orientation.
   """
 
   crop_policy: CropPolicy
@@ -36,7 +36,7 @@ FIRE_READING = Reading("round", apply_exif=False)
 
 
 def superglobal_input(image: np.ndarray) -> np.ndarray:
-  """Returns what SuperGlobal is given: the image in its own size, in the order blue, green, red.
+  """Returns the input of SuperGlobal: the image in its own size, in the order blue, green, red.
 
   Args:
     image: `[height, width, 3]` uint8, RGB.
@@ -48,12 +48,12 @@ def superglobal_input(image: np.ndarray) -> np.ndarray:
 
 
 def fire_input(image: np.ndarray, *, max_side: float = 1024) -> np.ndarray:
-  """Returns what FIRe is given: the image in the order red, green, blue, of a limited size.
+  """Returns the input of FIRe: the image in a limited size, in the order red, green, blue.
 
   Args:
     image: `[height, width, 3]` uint8, RGB.
-    max_side: the longer side is reduced to this many pixels, rounded down; it is never enlarged.
-      See `fire_query_side` for a crop.
+    max_side: the longer side is reduced to this many pixels, rounded down; images are never
+      enlarged. For a crop, see `fire_query_side`.
 
   Returns:
     `[height, width, 3]` float32, normalised.
@@ -62,10 +62,10 @@ def fire_input(image: np.ndarray, *, max_side: float = 1024) -> np.ndarray:
 
 
 def fire_thumbnail(image: np.ndarray, *, max_side: float = 1024) -> np.ndarray:
-  """Reduces an image as FIRe does, by Pillow's Lanczos filter; see `fire_input`."""
+  """Reduces an image as FIRe does, with the Lanczos filter of Pillow; see `fire_input`."""
   if max(image.shape[:2]) <= max_side:
     return image
-  # Pillow has no image without pixels; a limit below one is that of a tiny crop.
+  # The limit of a tiny crop may be below one; Pillow has no images without pixels.
   max_side = max(max_side, 1.0)
   thumbnail = Image.fromarray(np.ascontiguousarray(image))
   thumbnail.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
@@ -75,22 +75,22 @@ def fire_thumbnail(image: np.ndarray, *, max_side: float = 1024) -> np.ndarray:
 def fire_query_side(
   crop: tuple[int, int], image: tuple[int, int], *, max_side: float = 1024
 ) -> float:
-  """Returns the limit for a crop, so that it is reduced as much as its whole image would be.
+  """Returns the limit for a crop with which it is reduced as much as its whole image.
 
   Args:
-    crop: its height and width.
-    image: height and width of the image that it is cut from.
+    crop: height and width of the crop.
+    image: height and width of the image from which it is cut.
     max_side: the limit for whole images.
   """
   return max_side * max(crop) / max(image)
 
 
 def ames_cvnet_input(image: np.ndarray, *, scale: float) -> np.ndarray:
-  """Returns what CVNet is given for AMES's local features, in the order blue, green, red.
+  """Returns the input of CVNet for the local features of AMES, in the order blue, green, red.
 
   Args:
     image: `[height, width, 3]` uint8, RGB.
-    scale: 0.7071, 1 or 1.4142 as published; sides are rounded.
+    scale: factor of the sides, which are rounded; published are 0.7071, 1 and 1.4142.
 
   Returns:
     `[height, width, 3]` float32, normalised.
@@ -100,7 +100,7 @@ def ames_cvnet_input(image: np.ndarray, *, scale: float) -> np.ndarray:
 
 
 def ames_dinov2_input(image: np.ndarray) -> np.ndarray:
-  """Returns what DINOv2 is given for AMES's local features, in the order blue, green, red.
+  """Returns the input of DINOv2 for the local features of AMES, in the order blue, green, red.
 
   Args:
     image: `[height, width, 3]` uint8, RGB; its sides become the nearest multiples of 14.

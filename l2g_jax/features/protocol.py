@@ -1,4 +1,4 @@
-"""What every extractor takes and gives: SIFT, FIRe and SuperGlobal are exchanged by name."""
+"""Inputs and outputs that all extractors share, so that one can replace another by name."""
 
 import dataclasses
 import functools
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 Features = TypeVar("Features")
 
-# Of the networks' convolutions.
+# Type of the convolutions of a network.
 Dtype = Literal["float32", "bfloat16"]
 
-# Pixels of the longer side to which photographs are reduced, as those of Revisited Oxford are.
+# Photographs are reduced to this longer side in pixels, as those of Revisited Oxford are.
 MAX_SIDE = 1024
 
 
@@ -26,8 +26,8 @@ class LocalFeatures:
 
   Attributes:
     descriptors: `[count, d]` float32, not necessarily normalised.
-    locations: `[count, 2]` float32, x and y in pixels of the image that was given.
-    scales: `[count]` float32.
+    locations: `[count, 2]` float32, x and y in pixels of the extractor's input.
+    scales: `[count]` float32; their unit is the extractor's.
     strengths: `[count]` float32, descending.
   """
 
@@ -39,13 +39,13 @@ class LocalFeatures:
 
 @dataclasses.dataclass(frozen=True)
 class Network(Generic[Features]):
-  """The two steps of a learned extractor; images of one size pass the second together.
+  """The two steps of a learned extractor; images of one size pass the second step together.
 
   Attributes:
-    prepare: on the host, from an RGB image `[height, width, 3]` uint8, and the height and width of
-      the photograph that it was cut from, to an input `[h, w, 3]` float32.
-    describe: on the device, from inputs `[batch_size, h, w, 3]` to the features of each.
-    batch_size: how many inputs are described together.
+    prepare: on the host, maps an RGB image `[height, width, 3]` uint8, and the height and width of
+      the photograph from which it was cut, to an input `[h, w, 3]` float32.
+    describe: on the device, maps inputs `[batch_size, h, w, 3]` to the features of each.
+    batch_size: number of inputs that are described together.
   """
 
   prepare: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
@@ -55,17 +55,16 @@ class Network(Generic[Features]):
 
 @dataclasses.dataclass(frozen=True)
 class LocalExtractor:
-  """A local feature extractor: a function of an image, and what identifies its results.
+  """A local feature extractor: a function of an image, and settings that identify its results.
 
   Attributes:
-    name: how it is called on a command line, such as `sift`.
+    name: its name on a command line, such as `sift`.
     dimension: the length `d` of a descriptor.
-    settings: everything its results depend on, JSON values; part of every cache key.
-    extract: from an RGB image `[height, width, 3]` uint8 to its `LocalFeatures`. Picklable, so that
-      worker processes can run it.
-    reading: how photographs are read and cropped for it; None = turned as their EXIF orientation
-      says, boxes truncated.
-    network: the steps of `extract`, where they are those of a network.
+    settings: JSON values on which its results depend; part of every cache key.
+    extract: maps an RGB image `[height, width, 3]` uint8 to its `LocalFeatures`. It can be pickled,
+      so that worker processes can run it.
+    reading: how it reads and crops photographs; None = turned by EXIF, with boxes truncated.
+    network: the two steps of `extract`, if it is a network.
   """
 
   name: str
@@ -81,13 +80,12 @@ class GlobalExtractor:
   """A global feature extractor, such as SuperGlobal.
 
   Attributes:
-    name: how it is called on a command line, such as `superglobal`.
+    name: its name on a command line, such as `superglobal`.
     dimension: the length `D` of a feature.
-    settings: everything its results depend on, JSON values; part of every cache key.
-    extract: from an RGB image `[height, width, 3]` uint8 to `[D]` float32 of unit norm.
-    reading: how photographs are read and cropped for it; None = turned as their EXIF orientation
-      says, boxes truncated.
-    network: the steps of `extract`, where they are those of a network.
+    settings: JSON values on which its results depend; part of every cache key.
+    extract: maps an RGB image `[height, width, 3]` uint8 to `[D]` float32 of unit norm.
+    reading: how it reads and crops photographs; None = turned by EXIF, with boxes truncated.
+    network: the two steps of `extract`, if it is a network.
   """
 
   name: str
@@ -99,12 +97,12 @@ class GlobalExtractor:
 
 
 def extract_with(network: Network[Features], image: np.ndarray) -> Features:
-  """Passes one whole photograph `[height, width, 3]` uint8, RGB, through a network."""
+  """Returns a network's features of one whole photograph, `[height, width, 3]` uint8, RGB."""
   return network.describe(network.prepare(image, (image.shape[0], image.shape[1]))[None])[0]
 
 
 def as_local(extractor: GlobalExtractor) -> LocalExtractor:
-  """Returns an extractor that gives a global feature as the one descriptor of its image."""
+  """Returns a local extractor whose one descriptor of an image is its global feature."""
   network, local_network = extractor.network, None
   if network is not None:
     describe = functools.partial(_describe_one, describe=network.describe)

@@ -1,4 +1,4 @@
-"""The residual trunk that SuperGlobal and FIRe share, with batch norms folded into convolutions.
+"""The ResNet trunk that SuperGlobal and FIRe share, with batch norms folded into convolutions.
 
 Source: He et al. 2016, with a block's stride in its 3x3 convolution; ReLUP of Shao et al. 2023.
 """
@@ -20,9 +20,9 @@ class Stage:
   """One resolution of the trunk.
 
   Attributes:
-    num_blocks: how many bottlenecks it has; the first halves the resolution, save in stage 1.
-    inner_floor: values below it become it, after the first two convolutions of a block.
-    outer_floor: likewise, after the sum that ends a block. 0 is ReLU.
+    num_blocks: number of bottlenecks; the first halves the resolution, except in stage 1.
+    inner_floor: least value after the first two convolutions of a block; 0 is ReLU.
+    outer_floor: least value after the sum that ends a block; 0 is ReLU.
   """
 
   num_blocks: int
@@ -34,8 +34,8 @@ class ResNet(nn.Module):
   """A bottleneck ResNet without a head.
 
   Attributes:
-    stages: from the finest to the coarsest.
-    dtype: of the convolutions; the parameters stay float32.
+    stages: stages from the finest to the coarsest.
+    dtype: type of the convolutions; parameters stay float32.
   """
 
   stages: tuple[Stage, ...]
@@ -43,7 +43,7 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array) -> tuple[jax.Array, ...]:
-    """Returns the map of the stem and of every stage, `[B, height, width, channels]`.
+    """Returns the maps of the stem and of every stage, `[B, height, width, channels]` each.
 
     Args:
       images: `[B, height, width, 3]`, normalised.
@@ -61,7 +61,7 @@ class ResNet(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-  """1x1, 3x3 and 1x1 convolutions beside a shortcut, which `projects` where widths change."""
+  """1x1, 3x3 and 1x1 convolutions beside a shortcut, which is projected if `projects`."""
 
   width: int
   stride: int
@@ -90,7 +90,7 @@ def _max_pool(values: jax.Array) -> jax.Array:
 
 
 def _pointwise(width: int, dtype: Any, name: str) -> nn.Dense:
-  """Returns a 1x1 convolution; XLA multiplies matrices faster than it convolves, on a CPU."""
+  """Returns a 1x1 convolution as a matrix product, which XLA runs faster on a CPU."""
   return nn.Dense(width, dtype=dtype, precision="highest", name=name)
 
 

@@ -1,8 +1,8 @@
-"""RootSIFT: local features without learned weights, by OpenCV.
+"""RootSIFT: local features without learned weights, computed by OpenCV.
 
-OpenCV passes over places of low contrast. An image in which it finds too few is looked at again,
-with half its threshold, down to a sixteenth: about a fifth of a grey level of 255. Descriptors do
-not depend on contrast, so a faint image finds its strong counterpart.
+OpenCV ignores keypoints of low contrast. If it finds too few in an image, its threshold is halved,
+down to a sixteenth, which is about a fifth of a grey level of 255. Descriptors do not depend on
+contrast, so a faint image still finds its strong counterpart.
 """
 
 import functools
@@ -15,7 +15,7 @@ from l2g_jax.features.protocol import MAX_SIDE, LocalExtractor, LocalFeatures
 
 MAX_DESCRIPTORS = 500
 
-# OpenCV's own threshold comes first, and stays where it finds enough.
+# The first is OpenCV's default, which stays if it finds at least `_ENOUGH` keypoints.
 _CONTRASTS = (0.04, 0.02, 0.01, 0.005, 0.0025)
 _ENOUGH = 8
 
@@ -24,11 +24,12 @@ def sift(*, max_descriptors: int = MAX_DESCRIPTORS, max_side: int = MAX_SIDE) ->
   """Returns an extractor of RootSIFT (Lowe 2004; Arandjelovic and Zisserman 2012).
 
   Args:
-    max_descriptors: how many are kept, by contrast; ties go to the smaller x, then y.
-    max_side: the image's longer side is reduced to this many pixels; it is never enlarged.
+    max_descriptors: number of descriptors that are kept, those of the highest contrast; ties go to
+      the smaller x, then y.
+    max_side: the longer side of an image is reduced to this many pixels; images are never enlarged.
 
   Raises:
-    SettingError: a number below 1.
+    SettingError: a setting is below 1.
   """
   limits = {
     "max_descriptors": settings.integer("max_descriptors", max_descriptors, least=1),
@@ -62,13 +63,13 @@ def _extract(image: np.ndarray, *, max_descriptors: int, max_side: int) -> Local
   table = np.array(
     [(k.response, k.pt[0], k.pt[1], k.angle, k.size) for k in keypoints], np.float32
   ).reshape(-1, 5)
-  # OpenCV may return more than asked where responses tie.
+  # OpenCV may return more than it was asked for if responses tie.
   order = np.lexsort((table[:, 3], table[:, 2], table[:, 1], -table[:, 0]))[:max_descriptors]
   table, descriptors = table[order], descriptors[order]
   sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12)
   return LocalFeatures(
     descriptors=np.sqrt(descriptors / sums).astype(np.float32),
-    # Whole coordinates are the centres of pixels; the sides were rounded one by one.
+    # Whole coordinates are centres of pixels. The two sides were rounded separately.
     locations=table[:, 1:3] * steps + (steps - 1) / 2,
     scales=table[:, 4] / np.float32(scale),
     strengths=table[:, 0],

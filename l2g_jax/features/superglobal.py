@@ -1,4 +1,4 @@
-"""SuperGlobal: one global feature an image, from a CVNet ResNet with other poolings.
+"""SuperGlobal: one global feature per image, from the ResNet of CVNet with other poolings.
 
 Source: Shao et al., "Global Features are All You Need for Image Retrieval and Reranking", ICCV
 2023. The poolings need no training: the weights are those of CVNet (Lee et al., CVPR 2022).
@@ -32,6 +32,7 @@ SCALES: Mapping[int, tuple[float, ...]] = {
   5: (0.5, 0.7071, 1.0, 1.4142, 2.0),
 }
 
+# Values of the published code.
 _RELUP_FLOOR = 0.014
 _REGIONAL_POWER = 2.5
 _REGIONAL_WINDOW = 5
@@ -40,19 +41,19 @@ _GENERALIZED_POWER = 4.6
 
 @dataclasses.dataclass(frozen=True)
 class SuperGlobalConfig:
-  """What the reference leaves to flags; the defaults are those of its published results.
+  """Settings that the reference has as flags; the defaults are those of its published results.
 
   Attributes:
-    depth: of the ResNet.
-    num_scales: how many sizes of the image are described: 1, 3 or 5.
-    antialias: of the smaller sizes, as by torchvision 0.17 and later; the published results are
-      older.
-    relup: whether blocks end in ReLUP. The inside of stage 1 has it either way, as in the
+    depth: depth of the ResNet, 50 or 101.
+    num_scales: number of sizes in which the image is described: 1, 3 or 5.
+    antialias: whether smaller sizes are antialiased, as by torchvision since 0.17; the published
+      results are older.
+    relup: whether blocks end in ReLUP. Inside its blocks, stage 1 has ReLUP either way, as in the
       reference.
     regional: whether regional GeM precedes the pooling.
-    generalized: whether GeM has the power 4.6; else that of the weights.
-    scale_gem: whether sizes are pooled by their maximum; else by their mean.
-    dtype: of the convolutions, `float32` or `bfloat16`.
+    generalized: whether GeM has the power 4.6 instead of the power in the weights.
+    scale_gem: whether sizes are pooled by their maximum instead of their mean.
+    dtype: type of the convolutions, `float32` or `bfloat16`.
   """
 
   depth: Depth = 101
@@ -71,7 +72,7 @@ class SuperGlobalConfig:
 
 
 class SuperGlobal(nn.Module):
-  """The network of one size; see `apply` for all of them."""
+  """The network at one size of the image; `apply` runs it at all sizes."""
 
   config: SuperGlobalConfig
 
@@ -99,9 +100,9 @@ def apply(params: Mapping[str, Any], images: ArrayLike, config: SuperGlobalConfi
   """Describes images of one size.
 
   Args:
-    params: of `SuperGlobal`, as `weights.load_weights` reads them.
+    params: parameters of `SuperGlobal`, as `weights.load_weights` reads them.
     images: `[B, height, width, 3]`, as `preprocess.superglobal_input` makes them.
-    config: compiled for; so is the shape.
+    config: the settings, static; the function is compiled for each config and shape.
 
   Returns:
     Features `[B, 2048]` float32 of unit norm.
@@ -115,7 +116,8 @@ def apply(params: Mapping[str, Any], images: ArrayLike, config: SuperGlobalConfi
     if scale != 1.0:
       resized = interpolation.resize(images, scale, antialias=config.antialias)
     if vectors:
-      # One size after another: on a CPU XLA would do all at once, in 1.5 times the memory.
+      # This makes XLA describe one size after another. On a CPU it would do all at once, and need
+      # 1.5 times the memory.
       resized += 0.0 * vectors[-1][:, :1, None, None]
     vectors.append(module.apply({"params": params}, resized))
   vectors = jnp.stack(vectors)
@@ -124,9 +126,9 @@ def apply(params: Mapping[str, Any], images: ArrayLike, config: SuperGlobalConfi
 
 
 def regional_gem(values: ArrayLike) -> jax.Array:
-  """Averages a map with the power mean of every place's 5x5 window.
+  """Averages each value of a map with the power mean of the 5x5 window around it.
 
-  A map narrower than 3 places is reflected more than once; the reference has no result for it.
+  A map with a side below 3 is reflected more than once; the reference has no result for it.
 
   Args:
     values: `[B, height, width, channels]`, at least 0.
@@ -138,7 +140,7 @@ def regional_gem(values: ArrayLike) -> jax.Array:
   chex.assert_rank(values, 4)
   height, width = values.shape[1:3]
   margin = _REGIONAL_WINDOW // 2
-  # Dividing before the power keeps large values from overflowing.
+  # The division precedes the power, so that large values do not overflow.
   unit = _REGIONAL_WINDOW ** (2.0 / _REGIONAL_POWER)
   powers = (values / unit) ** _REGIONAL_POWER
   powers = jnp.pad(powers, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="reflect")
@@ -154,8 +156,8 @@ def generalized_gem(values: ArrayLike, *, power: ArrayLike, least: float) -> jax
 
   Args:
     values: `[B, height, width, channels]`.
-    power: 1 is the mean; towards infinity it is the maximum.
-    least: what smaller values are raised to.
+    power: 1 gives the mean, and infinity would give the maximum.
+    least: lower bound to which smaller values are raised.
 
   Returns:
     `[B, channels]`.
@@ -170,8 +172,8 @@ def scale_gem(vectors: ArrayLike, *, power: float = math.inf) -> jax.Array:
 
   Args:
     vectors: `[num_scales, B, D]`.
-    power: infinity takes the maximum of the normalised vectors, as published; else the power mean
-      above the least value of all vectors of the call, which are not normalised.
+    power: infinity takes the maximum of the normalised vectors, as published. Another power takes
+      the power mean of the vectors as they are, above the least value of all of them.
 
   Returns:
     `[B, D]`, not normalised.

@@ -1,4 +1,4 @@
-"""How parts of a feature store are made of images: by processes, or by a network."""
+"""Makes parts of a feature store from images: by worker processes, or by a network."""
 
 import dataclasses
 import os
@@ -19,13 +19,13 @@ from l2g_jax.runtime.workers import run_tasks
 
 OnError = Literal["raise", "empty"]
 
-# Stands for an image's path in what is kept about it: the image may be moved.
+# Stands for the path of an image in stored failures, since the image may be moved.
 PATH = "{path}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """A part of a store that is to be made."""
+  """A part of a store to make."""
 
   recipe: Recipe
   images: Sequence[Image]
@@ -35,13 +35,13 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-  """Images that are done with.
+  """Images that are done.
 
   Attributes:
-    num_images: how many.
-    failures: why an image has no features, by its key.
-    changed: keys of images that changed meanwhile.
-    notes: what was done to read an image, by its name.
+    num_images: number of images that are done since the last report.
+    failures: by key of an image, the reason why it has no features.
+    changed: keys of images that changed while they were read.
+    notes: by name of an image, its `Photograph.notes`.
   """
 
   num_images: int
@@ -51,11 +51,11 @@ class Progress:
 
 
 class ChangedError(InputError):
-  """An image is not what it was when its content was looked at."""
+  """The content of an image is no longer that of its key."""
 
 
 def run(tasks: Sequence[Task], num_workers: int) -> Iterator[Progress]:
-  """Makes parts, and tells of each part or, where a network describes them, of a few images."""
+  """Makes parts, and reports after each part or, with a network, after each batch of images."""
   if tasks and tasks[0].recipe.extractor.network is not None:
     yield from _run_network(tasks, num_workers)
     return
@@ -63,8 +63,9 @@ def run(tasks: Sequence[Task], num_workers: int) -> Iterator[Progress]:
 
 
 def _make_part(task: Task) -> Progress:
-  """Extracts one part and saves it."""
-  # Processes share the cores, where threads would only contend; one alone is the caller's own.
+  """Extracts and saves one part."""
+  # Worker processes share the cores, so more threads would only contend. Without workers, this is
+  # the caller's process, which gets its number of threads back.
   num_threads = cv2.getNumThreads()
   cv2.setNumThreads(1)
   results: list[LocalFeatures | InputError] = []
@@ -82,7 +83,7 @@ def _make_part(task: Task) -> Progress:
 
 
 def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
-  """Makes parts in this process, by a network; images are read ahead across parts."""
+  """Makes parts in this process with a network; threads read images ahead across parts."""
   recipe = tasks[0].recipe
   network = recipe.extractor.network
   assert network is not None
@@ -101,9 +102,9 @@ def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
         results.update(described)
         yield Progress(len(described))
       names = [image.job.name for image in task.images]
-      told = {name: notes.pop(name) for name in names if name in notes}
+      part_notes = {name: notes.pop(name) for name in names if name in notes}
       made = save(task, [results[number] for number in range(len(task.images))])
-      yield dataclasses.replace(made, notes=told)
+      yield dataclasses.replace(made, notes=part_notes)
   finally:
     inputs.close()
 
@@ -111,20 +112,20 @@ def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
 def _read_unchanged(
   image: Image, reading: Reading, notes: dict[str, Sequence[str]]
 ) -> tuple[np.ndarray, tuple[int, int]]:
-  """Reads an image and notes what was done; a `ChangedError` says that its content is another."""
+  """Reads an image and keeps its notes; raises ChangedError if its content has changed."""
   try:
     made = jobs.read(image.job, reading)
     if made.notes:
       notes[image.job.name] = made.notes
     return made.pixels, made.whole
   finally:
-    # What was read, or could not be, belongs to the key only if the content was the same after it.
+    # The result, or the failure, belongs to the key only if the content is still the same.
     if checksums.checksum_file(image.job.path) != image.content:
       raise ChangedError(image.job.name)
 
 
 def save(task: Task, results: Sequence[LocalFeatures | InputError]) -> Progress:
-  """Saves images as a part, without those that changed, or failed where that is to raise."""
+  """Saves images as a part, except those that changed, and failed ones if `on_error` is `raise`."""
   recipe = task.recipe
   dimension = recipe.extractor.dimension
   saved: list[tuple[Image, LocalFeatures]] = []

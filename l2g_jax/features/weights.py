@@ -1,4 +1,4 @@
-"""Weights of networks as safetensors that say which model they are of and where they came from."""
+"""Weights of networks as safetensors files, which name their model and their origin."""
 
 import dataclasses
 import hashlib
@@ -24,8 +24,8 @@ class Weights:
   """A network's weights.
 
   Attributes:
-    params: nested as Flax nests them, float32 arrays.
-    metadata: texts; `checksum` identifies the numbers.
+    params: float32 arrays, nested as in Flax.
+    metadata: texts by name; `checksum` identifies arrays and metadata.
   """
 
   params: Mapping[str, Any]
@@ -38,9 +38,9 @@ def save_weights(
   """Writes weights, atomically.
 
   Args:
-    path: of the file.
-    arrays: by their path in the parameters, as `trunk/stem/kernel`.
-    metadata: texts that describe them; `model` is needed.
+    path: path of the file.
+    arrays: arrays by their path in the parameters, such as `trunk/stem/kernel`.
+    metadata: texts by name; `model` is needed.
   """
   arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
   header = {
@@ -54,21 +54,21 @@ def save_weights(
 
 
 def load_weights(path: os.PathLike | str, *, model: str) -> Weights:
-  """Reads what `save_weights` wrote.
+  """Reads a file that `save_weights` wrote.
 
   Raises:
-    InputError: the file is missing, truncated, altered, or of another model.
+    InputError: the file is missing, truncated or altered, or holds weights of another model.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise InputError(f"There are no weights at {path}; experiments.convert makes them.")
+    raise InputError(f"There are no weights at {path}; `l2g convert` makes them.")
   with (
     damage_refused(f"{path} is truncated or not a safetensors file."),
     safetensors.safe_open(path, framework="numpy") as file,
   ):
     header = dict(file.metadata() or {})
     if header.pop("format", None) != _FORMAT:
-      raise InputError(f"{path} holds no weights of ours; experiments.convert makes them.")
+      raise InputError(f"{path} holds no weights of l2g_jax; `l2g convert` makes them.")
     arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
   if header.pop("version", None) != _VERSION:
     raise InputError(f"{path} was written by another version; convert the checkpoint again.")
@@ -77,7 +77,7 @@ def load_weights(path: os.PathLike | str, *, model: str) -> Weights:
     raise InputError(f"{path} was altered; convert the checkpoint again.")
   if header.get("model") != model:
     raise InputError(f"{path} holds weights of {header.get('model')}, not of {model}.")
-  with damage_refused(f"{path} has parameters of one name twice; convert the checkpoint again."):
+  with damage_refused(f"{path} has two parameters of one name; convert the checkpoint again."):
     params = traverse_util.unflatten_dict(arrays, sep="/")
   return Weights(params, {**header, "checksum": checksum})
 

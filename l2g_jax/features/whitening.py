@@ -1,4 +1,4 @@
-"""PCA whitening of descriptors, learned from a sample of the collection they come from."""
+"""PCA whitening of descriptors, learned from a sample of their collection."""
 
 import dataclasses
 import os
@@ -10,7 +10,7 @@ from l2g_jax.runtime import files
 
 _KIND = "l2g_jax.whitening"
 _VERSION = 1
-# Of descriptors that are all the same; keeps the projection finite.
+# Keeps the projection finite when all descriptors are equal, and so have no variance.
 _LEAST_VARIANCE = 1e-12
 
 
@@ -34,12 +34,13 @@ def fit_whitening(
 
   Args:
     sample: `[n, d]`, finite.
-    dimension: m, directions kept; None keeps all d.
-    power: variances are divided by their own power, twice: 0.5 whitens, 0 only rotates.
-    shrinkage: fraction of the largest variance added to each, against noise in the smallest.
+    dimension: m, the number of directions that are kept; None keeps all d.
+    power: each direction is divided by its variance to this power; 0.5 whitens, 0 only rotates.
+    shrinkage: fraction of the largest variance that is added to each variance, so that noise in
+      the smallest ones is not blown up.
 
   Raises:
-    InputError: the sample has fewer than two rows or values that are not finite.
+    InputError: the sample has fewer than two rows, or values that are not finite.
   """
   if sample.ndim != 2 or len(sample) < 2 or not np.all(np.isfinite(sample)):
     raise InputError(f"Whitening needs at least two finite descriptors, not {sample.shape}.")
@@ -48,7 +49,7 @@ def fit_whitening(
   covariance = np.atleast_2d(np.cov(values - mean, rowvar=False))
   variances, directions = np.linalg.eigh(covariance)
   variances, directions = np.maximum(variances[::-1], 0.0), directions[:, ::-1]
-  # eigh leaves the sign open.
+  # eigh leaves the signs open: the largest entry of each direction becomes positive.
   rows = np.argmax(np.abs(directions), axis=0)
   directions = directions * np.sign(directions[rows, np.arange(directions.shape[1])])
   floor = max(shrinkage * variances[0], _LEAST_VARIANCE)
@@ -57,7 +58,7 @@ def fit_whitening(
 
 
 def apply_whitening(whitening: Whitening, descriptors: np.ndarray) -> np.ndarray:
-  """Returns whitened descriptors `[n, m]` float32 of unit norm; zero rows where nothing is left."""
+  """Returns whitened descriptors `[n, m]` float32 of unit norm; the mean itself becomes zero."""
   projected = (descriptors.astype(np.float32) - whitening.mean) @ whitening.projection
   return normalize_rows(projected)
 
@@ -80,6 +81,6 @@ def save_whitening(directory: os.PathLike | str, whitening: Whitening) -> None:
 
 
 def load_whitening(directory: os.PathLike | str, *, verify: bool = False) -> Whitening:
-  """Reads a whitening; InputError where it is missing, truncated or, if verified, altered."""
+  """Reads a whitening; raises InputError if it is missing, truncated or, if verified, altered."""
   arrays = files.load_bundle(directory, kind=_KIND, version=_VERSION, verify=verify).arrays
   return Whitening(np.array(arrays["mean"]), np.array(arrays["projection"]))

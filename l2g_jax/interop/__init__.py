@@ -1,4 +1,4 @@
-"""Files that others publish: local features, global features, and shortlists.
+"""Readers of published files: local features, global features, shortlists and weights.
 
-Every reader is a module of its own, so that a program loads only the libraries it uses.
+Each reader is a module of its own, so that a program loads only the libraries it uses.
 """

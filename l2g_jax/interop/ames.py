@@ -1,7 +1,7 @@
 """Files of AMES: local features in HDF5, and nearest neighbours by global features.
 
-An HDF5 file has one dataset `features` `[N, most, 5 + d]`: x, y, number of the scale, 1 where a row
-is padding, weight, descriptor; rows come by descending weight.
+An HDF5 file has one dataset `features` `[N, most, 5 + d]`. Its columns are x, y, the number of the
+scale, a mask that is 1 for padding, the weight, and the descriptor. Rows descend by weight.
 """
 
 import functools
@@ -22,7 +22,7 @@ from l2g_jax.interop.tensor import read_tensor
 from l2g_jax.runtime.arrays import as_float32
 
 _COLUMNS = 5
-# Of an image, or of what HDF5 reads at once; published files have some megabytes.
+# Limit for an image and for a chunk, which HDF5 reads at once; published ones have some megabytes.
 _MOST_BYTES = 256 << 20
 
 
@@ -40,13 +40,13 @@ def open_local(
   """Opens local features.
 
   Args:
-    path: of the HDF5 file.
-    names: of its N images, which the file does not have.
-    max_descriptors: how many of an image are read, at most; None = all.
+    path: path of the HDF5 file.
+    names: names of its N images, which the file itself does not have.
+    max_descriptors: largest number of descriptors of an image that are read; None = all.
 
   Raises:
-    InputError: h5py is not there, or the file is damaged, of another layout, lacks a file that it
-      refers to, or is of another number of images.
+    InputError: h5py is not installed; or the file is damaged, has another layout or another number
+      of images, or refers to a file that is missing.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -83,12 +83,12 @@ def read_neighbors(path: os.PathLike | str, num_queries: int, num_images: int) -
   """Reads nearest neighbours: a pickled tensor `[2, Q, k]` of similarities and of ids.
 
   Args:
-    path: of the file, such as `nn_superglobal.pkl`; or of that tensor by `torch.save`, or `.npy`.
+    path: a pickle such as `nn_superglobal.pkl`, or the same tensor by `torch.save` or as `.npy`.
     num_queries: Q.
-    num_images: of the collection.
+    num_images: number of images in the collection.
 
   Raises:
-    InputError: the file is damaged, is no such tensor, or does not fit the data set.
+    InputError: the file is damaged, holds no such tensor, or does not fit the data set.
   """
   values = read_tensor(path)
   if values.ndim != 3 or values.shape[:2] != (2, num_queries) or not values.shape[2]:
@@ -106,22 +106,22 @@ def read_neighbors(path: os.PathLike | str, num_queries: int, num_images: int) -
 
 
 def _referred(features: Any, path: pathlib.Path) -> list[pathlib.Path]:
-  """Returns the other files that hold numbers of a virtual dataset."""
+  """Returns the other files that hold values of a virtual dataset."""
   names = {part.file_name for part in features.virtual_sources()} - {"."}
   return [path.parent / name for name in sorted(names)]
 
 
 def _check_parts(features: Any, path: pathlib.Path) -> None:
-  """Refuses a dataset whose numbers are not all there: HDF5 itself would read them as zero."""
+  """Raises InputError if files of a virtual dataset are missing; HDF5 would read zeros instead."""
   for part in features.virtual_sources():
-    # HDF5 looks beside the file that refers to another.
-    place = path if part.file_name == "." else path.parent / part.file_name
-    if not place.is_file():
+    # HDF5 looks for a file beside the one that refers to it.
+    source_path = path if part.file_name == "." else path.parent / part.file_name
+    if not source_path.is_file():
       raise InputError(f"{path} refers to {part.file_name}, which is not there.")
 
 
 def _check_chunks(features: Any, path: pathlib.Path) -> None:
-  """Refuses a dataset whose numbers were not all written: those too would be read as zero."""
+  """Raises InputError if values were never written; HDF5 would read zeros instead."""
   if features.chunks is None:
     whole = features.id.get_storage_size() == features.size * features.dtype.itemsize
   else:

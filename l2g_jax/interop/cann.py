@@ -1,7 +1,7 @@
-"""Files of the released CANN: descriptors of an image, lists of such files, and its results.
+"""Files of the released CANN: descriptors of an image, lists of such files, and results.
 
-Descriptors are rows of little-endian float32 without a header, a list has one path a line, a result
-has a line `query, image, score` for every match, both named by their files.
+A file of descriptors holds rows of little-endian float32 without a header. A list has one path per
+line. A result has one line `query, image, score` per match, where both images are file names.
 """
 
 import os
@@ -22,7 +22,7 @@ _MOST_SCORE = float(np.finfo(np.float32).max)
 
 
 def read_descriptors(path: os.PathLike | str, *, dimension: int = DIMENSION) -> np.ndarray:
-  """Returns the descriptors `[count, dimension]` float32 of one file; InputError if damaged."""
+  """Reads the descriptors `[count, dimension]` float32 of a file; InputError if it is damaged."""
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"There is no file of descriptors at {path}.")
@@ -39,7 +39,7 @@ def write_descriptors(path: os.PathLike | str, descriptors: np.ndarray) -> None:
 
 
 def read_list(path: os.PathLike | str) -> list[pathlib.Path]:
-  """Returns the files that a list names, relative to its folder; InputError if there are none."""
+  """Returns the files in a list, whose folder they are relative to; InputError if it is empty."""
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"There is no list of descriptor files at {path}.")
@@ -67,12 +67,12 @@ def open_local(
   """Opens the descriptors of a list.
 
   Args:
-    path: of the list.
-    names: of the images, each of which must have a file.
-    dimension: of the descriptors.
+    path: path of the list.
+    names: names of the images, each of which must have a file in the list.
+    dimension: length of a descriptor.
 
   Raises:
-    InputError: the list lacks an image, by name, or a file that it names is not there.
+    InputError: the list lacks an image, or a file in it is missing; the message names it.
   """
   paths = source.match_files(read_list(path), names, str(path))
   missing = next((item for item in paths if not item.is_file()), None)
@@ -93,16 +93,16 @@ def read_results(
   """Reads a result.
 
   Args:
-    path: of the file.
+    path: path of the file.
     queries: Q names of query images.
     images: N names of database images.
 
   Returns:
-    The matches of every query, best first; -1 and 0 where one has fewer than others.
+    The matches of each query, best first; -1 and 0 pad queries that have fewer than others.
 
   Raises:
-    InputError: the file is damaged, names an image that is not known or one twice for a query, or
-      lacks a query; the message names it.
+    InputError: the file is damaged, names an unknown image, lists an image twice for a query, or
+      lacks a query; the message names the image or query.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -155,7 +155,7 @@ def _pad(matches: Sequence[dict[int, float]]) -> Shortlist:
   ids = np.full((len(matches), length), -1, np.int64)
   similarities = np.zeros((len(matches), length), np.float32)
   for row, found in enumerate(matches):
-    # Best first; of equals the smaller id.
+    # Best first; ties go to the smaller id.
     ordered = sorted(found.items(), key=lambda match: (-match[1], match[0]))
     ids[row, : len(ordered)] = [image for image, _ in ordered]
     similarities[row, : len(ordered)] = [similarity for _, similarity in ordered]

@@ -1,4 +1,4 @@
-"""Folders of `.npy` files, each with the descriptors of the image that it is named after."""
+"""Folders of `.npy` files with descriptors, each named after its image."""
 
 import os
 import pathlib
@@ -15,11 +15,11 @@ def open_local(folder: os.PathLike | str, names: Sequence[str]) -> source.LocalS
   """Opens the descriptors in a folder and below it.
 
   Args:
-    folder: its files are `[count, d]`, strongest first.
-    names: of the images, each of which must have a file.
+    folder: folder whose files hold `[count, d]` descriptors, strongest first.
+    names: names of the images, each of which must have a file.
 
   Raises:
-    InputError: the folder is missing, or lacks an image, by name.
+    InputError: the folder is missing, or lacks a file of an image, which the message names.
   """
   root = pathlib.Path(folder)
   if not root.is_dir():

@@ -1,4 +1,4 @@
-"""Global features in files of others: .npz, .mat, and folders of .npy or PyTorch tensors."""
+"""Global features in foreign files: .npz, .mat, and folders of .npy or PyTorch tensors."""
 
 import os
 import pathlib
@@ -14,28 +14,29 @@ from l2g_jax.runtime.arrays import as_float32, read_archived
 
 Part = Literal["queries", "database"]
 
-# Variables of the revisited example, which has one image a column.
+# Variables of the published MATLAB example; each column is an image.
 _MATLAB_NAMES = {"queries": "Q", "database": "X"}
+# So many rows of a memory-mapped array are checked at a time.
 _CHECKED_ROWS = 1 << 14
 _SUFFIXES = (".npy", ".pth", ".pt")
 
 
 def read_global(path: os.PathLike | str, part: Part, count: int) -> np.ndarray:
-  """Reads the global features of a data set's queries or database.
+  """Reads the global features of the queries or the database of a data set.
 
   Args:
-    path: a `.npz` with `queries` and `database`; a `.mat` with `Q` and `X`, one image a column; or
-      a folder with both as stores of ours, `.npy`, or tensors of `torch.save`, and maybe
-      `distractors`, whose rows follow those of `database`.
-    part: which of the two.
-    count: of images.
+    path: a `.npz` with `queries` and `database`; a `.mat` with `Q` and `X`, whose columns are
+      images; or a folder with both as feature stores, `.npy`, or tensors of `torch.save`, and maybe
+      with `distractors`, whose rows follow those of `database`.
+    part: `queries` or `database`.
+    count: number of images.
 
   Returns:
-    `[count, D]` float32, memory-mapped where it is a tensor alone.
+    `[count, D]` float32, memory-mapped if the file holds only a tensor.
 
   Raises:
-    InputError: a file is missing or damaged, has another number of images, or values that are not
-      finite.
+    InputError: a file is missing or damaged, has another number of images, or has values that are
+      not finite.
   """
   path = pathlib.Path(path)
   if path.is_dir():
@@ -53,10 +54,10 @@ def read_global(path: os.PathLike | str, part: Part, count: int) -> np.ndarray:
 
 
 def stack_global(features: store.FeatureStore) -> np.ndarray:
-  """Returns what a store keeps of global features, `[N, D]` float32; zero where an image has none.
+  """Returns the global features in a store, `[N, D]` float32; zero for an image without one.
 
   Raises:
-    InputError: the store is one of local features.
+    InputError: the store holds local features.
   """
   counts = features.counts()
   if np.any(counts > 1):

@@ -1,4 +1,4 @@
-"""Text files of others, a record a line."""
+"""Foreign text files with one record per line."""
 
 import pathlib
 
@@ -9,13 +9,16 @@ _ERRORS = "surrogateescape"
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
-  """Returns the lines of a text file in UTF-8, with or without byte order mark, of any system.
+  """Returns the lines of a UTF-8 text file of any system, with or without a byte order mark.
 
-  Bytes that are not UTF-8 come as file systems give them to Python, since names of images may have
-  them; see `refuse_other_encoding`.
+  Names of images may have bytes that are not UTF-8. They are decoded as Python decodes names in a
+  file system; see `refuse_other_encoding`.
+
+  Raises:
+    InputError: a line has a zero byte, which the message names by number.
   """
   content = path.read_bytes().removeprefix(_MARK)
-  # Not all that Python takes for the end of a line is one in a name.
+  # `splitlines` would also end lines at characters that may be part of a name.
   text = content.decode("utf-8", _ERRORS).replace("\r\n", "\n").replace("\r", "\n")
   lines = text.split("\n")
   for number, line in enumerate(lines, start=1):
@@ -25,7 +28,7 @@ def read_lines(path: pathlib.Path) -> list[str]:
 
 
 def refuse_other_encoding(path: pathlib.Path, number: int, line: str) -> None:
-  """Raises InputError where a line, counted from 1, has bytes that are not UTF-8."""
+  """Raises InputError if line `number`, counted from 1, has bytes that are not UTF-8."""
   try:
     line.encode("utf-8")
   except UnicodeEncodeError as error:

@@ -1,8 +1,8 @@
-"""Matrices in `.mat` files of MATLAB 4 to 7: only what the file has is read, nothing is built.
+"""Matrices in `.mat` files of MATLAB 4 to 7, read without building any object the file names.
 
-MATLAB 5 and later write tagged elements: 4 bytes type, 4 bytes length, content, filled up to 8
-bytes. A variable is an element that holds others: flags, sides, name, numbers. MATLAB 7 deflates
-each variable. MATLAB 4 writes five integers, the name and the numbers.
+MATLAB 5 and later write tagged elements: 4 bytes of type, 4 bytes of length, and the content,
+padded to 8 bytes. A variable is an element that holds others: flags, sides, name and numbers.
+MATLAB 7 deflates each variable. MATLAB 4 writes five integers, the name and the numbers.
 """
 
 import math
@@ -23,7 +23,7 @@ _HEADER_BYTES = 128
 _TAG_BYTES = 8
 _ORDERS = {b"IM": "<", b"MI": ">"}
 _VERSION = 1
-# Types of elements.
+# NumPy types by type of an element.
 _NUMBERS = {
   1: "i1",
   2: "u1",
@@ -37,28 +37,29 @@ _NUMBERS = {
   13: "u8",
 }
 _MATRIX, _COMPRESSED = 14, 15
-# Classes of variables: integers in a matrix of floats are stored as such.
+# NumPy types by class of a variable; whole numbers in it may be stored as integers.
 _CLASSES = {6: "f8", 7: "f4"}
 _COMPLEX = 0x0800
-# Flags, sides and name lie within.
+# So many bytes of a variable hold its flags, sides and name.
 _START_BYTES = 1 << 12
 _OLD_HEADER = 5
 _OLD_TYPES = {0: "f8", 10: "f4", 20: "i4", 30: "i2", 40: "u2", 50: "u1"}
 _OLD_FLOATS = (0, 10)
+# MATLAB's names have at most 63 letters; a much longer one is damage.
 _MOST_NAME_BYTES = 1 << 10
 
 _Bytes = bytes | memoryview
 
 
 def read_matrix(path: os.PathLike | str, name: str) -> np.ndarray:
-  """Returns a matrix of floats, as MATLAB has it; InputError if damaged or not there."""
+  """Returns a matrix of floats with MATLAB's shape; InputError if it is damaged or missing."""
   path = pathlib.Path(path)
   with reading(path, "is truncated or not a .mat file"):
     with path.open("rb") as file:
       content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if content[:19] == b"MATLAB 7.3 MAT-file" or content[:4] == b"\x89HDF":
       raise InputError("it is of MATLAB 7.3; save it again with -v7")
-    # The newer formats begin with a text.
+    # Newer formats begin with text, which has no zeros.
     is_old = 0 in content[:4]
     matrix = _find_old(content, name) if is_old else _find(content, name)
   if matrix is None:
@@ -70,7 +71,7 @@ def _find(content: memoryview, name: str) -> np.ndarray | None:
   order = _ORDERS[bytes(content[_HEADER_BYTES - 2 : _HEADER_BYTES])]
   version = struct.unpack_from(f"{order}H", content, _HEADER_BYTES - 4)[0]
   if version >> 8 != _VERSION:
-    raise ValueError("a version that is not known")
+    raise ValueError("an unknown version")
   for kind, body in _elements(content[_HEADER_BYTES:], order):
     if kind == _COMPRESSED:
       start = zlib.decompressobj().decompress(body, _START_BYTES)
@@ -89,17 +90,17 @@ def _tag(content: _Bytes, order: str) -> tuple[int, int]:
 
 
 def _elements(content: _Bytes, order: str) -> Iterator[tuple[int, _Bytes]]:
-  """Yields type and content of one element after another; an exception where one is cut off."""
-  place = 0
-  while place < len(content):
-    kind, length = _tag(content[place : place + _TAG_BYTES], order)
-    start, filled = place + _TAG_BYTES, -length % 8
-    if kind >> 16:  # Small ones share their tag.
-      kind, length, start, filled = kind & 0xFFFF, kind >> 16, place + 4, 4 - (kind >> 16)
-    if filled < 0 or start + length > len(content):
+  """Yields the type and content of each element; raises EOFError if one is cut off."""
+  offset = 0
+  while offset < len(content):
+    kind, length = _tag(content[offset : offset + _TAG_BYTES], order)
+    start, padding = offset + _TAG_BYTES, -length % 8
+    if kind >> 16:  # A small element lies within its tag.
+      kind, length, start, padding = kind & 0xFFFF, kind >> 16, offset + 4, 4 - (kind >> 16)
+    if padding < 0 or start + length > len(content):
       raise EOFError
     yield kind, content[start : start + length]
-    place = start + length + (0 if kind == _COMPRESSED else filled)
+    offset = start + length + (0 if kind == _COMPRESSED else padding)
 
 
 def _name(content: _Bytes, order: str) -> str:
@@ -121,24 +122,24 @@ def _matrix(content: _Bytes, order: str) -> np.ndarray | None:
 
 
 def _find_old(content: memoryview, name: str) -> np.ndarray | None:
-  place = 0
-  while place < len(content):
-    order = "<" if struct.unpack_from("<I", content, place)[0] < 1000 else ">"
+  offset = 0
+  while offset < len(content):
+    order = "<" if struct.unpack_from("<I", content, offset)[0] < 1000 else ">"
     kind, rows, columns, is_complex, name_bytes = struct.unpack_from(
-      f"{order}{_OLD_HEADER}i", content, place
+      f"{order}{_OLD_HEADER}i", content, offset
     )
-    place += 4 * _OLD_HEADER
+    offset += 4 * _OLD_HEADER
     element = np.dtype(order + _OLD_TYPES[kind % 1000 // 10 * 10])
     if min(rows, columns) < 0 or not 0 < name_bytes <= _MOST_NAME_BYTES:
-      raise ValueError("a header that can not be")
-    found = bytes(content[place : place + name_bytes]).rstrip(b"\0").decode("latin-1")
-    place += name_bytes
+      raise ValueError("an impossible header")
+    found = bytes(content[offset : offset + name_bytes]).rstrip(b"\0").decode("latin-1")
+    offset += name_bytes
     length = rows * columns * element.itemsize
     if found == name:
       is_matrix = not is_complex and kind % 1000 in _OLD_FLOATS
-      numbers = content[place : place + length]
+      numbers = content[offset : offset + length]
       return _shaped(numbers, element, [rows, columns]) if is_matrix else None
-    place += length * (2 if is_complex else 1)
+    offset += length * (2 if is_complex else 1)
   return None
 
 

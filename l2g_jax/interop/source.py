@@ -1,4 +1,4 @@
-"""Local features in files of others, and their way into a store of ours."""
+"""Local features in foreign files, and their import into a feature store."""
 
 import dataclasses
 import itertools
@@ -15,6 +15,7 @@ from l2g_jax.features import parts, store
 from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.runtime import checksums, files
 
+# Features of so many images are in memory at a time.
 _IMAGES_PER_PART = 256
 _NOTICE = "Another process copies features to {}; waiting until it is done."
 _SUFFIXES = (".bin", ".bmp", ".desc", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
@@ -22,14 +23,14 @@ _SUFFIXES = (".bin", ".bmp", ".desc", ".jpeg", ".jpg", ".npy", ".png", ".tif", "
 
 @dataclasses.dataclass(frozen=True)
 class LocalSource:
-  """Local features of N images, strongest first, in files that others made.
+  """Local features of N images, strongest first, in foreign files.
 
   Attributes:
-    names: of the images.
+    names: N names of images.
     dimension: the length of a descriptor.
-    state: of an image by its number, a JSON value: how its features are read from the files.
-    read: of an image by its number, its features.
-    files: of every image, where its features are read from; their contents count.
+    state: maps the number of an image to a JSON value that says how its features are read.
+    read: maps the number of an image to its features.
+    files: for each image, the files that hold its features; their contents are part of its key.
   """
 
   names: tuple[str, ...]
@@ -48,18 +49,18 @@ def import_local(
   show_progress: bool = True,
   verify: bool = False,
 ) -> store.FeatureStore:
-  """Copies published features into a store, or opens the store where that was done before.
+  """Copies published features into a store, or opens a store that has them.
 
-  Features are known by the contents of the files that they are in. Where another process copies to
-  the same folder this one waits.
+  Features are identified by the contents of their files. While another process copies to the same
+  folder, this one waits.
 
   Args:
-    source: what to copy.
+    source: the published features.
     directory: the store's folder.
-    max_descriptors: how many of an image are kept, the first ones; None = all.
-    precision: in which descriptors are kept.
-    show_progress: whether to show a bar.
-    verify: whether checksums of what was copied before are compared, not only sizes.
+    max_descriptors: number of descriptors of an image that are kept, the first ones; None = all.
+    precision: type in which descriptors are kept.
+    show_progress: whether to show progress.
+    verify: whether to compare checksums of earlier copies, not only sizes.
 
   Returns:
     The store.
@@ -115,7 +116,7 @@ def import_keys(
   """Returns the keys that images have in the store that `import_local` makes of them.
 
   Args:
-    source: what to copy.
+    source: the published features.
     memory: see `checksums.checksum_files`.
     max_descriptors: see `import_local`.
     precision: see `import_local`.
@@ -142,14 +143,14 @@ def _keys(
 
 
 def bare_features(descriptors: np.ndarray) -> LocalFeatures:
-  """Returns descriptors `[count, d]` of which nothing else is known."""
+  """Returns descriptors `[count, d]` as features without locations, with scale and strength 1."""
   count = len(descriptors)
   one = np.ones(count, np.float32)
   return LocalFeatures(descriptors, np.zeros((count, 2), np.float32), one, one)
 
 
 def image_name(path: str) -> str:
-  """Returns the name of the image that a file was made from: `a/b.jpg.desc` is of `b`."""
+  """Returns the name of the image from which a file was made; `a/b.jpg.desc` gives `b`."""
   name = pathlib.PurePosixPath(path).name
   while pathlib.PurePosixPath(name).suffix.lower() in _SUFFIXES:
     name = pathlib.PurePosixPath(name).stem
@@ -159,12 +160,12 @@ def image_name(path: str) -> str:
 def match_files(
   paths: Sequence[pathlib.Path], names: Sequence[str], where: str
 ) -> list[pathlib.Path]:
-  """Finds the file of every image.
+  """Returns the file of each image.
 
   Args:
-    paths: the files, named after their images.
-    names: of the images; what leads to their folder does not count.
-    where: what lists the files, for messages.
+    paths: files named after their images.
+    names: names of the images; their folders do not count.
+    where: the folder or list of the files, for messages.
 
   Raises:
     InputError: an image has no file, or two.

@@ -1,4 +1,4 @@
-"""Files that hold one tensor: of `torch.save`, of `pickle.dump`, or `.npy`."""
+"""Files that hold one tensor, written by `torch.save`, `pickle.dump` or `numpy.save`."""
 
 import os
 import pathlib
@@ -11,13 +11,13 @@ from l2g_jax.runtime.arrays import read_array
 
 
 def read_tensor(path: os.PathLike | str) -> np.ndarray:
-  """Reads the one tensor of a file; PyTorch is not needed, and nothing that it names is called.
+  """Reads the only tensor of a file, without PyTorch and without calling functions it names.
 
   Returns:
-    A read-only array, memory-mapped where the file has its numbers in one piece.
+    A read-only array, memory-mapped if the numbers lie in the file in one piece.
 
   Raises:
-    InputError: the file is missing, truncated, damaged, hostile, or holds something else.
+    InputError: the file is missing, truncated, damaged or hostile, or holds anything else.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -26,5 +26,5 @@ def read_tensor(path: os.PathLike | str) -> np.ndarray:
     return read_array(path)
   with open_torch_file(path) as file:
     if not isinstance(file.content, Tensor):
-      raise InputError(f"{path} holds something else than one tensor.")
+      raise InputError(f"{path} does not hold exactly one tensor.")
     return file.read(file.content)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from l2g_jax.data import pixels
 from l2g_jax.data.images import read_photograph
-from l2g_jax.data.pixels import TRANSPARENT, WIDE, to_rgb
+from l2g_jax.data.pixels import OUTLIERS, TRANSPARENT, WIDE, to_rgb
 
 
 def one(mode, colour, **info):
@@ -250,3 +250,87 @@ def test_wide_colours_of_the_whole_range_are_nearly_their_upper_8_bits(tmp_path)
   pixels = read_photograph(tmp_path / "wide.png").pixels
   np.testing.assert_allclose(pixels, values >> 8, atol=1)
   np.testing.assert_array_equal(pixels[0, :2], [[0, 0, 0], [255, 255, 255]])
+
+
+def ramp(low: float, high: float, dtype: type, shape: tuple[int, int] = (40, 50)) -> np.ndarray:
+  return np.linspace(low, high, shape[0] * shape[1]).reshape(shape).astype(dtype)
+
+
+@pytest.mark.parametrize(
+  ("dtype", "low", "high", "hot", "dead"),
+  [
+    (np.uint16, 20000, 20500, 65535, 0),
+    (np.int32, -300, 800, 1 << 30, -(1 << 30)),
+    (np.float32, 0.0, 1.0, 1e9, -3e38),
+  ],
+)
+@pytest.mark.parametrize("shape", [(40, 50), (10, 10)])
+def test_hot_and_dead_pixels_do_not_change_the_others(tmp_path, dtype, low, high, hot, dead, shape):
+  clean = ramp(low, high, dtype, shape)
+  expected, _ = to_rgb(Image.fromarray(clean))
+  spoilt = clean.copy()
+  spoilt[3, 4], spoilt[5, 6] = hot, dead
+  expected[3, 4], expected[5, 6] = 255, 0
+  Image.fromarray(spoilt).save(tmp_path / "a.tif")
+  photograph = read_photograph(tmp_path / "a.tif")
+  np.testing.assert_array_equal(photograph.pixels, expected)
+  assert photograph.notes == tuple(sorted([OUTLIERS, WIDE]))
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (10, 10)])
+def test_a_hot_pixel_does_not_darken_wide_colours(tmp_path, shape):
+  clean = np.dstack([ramp(100, 1100, np.uint16, shape)] * 3)
+  spoilt = clean.copy()
+  spoilt[3, 4] = 65535
+  for name, values in (("clean", clean), ("spoilt", spoilt)):
+    cv2.imwrite(str(tmp_path / f"{name}.png"), values)
+  expected = read_photograph(tmp_path / "clean.png").pixels.copy()
+  expected[3, 4] = 255
+  photograph = read_photograph(tmp_path / "spoilt.png")
+  np.testing.assert_array_equal(photograph.pixels, expected)
+  assert photograph.notes == tuple(sorted([OUTLIERS, WIDE]))
+
+
+def _with(values: np.ndarray, changes: dict[tuple[int, int], float]) -> np.ndarray:
+  for position, value in changes.items():
+    values[position] = value
+  return values
+
+
+@pytest.mark.parametrize(
+  "values",
+  [
+    # Less than ten times the range of the others is no outlier.
+    _with(ramp(0, 1000, np.uint16), {(0, 1): 9900}),
+    # Three of 2000 pixels are more than one in a thousand.
+    _with(ramp(0, 100, np.uint16), {(0, i): 60000 for i in range(3)}),
+    # A single pixel of few may be what the image shows.
+    _with(ramp(0, 10, np.uint16, (9, 11)), {(4, 4): 60000}),
+    # The others have no range of their own.
+    _with(np.zeros((40, 50), np.uint16), {(4, 4): 60000}),
+  ],
+)
+def test_values_that_are_no_outliers_keep_the_whole_range(values):
+  low, high = int(values.min()), int(values.max())
+  rgb, notes = to_rgb(Image.fromarray(values))
+  np.testing.assert_array_equal(rgb[:, :, 0], (values.astype(int) - low) * 255 // (high - low))
+  assert notes == {WIDE}
+
+
+def test_outliers_are_found_across_the_parts_of_an_image(monkeypatch):
+  values = ramp(0, 1000, np.uint16)
+  values[[2, 39], [2, 2]] = 60000
+  whole, notes = to_rgb(Image.fromarray(values))
+  assert OUTLIERS in notes
+  monkeypatch.setattr(pixels, "_BAND_PIXELS", 150)
+  rgb, part_notes = to_rgb(Image.fromarray(values))
+  np.testing.assert_array_equal(rgb, whole)
+  assert part_notes == notes
+
+
+def test_outliers_are_counted_among_pixels_that_have_a_value():
+  values = np.full((100, 100), np.nan, np.float32)
+  values[0, :3] = 0.0, 1.0, 1000.0
+  rgb, notes = to_rgb(Image.fromarray(values))
+  np.testing.assert_array_equal(rgb[0, :4, 0], [0, 0, 255, 255])
+  assert notes == {WIDE, TRANSPARENT}

@@ -360,8 +360,8 @@ def test_weights_are_checked_when_they_are_read(tmp_path):
 @pytest.mark.parametrize(
   ("metadata", "message"),
   [
-    (None, "no weights of ours"),
-    ({"format": "other"}, "no weights of ours"),
+    (None, "no weights of l2g_jax"),
+    ({"format": "other"}, "no weights of l2g_jax"),
     ({"format": "l2g_jax.weights", "version": "2"}, "another version"),
     ({"format": "l2g_jax.weights", "version": "1"}, "was altered"),
   ],
@@ -374,7 +374,7 @@ def test_other_safetensors_are_refused(tmp_path, metadata, message):
 
 
 def test_missing_weights_are_named(tmp_path):
-  with pytest.raises(InputError, match=r"no weights at .*x\.safetensors; experiments\.convert"):
+  with pytest.raises(InputError, match=r"no weights at .*x\.safetensors; `l2g convert`"):
     load_weights(tmp_path / "x.safetensors", model="fire")
 
 

@@ -201,7 +201,7 @@ def test_files_without_one_tensor_are_refused(tmp_path):
   with pytest.raises(InputError, match=r"x\.pkl is truncated or not a PyTorch checkpoint"):
     read_tensor(path)
   write_archive(path, {"x": random(3)})
-  with pytest.raises(InputError, match=r"x\.pkl holds something else than one tensor"):
+  with pytest.raises(InputError, match=r"x\.pkl does not hold exactly one tensor"):
     read_tensor(path)
   path.write_bytes(pickle.dumps([1.0]))
   with pytest.raises(
