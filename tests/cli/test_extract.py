@@ -70,7 +70,7 @@ def test_bad_images_are_named_at_the_end_every_time(data_root, tmp_path):
     (["--model=fire", "--weights=x", "--dataset=toy"], "There are no weights at x"),
     (["--dataset=toy", "--num_shards=2", "--shard_index=2"], "Shard 2 of 2 does not exist"),
     (["--dataset=toy", "--num_workers=0"], "--num_workers must be at least 1, not 0"),
-    (["--dataset=toy", "--output="], "--output must name the folder"),
+    (["--dataset=toy", "--output="], "--output is missing"),
   ],
 )
 def test_what_can_not_be_done_is_said_in_a_sentence(data_root, tmp_path, values, message):
