@@ -72,7 +72,7 @@ class Command:
       _, *words = values([self.name, *arguments])
     except flags.Error as error:
       raise InputError(f"{error}; --help lists the flags.") from error
-    if missing := [name for name in self.required if values[name].value is None]:
+    if missing := [name for name in self.required if values[name].value in (None, "")]:
       raise InputError(f"--{missing[0]} is missing; --help lists the flags.")
     if self.argument is None and words:
       raise InputError(f"Arguments are given as flags; {words[0]!r} is none.")
