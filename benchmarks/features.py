@@ -51,7 +51,8 @@ from l2g_jax.interop.checkpoints.conversion import (
   fire_architecture,
   superglobal_architecture,
 )
-from l2g_jax.pipeline.l2g import GlobalFeatures, complete_rankings
+from l2g_jax.ranked import complete_rankings
+from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global
 from l2g_jax.retriever import sources
 from l2g_jax.similarity import chamfer_scan, kernels

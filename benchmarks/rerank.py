@@ -16,11 +16,11 @@ import numpy as np
 from benchmarks import common, mds, shortlists
 from benchmarks.common import Ceilings, Row
 from benchmarks.shortlists import Shortlists
-from l2g_jax.cann import SearchResult
 from l2g_jax.cli.command import Values
-from l2g_jax.pipeline.collection import place_collection
 from l2g_jax.pipeline.config import L2GConfig
-from l2g_jax.pipeline.l2g import GlobalFeatures, rank_collection
+from l2g_jax.pipeline.l2g import L2G
+from l2g_jax.ranked import Ranked
+from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.rerank import superglobal_rerank
 
 _WEIGHT = 0.19
@@ -52,8 +52,8 @@ def cut(given: Shortlists, num_queries: int, size: int) -> Shortlists:
   """Returns the first queries, with shortlists and stored lists of a length."""
   candidates, lists, features = given.candidates, given.lists, given.features
   return Shortlists(
-    SearchResult(candidates.ids[:num_queries, :size], candidates.similarities[:num_queries, :size]),
-    SearchResult(lists.ids[:, :size], lists.similarities[:, :size]),
+    Ranked(candidates.ids[:num_queries, :size], candidates.similarities[:num_queries, :size]),
+    Ranked(lists.ids[:, :size], lists.similarities[:, :size]),
     GlobalFeatures(features.queries[:num_queries], features.database),
   )
 
@@ -62,13 +62,12 @@ def stage_row(given: Shortlists, config: L2GConfig, repeats: int, ceilings: Ceil
   """Times the whole stage, host and device, from shortlists to rankings of a placed collection."""
   num_queries, size = given.candidates.ids.shape
   dimension = given.features.database.shape[1]
+  l2g = L2G(weight=_WEIGHT, config=config)
   rank = functools.partial(
-    rank_collection,
-    place_collection(given.lists, given.features.database),
+    l2g.rank,
+    l2g.place(given.lists, given.features.database),
     given.candidates,
     given.features.queries,
-    weights=[_WEIGHT],
-    config=config,
   )
   seconds = common.median_seconds(rank, repeats) / num_queries
   iterations = float(rank()[0].diagnostics.num_iterations.mean())

@@ -6,24 +6,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.built_in import MINI
-from l2g_jax.cann import SearchResult
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Values
 from l2g_jax.cli.method_flags import read_method_config
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.embedding import dissimilarity
-from l2g_jax.pipeline.collection import Neighbors
-from l2g_jax.pipeline.l2g import GlobalFeatures
+from l2g_jax.ranked import Ranked
+from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.retriever import candidates
 from l2g_jax.retriever.stages import describe_queries
 
 
 @dataclasses.dataclass(frozen=True)
 class Shortlists:
-  """What `rank_by_weights` takes; ground truth where there is one."""
+  """What `L2G` takes; ground truth where there is one."""
 
-  candidates: Neighbors
-  lists: Neighbors
+  candidates: Ranked
+  lists: Ranked
   features: GlobalFeatures
   ground_truth: GroundTruth | None = None
 
@@ -56,7 +55,7 @@ def synthetic_shortlists(
   )
 
 
-def _nearest(points, database, size: int, *, skip_self: bool) -> SearchResult:
+def _nearest(points, database, size: int, *, skip_self: bool) -> Ranked:
   squares = np.sum(database**2, axis=1)
   squared = np.sum(points**2, axis=1)[:, None] + squares[None] - 2.0 * points @ database.T
   if skip_self:
@@ -66,7 +65,7 @@ def _nearest(points, database, size: int, *, skip_self: bool) -> SearchResult:
   order = np.argsort(near, axis=1, kind="stable")
   similarities = np.exp(-np.maximum(np.take_along_axis(near, order, axis=1), 0.0) / 16.0)
   ids = np.take_along_axis(ids, order, axis=1).astype(np.int32)
-  return SearchResult(ids, similarities.astype(np.float32))
+  return Ranked(ids, similarities.astype(np.float32))
 
 
 def shortlists_of_queries(values: Values) -> Shortlists:

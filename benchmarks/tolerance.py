@@ -24,7 +24,7 @@ from l2g_jax.cli.command import Group, Values
 from l2g_jax.cli.feature_flags import read_features
 from l2g_jax.cli.method_flags import read_method_config
 from l2g_jax.pipeline.config import L2GConfig
-from l2g_jax.pipeline.l2g import rank_by_weights
+from l2g_jax.pipeline.l2g import L2G
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -83,18 +83,12 @@ def _measure(given: Shortlists, config: L2GConfig, weight: float, starts: int) -
   assert given.ground_truth is not None
   seconds, iterations, stresses, scores = [], [], [], []
   for seed in range(starts):
-    rank = functools.partial(
-      rank_by_weights,
-      given.candidates,
-      given.lists,
-      given.features,
-      weights=[weight],
-      config=dataclasses.replace(config, seed=seed),
-    )
+    l2g = L2G(weight=weight, config=dataclasses.replace(config, seed=seed))
+    rank = functools.partial(l2g, given.candidates, given.lists, given.features)
     if config.method != "guttman":
       # Compiled beforehand; the plain method takes so long that it makes no difference.
       rank()
-    (result,), elapsed = common.timed(rank)
+    result, elapsed = common.timed(rank)
     seconds.append(elapsed)
     iterations.append(result.diagnostics.num_iterations.mean())
     stresses.append(result.diagnostics.normalized_stress.mean())

@@ -17,8 +17,8 @@ import numpy as np
 from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.interop import source
-from l2g_jax.interop.shortlist import Shortlist
 from l2g_jax.interop.tensor import read_tensor
+from l2g_jax.ranked import Ranked
 from l2g_jax.runtime.arrays import as_float32
 
 _COLUMNS = 5
@@ -79,13 +79,16 @@ def open_local(
   )
 
 
-def read_neighbors(path: os.PathLike | str, num_queries: int, num_images: int) -> Shortlist:
+def read_neighbors(path: os.PathLike | str, num_queries: int, num_images: int) -> Ranked:
   """Reads nearest neighbours: a pickled tensor `[2, Q, k]` of similarities and of ids.
 
   Args:
     path: a pickle such as `nn_superglobal.pkl`, or the same tensor by `torch.save` or as `.npy`.
     num_queries: Q.
     num_images: number of images in the collection.
+
+  Returns:
+    The neighbours `[Q, k]`, with the scores of the file, which may be below 0.
 
   Raises:
     InputError: the file is damaged, holds no such tensor, or does not fit the data set.
@@ -102,7 +105,7 @@ def read_neighbors(path: os.PathLike | str, num_queries: int, num_images: int) -
       raise InputError(f"{path} lists an image twice for query {query}.")
   if not np.all(np.isfinite(similarities)) or np.any(np.diff(similarities, axis=1) > 0):
     raise InputError(f"The similarities in {path} are not finite and descending.")
-  return Shortlist(ids, similarities)
+  return Ranked(ids, similarities)
 
 
 def _referred(features: Any, path: pathlib.Path) -> list[pathlib.Path]:

@@ -13,7 +13,7 @@ import numpy as np
 from l2g_jax.errors import InputError
 from l2g_jax.interop import source
 from l2g_jax.interop.lines import read_lines, refuse_other_encoding
-from l2g_jax.interop.shortlist import Shortlist
+from l2g_jax.ranked import Ranked
 from l2g_jax.runtime import files
 
 DIMENSION = 128
@@ -87,9 +87,7 @@ def open_local(
   )
 
 
-def read_results(
-  path: os.PathLike | str, queries: Sequence[str], images: Sequence[str]
-) -> Shortlist:
+def read_results(path: os.PathLike | str, queries: Sequence[str], images: Sequence[str]) -> Ranked:
   """Reads a result.
 
   Args:
@@ -98,7 +96,8 @@ def read_results(
     images: N names of database images.
 
   Returns:
-    The matches of each query, best first; -1 and 0 pad queries that have fewer than others.
+    The matches `[Q, k]` of each query, best first, with the scores of the file, which may be below
+    0; -1 and 0 pad queries that have fewer than others.
 
   Raises:
     InputError: the file is damaged, names an unknown image, lists an image twice for a query, or
@@ -137,7 +136,7 @@ def read_results(
 
 
 def write_results(
-  path: os.PathLike | str, shortlist: Shortlist, queries: Sequence[str], images: Sequence[str]
+  path: os.PathLike | str, shortlist: Ranked, queries: Sequence[str], images: Sequence[str]
 ) -> None:
   """Writes a result, atomically; entries -1 are left out."""
   lines = [
@@ -150,7 +149,7 @@ def write_results(
     temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
-def _pad(matches: Sequence[dict[int, float]]) -> Shortlist:
+def _pad(matches: Sequence[dict[int, float]]) -> Ranked:
   length = max(len(found) for found in matches)
   ids = np.full((len(matches), length), -1, np.int64)
   similarities = np.zeros((len(matches), length), np.float32)
@@ -159,4 +158,4 @@ def _pad(matches: Sequence[dict[int, float]]) -> Shortlist:
     ordered = sorted(found.items(), key=lambda match: (-match[1], match[0]))
     ids[row, : len(ordered)] = [image for image, _ in ordered]
     similarities[row, : len(ordered)] = [similarity for _, similarity in ordered]
-  return Shortlist(ids, similarities)
+  return Ranked(ids, similarities)

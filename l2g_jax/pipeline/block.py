@@ -21,26 +21,24 @@ class Queries(NamedTuple, Generic[Array]):
 
   Attributes:
     ids: `[block, k]` int32, best first; -1 pads.
-    rows: `[block, k]` int32, where the tables have the candidates.
     similarities: `[block, k]` float32, of the search.
     features: `[block, D]` float32.
   """
 
   ids: Array
-  rows: Array
   similarities: Array
   features: Array
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "num_images", "choices"))
+@functools.partial(jax.jit, static_argnames=("mesh", "id_bound", "choices"))
 def rerank_block(
   weights,
   numbers: Numbers[jax.Array],
-  resident,
-  given,
+  queries: Queries[jax.Array],
+  near: Tables[jax.Array],
   *,
   mesh: Mesh,
-  num_images: int,
+  id_bound: int,
   choices: Choices,
 ):
   """Scores a block of queries: each device its share, a CPU one after another.
@@ -48,51 +46,48 @@ def rerank_block(
   Args:
     weights: `[W]`, the weights w in [0, 1].
     numbers: of the method's configuration; on every device, as the weights are.
-    resident: `Tables` of the whole collection, on every device; None where `given` has rows.
-    given: `Tables` of what the queries of each device need, or None; and the `Queries`. Both are
-      split over devices.
+    queries: `[block]`, split over the devices.
+    near: `[block, k]`, the lists and features of their candidates, see `Collection.tables_of`.
     mesh: the devices.
-    num_images: N, of the collection.
+    id_bound: above all ids; sizes a table of a query's own.
     choices: of the configuration.
 
   Returns:
-    Scores `[block, W, k]`, the places of the candidates in their new order `[block, W, k]`, and the
-    diagnostics `[block]`.
+    Scores `[block, W, k]`, the columns of the candidates in their new order `[block, W, k]`, and
+    the diagnostics `[block]`.
   """
 
   def rerank_share(whole, share):
-    weights, numbers, resident = whole
-    tables, queries = share
-    tables = tables if resident is None else resident
+    weights, numbers = whole
 
-    def rerank_one(query: Queries[jax.Array]):
-      return _rerank_query(weights, numbers, tables, query, num_images=num_images, choices=choices)
+    def rerank_one(query_and_near):
+      query, near = query_and_near
+      return _rerank_query(weights, numbers, query, near, id_bound=id_bound, choices=choices)
 
     return jax.lax.platform_dependent(
-      queries, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
+      share, cpu=functools.partial(jax.lax.map, rerank_one), default=jax.vmap(rerank_one)
     )
 
-  return sharding.map_shares(rerank_share, mesh)((weights, numbers, resident), given)
+  return sharding.map_shares(rerank_share, mesh)((weights, numbers), (queries, near))
 
 
 def _rerank_query(
   weights,
   numbers: Numbers[jax.Array],
-  tables: Tables[jax.Array],
   query: Queries[jax.Array],
+  near: Tables[jax.Array],
   *,
-  num_images: int,
+  id_bound: int,
   choices: Choices,
 ):
   """Scores and orders one query's candidates for every weight `[W]`: `[W, k]`; diagnostics."""
   candidates, similarities = query.ids, query.similarities
-  near = Tables(*(jnp.take(table, query.rows, axis=0, mode="clip") for table in tables))
   pairs = dissimilarity.known_pairs(
     candidates,
     similarities,
     jnp.where(candidates[:, None] >= 0, near.list_ids, -1),
     near.list_similarities,
-    num_images=num_images,
+    num_images=id_bound,
     num_known=numbers.num_known,
     query_pairs=choices.query_pairs,
   )
@@ -120,7 +115,7 @@ def _rerank_query(
     fused = fuse(embedded.embedding, global_features, weight=weight, fusion=choices.fusion)
     if choices.fusion == "sum":
       fused = normalize(fused)
-    # Of a point that lacks one of its vectors the norm is below 1, and its similarities are meant.
+    # A point that lacks one of its vectors has a norm below 1, and its similarities are meant so.
     return certainty + rerank.score_vectors(
       fused[0],
       fused[1 : head + 1],
@@ -132,10 +127,10 @@ def _rerank_query(
 
   num_known = jnp.sum(pairs.known) // 2
   scores = jax.lax.map(score, weights)
-  # Without a known pair an embedding says nothing: the search's order stands.
+  # Without a known pair an embedding tells no images apart: the order of the search stands.
   scores = jnp.where((num_known > 0) & pairs.valid[None, 1 : head + 1], scores, similarities[:head])
   tail = jnp.broadcast_to(similarities[head:], (len(weights), len(similarities[head:])))
-  # A stable sort breaks ties by place, and leaves the tail, whose keys are equal, as it is.
+  # A stable sort keeps the order of ties, and with it the tail, whose keys are equal.
   keys = jnp.concatenate([-scores, jnp.full_like(tail, jnp.inf)], axis=1)
   return (
     jnp.concatenate([scores, tail], axis=1),

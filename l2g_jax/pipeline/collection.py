@@ -1,49 +1,38 @@
 """What re-ranking knows of a collection: the stored lists and the global features of its images.
 
 They are on the devices as a whole where they fit; otherwise the host hands out the rows that a
-block of queries needs.
+block of queries needs. Sizes are rounded up on the devices, so that a collection that gains or
+loses a few images is served by the programs that were compiled before.
 """
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+import functools
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from l2g_jax.errors import InputError
+from l2g_jax.ranked import Ranked, check_ranked
 from l2g_jax.runtime import sharding
+from l2g_jax.runtime.arrays import row_parts
 
-# Values that are looked through at a time: no copy of a part is large.
-_CHECKED_VALUES = 1 << 22
-
+# Of sizes that are rounded up, the least step.
+_STEP = 64
 
 # Of the host or of the devices.
 Array = TypeVar("Array", np.ndarray, jax.Array)
 
 
-class Neighbors(Protocol):
-  """Ranked images of several queries: `SearchResult` and `NeighborLists` of the index fit.
-
-  Attributes:
-    ids: `[rows, k]` integer, database images, best first; -1 pads.
-    similarities: `[rows, k]` floating, at least 0.
-  """
-
-  @property
-  def ids(self) -> np.ndarray: ...  # noqa: D102
-  @property
-  def similarities(self) -> np.ndarray: ...  # noqa: D102
-
-
 class Tables(NamedTuple, Generic[Array]):
-  """Images by row: all of a collection, or the candidates of a block of queries.
+  """Images by row: those of a collection `[N]`, or the candidates of a block `[block, k]`.
 
   Attributes:
-    list_ids: `[rows, L]` int32, the stored list of every image, best first; -1 pads.
-    list_similarities: `[rows, L]` float32.
-    features: `[rows, D]` float32.
+    list_ids: `[..., L]` int32, the stored list of every image, best first; -1 pads.
+    list_similarities: `[..., L]` float32.
+    features: `[..., D]` float32.
   """
 
   list_ids: Array
@@ -59,115 +48,132 @@ class Collection:
     neighbor_lists: `[N, L]`.
     features: `[N, D]` floating.
     mesh: the devices over which queries are spread.
-    resident: the whole collection on every device; None where the host hands out rows.
+    resident: all of it on every device, rows and lists padded to a rounded size; None where the
+      host hands out rows.
   """
 
-  neighbor_lists: Neighbors
+  neighbor_lists: Ranked
   features: np.ndarray
   mesh: Mesh
   resident: Tables[jax.Array] | None
 
+  @property
+  def num_images(self) -> int:
+    """Returns N."""
+    return len(self.features)
+
+  @property
+  def list_length(self) -> int:
+    """Returns L as the devices have it, rounded up."""
+    return rounded_up(self.neighbor_lists.ids.shape[1])
+
+  @property
+  def id_bound(self) -> int:
+    """Returns a power of two above all ids: it changes only where a collection doubles."""
+    return 1 << self.num_images.bit_length()
+
+  def tables_of(self, candidates: np.ndarray) -> Tables[jax.Array]:
+    """Hands out what a block of queries needs of its candidates.
+
+    Args:
+      candidates: `[block, k]` integer, from -1, which pads, to N - 1; the block is a multiple of
+        the devices.
+
+    Returns:
+      Their `Tables` `[block, k]`, split over the devices; the rows of padding are arbitrary.
+
+    Raises:
+      InputError: a feature among them is not finite.
+    """
+    rows = np.maximum(candidates, 0)
+    if self.resident is not None:
+      return _take(self.resident, sharding.split(rows.astype(np.int32), self.mesh), mesh=self.mesh)
+    tables = _host_tables(self.neighbor_lists, self.features, rows.ravel())
+    _check_features(tables.features)
+    tables = _pad_lists(tables, self.list_length)
+    blocks = (table.reshape(*rows.shape, table.shape[1]) for table in tables)
+    return Tables(*(sharding.split(block, self.mesh) for block in blocks))
+
 
 def place_collection(
-  neighbor_lists: Neighbors,
+  neighbor_lists: Ranked,
   features: np.ndarray,
   *,
+  mesh: Mesh,
   resident: bool | None = None,
-  mesh: Mesh | None = None,
 ) -> Collection:
   """Checks a collection and puts it on the devices, once for any number of queries.
 
+  On the devices rows and lists are padded, see `rounded_up`: by an eighth at most, or by 63.
+
   Args:
-    neighbor_lists: of the N images, made offline by the index of the search.
+    neighbor_lists: `[N, L]`, of the N images, made offline by the index of the search.
     features: `[N, D]` global features, floating; may be memory-mapped.
+    mesh: the devices over which queries are spread, of `sharding.make_mesh`.
     resident: whether every device holds all of it; None = where it takes no more than half of the
       memory that work may take. On False the rows that a block needs are copied to the devices.
-    mesh: the devices over which queries are spread, of `sharding.make_mesh`; None = all, those of
-      other hosts included.
 
   Returns:
     The `Collection`.
 
   Raises:
-    InputError: shapes that do not fit, ids that are no integers or out of range, similarities below
-      0 or not finite; features that are not finite, as far as they are put on the devices.
+    InputError: shapes do not fit, ids are not integers or out of range, similarities are below 0 or
+      not finite; or features are not finite, as far as they are put on the devices.
   """
-  mesh = sharding.make_mesh() if mesh is None else mesh
   if features.ndim != 2:
     raise InputError(f"Global features of a collection must be [N, D], not {features.shape}.")
-  check_neighbors("neighbour lists", neighbor_lists, len(features), len(features))
+  check_ranked("neighbour lists", neighbor_lists, len(features), len(features))
+  num_rows, length = rounded_up(len(features)), rounded_up(neighbor_lists.ids.shape[1])
   if resident is None:
-    num_bytes = 4 * len(features) * (features.shape[1] + 2 * neighbor_lists.ids.shape[1])
+    num_bytes = 4 * num_rows * (features.shape[1] + 2 * length)
     resident = num_bytes <= sharding.bytes_at_hand(mesh) // 2
   tables = None
   if resident:
     for part in row_parts(features.shape):
       _check_features(features[part])
-    rows = _rows_of(neighbor_lists, features, slice(None))
-    tables = Tables(*(sharding.replicate(array, mesh) for array in rows))
+    padded = _pad_lists(_host_tables(neighbor_lists, features, slice(None)), length)
+    missing = num_rows - len(features)
+    tables = Tables(
+      *(sharding.replicate(np.pad(table, [(0, missing), (0, 0)]), mesh) for table in padded)
+    )
   return Collection(neighbor_lists, features, mesh, tables)
 
 
-def rows_for(collection: Collection, ids: np.ndarray) -> Tables[np.ndarray]:
-  """Hands out what candidates `[rows]` need, -1 for padding, on the host.
+def rounded_up(size: int) -> int:
+  """Returns a size as the devices have it, for all sizes of a range the same.
 
-  Args:
-    collection: of N images.
-    ids: `[rows]` integer, -1 .. N - 1.
-
-  Returns:
-    Their `Tables`, the rows of padding arbitrary.
-
-  Raises:
-    InputError: a feature among them is not finite.
+  The next multiple of an eighth of the power of two at or below the size, and of 64 at least.
   """
-  rows = _rows_of(collection.neighbor_lists, collection.features, np.maximum(ids, 0))
-  _check_features(rows.features)
-  return rows
+  step = max(_STEP, 1 << max(0, size.bit_length() - 4))
+  return -(-size // step) * step
 
 
-def check_neighbors(what: str, neighbors: Neighbors, num_rows: int, num_images: int) -> None:
-  """Refuses ids and similarities that are no ranked images.
+@functools.partial(jax.jit, static_argnames="mesh")
+def _take(tables: Tables[jax.Array], rows: jax.Array, *, mesh: Mesh) -> Tables[jax.Array]:
+  """Takes the rows of a block `[block, k]` from tables that every device has as a whole."""
 
-  Args:
-    what: the name that an error gives them.
-    neighbors: `[num_rows, k]`.
-    num_rows: rows they must have.
-    num_images: N, the size of the collection that the ids belong to.
+  def take_share(tables, rows):
+    return Tables(*(jnp.take(table, rows, axis=0, mode="clip") for table in tables))
 
-  Raises:
-    InputError: shapes that do not fit, ids that are no integers or out of range, similarities below
-      0 or not finite.
-  """
-  ids, similarities = neighbors.ids, neighbors.similarities
-  if ids.ndim != 2 or ids.shape != similarities.shape or len(ids) != num_rows:
-    raise InputError(
-      f"The {what} must be ids and similarities [{num_rows}, k], not {ids.shape} and "
-      f"{similarities.shape}."
-    )
-  if not np.issubdtype(ids.dtype, np.integer):
-    raise InputError(f"The ids of the {what} must be integers, not {ids.dtype}.")
-  for part in row_parts(ids.shape):
-    some_ids, some_similarities = ids[part], similarities[part]
-    if some_ids.size and not (some_ids.min() >= -1 and some_ids.max() < num_images):
-      raise InputError(f"The {what} hold an id outside -1 .. {num_images - 1}.")
-    if not (np.all(np.isfinite(some_similarities)) and np.all(some_similarities >= 0.0)):
-      raise InputError(f"The {what} hold a similarity that is below 0 or not finite.")
+  return sharding.map_shares(take_share, mesh)(tables, rows)
 
 
-def row_parts(shape: tuple[int, ...]) -> Iterator[slice]:
-  """Yields the rows of a matrix, which may be memory-mapped, in parts of a few megabytes."""
-  num_rows, num_columns = shape
-  step = max(1, _CHECKED_VALUES // max(1, num_columns))
-  for start in range(0, num_rows, step):
-    yield slice(start, start + step)
-
-
-def _rows_of(neighbor_lists: Neighbors, features: np.ndarray, rows) -> Tables[np.ndarray]:
+def _host_tables(
+  neighbor_lists: Ranked, features: np.ndarray, rows: slice | np.ndarray
+) -> Tables[np.ndarray]:
   return Tables(
     list_ids=np.asarray(neighbor_lists.ids[rows], np.int32),
     list_similarities=np.asarray(neighbor_lists.similarities[rows], np.float32),
     features=np.asarray(features[rows], np.float32),
+  )
+
+
+def _pad_lists(tables: Tables[np.ndarray], length: int) -> Tables[np.ndarray]:
+  """Pads the lists `[rows, L]` of tables to a length."""
+  missing = [(0, 0), (0, length - tables.list_ids.shape[1])]
+  return tables._replace(
+    list_ids=np.pad(tables.list_ids, missing, constant_values=-1),
+    list_similarities=np.pad(tables.list_similarities, missing),
   )
 
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from l2g_jax import settings
 from l2g_jax.errors import InputError
-from l2g_jax.pipeline.collection import row_parts
-from l2g_jax.pipeline.l2g import GlobalFeatures, check_global_shapes
+from l2g_jax.ranking.global_features import GlobalFeatures, check_global_shapes
 from l2g_jax.ranking.rerank import BETA, NUM_NEIGHBORS, NUM_RERANKED, score_vectors
+from l2g_jax.runtime.arrays import row_parts
 
 _QUERIES_AT_A_TIME = 16
 # Rows of norm 1 to rounding keep their bits.

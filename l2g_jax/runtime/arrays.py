@@ -7,7 +7,7 @@ import os
 import pathlib
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ _READ_HEADER: dict[tuple[int, int], Callable[..., Any]] = {
 # Features inflate to some two times, sparse ones to some ten times their size.
 _MOST_INFLATION = 100
 _ALWAYS_INFLATED = 64 << 20
+# Values that are read at a time, so that no copy of a part is large.
+_VALUES_AT_A_TIME = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +88,14 @@ def check_arrays(
       fits &= side == (sides.setdefault(expected, side) if isinstance(expected, str) else expected)
   if not fits:
     raise InputError(f"{path} has arrays that do not fit together; have it made again.")
+
+
+def row_parts(shape: tuple[int, int]) -> Iterator[slice]:
+  """Yields the rows of a matrix, which may be memory-mapped, in parts of a few megabytes."""
+  num_rows, num_columns = shape
+  step = max(1, _VALUES_AT_A_TIME // max(1, num_columns))
+  for start in range(0, num_rows, step):
+    yield slice(start, start + step)
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:

@@ -16,9 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from l2g_jax.cann.config import CannConfig
-from l2g_jax.cann.index import SearchResult
 from l2g_jax.errors import InputError
+from l2g_jax.ranked import Ranked
 from l2g_jax.runtime import sharding
 from l2g_jax.similarity import fused_maximum, kernels
 from l2g_jax.similarity.codec import encode
@@ -151,9 +150,9 @@ def search_images(
   queries: Sequence[np.ndarray],
   k: int,
   *,
-  kernel: kernels.Kernel = CannConfig.kernel,
+  kernel: kernels.Kernel = kernels.DEFAULT,
   mesh: Mesh | None = None,
-) -> SearchResult:
+) -> Ranked:
   """Finds the images most similar to each of several queries, by comparing with all of them.
 
   s(Q -> X) = mean over q in Q of f(max over x in X of <q, x>). Queries are quantised as the images
@@ -169,7 +168,7 @@ def search_images(
     mesh: for a stream: the devices; None = all.
 
   Returns:
-    A `SearchResult` `[Q, k]`; images of similarity 0 are left out.
+    A `Ranked` `[Q, k]`; images of similarity 0 are left out.
 
   Raises:
     InputError: k is below 1, there is no query or image, or a query's shape or values do not fit.
@@ -187,9 +186,7 @@ def search_images(
   if not len(queries):
     raise InputError("A search needs a query at least.")
   packed = _pack_queries(queries, block)
-  found = SearchResult(
-    np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32)
-  )
+  found = Ranked(np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32))
   while block is not None:
     best = _search_block(block, packed, min(k, len(block.counts)), kernel)
     # The next block is read and copied while this one is compared.
@@ -359,15 +356,13 @@ def _products_in_float32(image: jax.Array, query: jax.Array) -> jax.Array:
   return jnp.matmul(image, query.T, precision="highest")
 
 
-def _merge(
-  found: SearchResult, first_id: int, similarities: np.ndarray, rows: np.ndarray
-) -> SearchResult:
+def _merge(found: Ranked, first_id: int, similarities: np.ndarray, rows: np.ndarray) -> Ranked:
   """Merges what was found so far with the best of a block that follows."""
   ids = np.where(similarities > 0.0, rows + first_id, -1).astype(np.int32)
   ids = np.concatenate([found.ids, ids], axis=1)
   similarities = np.concatenate([found.similarities, similarities], axis=1)
   # Blocks follow each other by id, and padding is worth 0: a stable order breaks ties rightly.
   order = np.argsort(-similarities, axis=1, kind="stable")[:, : found.ids.shape[1]]
-  return SearchResult(
+  return Ranked(
     np.take_along_axis(ids, order, axis=1), np.take_along_axis(similarities, order, axis=1)
   )

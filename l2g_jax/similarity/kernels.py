@@ -123,6 +123,9 @@ def _integer_power(values: Any, exponent: int) -> Any:
   return root * root * values if exponent % 2 else root * root
 
 
+# Of the index and of the exact scan, unless another is given.
+DEFAULT: Kernel = Power()
+
 _BY_NAME: dict[str, type[Chamfer] | type[Power] | type[Cann]] = {
   "chamfer": Chamfer,
   "power": Power,

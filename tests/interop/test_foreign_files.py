@@ -15,6 +15,7 @@ from l2g_jax.data.ground_truth import load_ground_truth
 from l2g_jax.errors import InputError
 from l2g_jax.interop import ames, cann, folder, global_features, matlab
 from l2g_jax.interop.tensor import read_tensor
+from l2g_jax.ranked import Ranked
 from l2g_jax.runtime.arrays import read_archived, read_array
 
 NAMES = ("a", "b", "c")
@@ -69,7 +70,7 @@ def test_text_that_is_not_utf_8_is_refused_by_its_line(tmp_path, encoding):
 def test_names_that_file_systems_have_as_bytes_are_kept(tmp_path):
   # An image whose name is Latin-1 comes so from a folder.
   name = b"caf\xe9".decode("utf-8", "surrogateescape")
-  shortlist = cann.Shortlist(np.array([[0]]), np.array([[0.5]], np.float32))
+  shortlist = Ranked(np.array([[0]]), np.array([[0.5]], np.float32))
   cann.write_results(tmp_path / "pairs.txt", shortlist, ["q"], [name])
   assert (tmp_path / "pairs.txt").read_bytes() == b"q, caf\xe9, 0.5\n"
   found = cann.read_results(tmp_path / "pairs.txt", ["q"], [name])

@@ -11,8 +11,8 @@ import scipy.io
 from l2g_jax.errors import InputError
 from l2g_jax.features import LocalFeatures, store
 from l2g_jax.interop import ames, cann, folder, global_features, source
-from l2g_jax.interop.shortlist import Shortlist
 from l2g_jax.interop.tensor import read_tensor
+from l2g_jax.ranked import Ranked
 from tests.interop.torch_writer import Called, Global, write_archive, write_pickle, write_stream
 
 NAMES = ("a", "sub/b", "c")
@@ -61,7 +61,7 @@ def test_cann_descriptors_that_do_not_fit_are_refused(tmp_path):
 
 def test_cann_results_are_read_as_written(tmp_path):
   path = tmp_path / "pairs.txt"
-  shortlist = Shortlist(
+  shortlist = Ranked(
     np.array([[2, 0, 1], [1, -1, -1]]), np.array([[0.9, 0.5, 0.5], [0.25, 0, 0]], np.float32)
   )
   cann.write_results(path, shortlist, ["q", "x/r"], NAMES)

@@ -9,11 +9,12 @@ import pytest
 
 from l2g_jax.embedding import mds
 from l2g_jax.pipeline.collection import place_collection
-from l2g_jax.pipeline.l2g import rank_by_weights, rank_collection
+from l2g_jax.pipeline.l2g import L2G
+from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
 from l2g_jax.runtime import sharding
 from tests.embedding.test_mds import clustered
-from tests.pipeline.test_pipeline import CONFIG, SIZE, WEIGHTS, collection, only
+from tests.pipeline.test_pipeline import CONFIG, SIZE, WEIGHTS, collection, only, rank, ranked
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -48,9 +49,8 @@ def test_blocks_after_the_first_compile_nothing(num_devices, resident):
     candidates, lists, features = only(collection(seed), rows)
     # One query a device and block: 17 make several blocks, of which the last is padded.
     placed = place_collection(lists, features.database, resident=resident, mesh=mesh)
-    return rank_collection(
-      placed, candidates, features.queries, weights=weights, config=CONFIG, block_bytes=1
-    )
+    l2g = L2G(config=CONFIG, block_bytes=1)
+    return l2g.rank(placed, candidates, features.queries, weights=weights)
 
   rank(0, np.zeros(num_devices, int))
   with counted_compilations() as compilations:
@@ -58,6 +58,76 @@ def test_blocks_after_the_first_compile_nothing(num_devices, resident):
     rank(1, np.arange(5) % 3)
     rank(2, np.arange(2), weights=(0.3, 0.5, 0.9))
   assert not compilations
+
+
+def a_larger_collection(num_images):
+  """A collection of which smaller ones of the same seed are the first images."""
+  rng = np.random.default_rng(0)
+  similarities = rng.uniform(0.1, 1.0, (200, 200))[:num_images, :num_images]
+  queries = rng.uniform(0.1, 1.0, (2, 200))[:, :num_images]
+  features = rng.standard_normal((202, 8)).astype(np.float32)
+  lists = ranked(similarities - 9.0 * np.eye(num_images), min(70, num_images - 1))
+  return ranked(queries, SIZE), lists, features[:2], features[2 : num_images + 2]
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_collection_that_gains_images_compiles_nothing(resident):
+  mesh = sharding.make_mesh(2)
+  l2g = L2G(config=CONFIG)
+
+  def rank(num_images):
+    candidates, lists, queries, database = a_larger_collection(num_images)
+    placed = place_collection(lists, database, resident=resident, mesh=mesh)
+    return l2g.rank(placed, candidates, queries)
+
+  rank(140)
+  with counted_compilations() as compilations:
+    results = {num_images: rank(num_images) for num_images in (141, 150, 191, 139)}
+  assert not compilations
+  for num_images, (result,) in results.items():
+    expected = np.tile(np.arange(num_images), (2, 1))
+    np.testing.assert_array_equal(np.sort(result.rankings, axis=1), expected)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_small_collection_whose_lists_grow_with_it_compiles_nothing(resident):
+  mesh = sharding.make_mesh(1)
+  l2g = L2G(config=CONFIG)
+
+  def rank(num_images):
+    candidates, lists, queries, database = a_larger_collection(num_images)
+    assert lists.ids.shape == (num_images, num_images - 1)
+    placed = place_collection(lists, database, resident=resident, mesh=mesh)
+    return l2g.rank(placed, candidates, queries)
+
+  rank(40)
+  with counted_compilations() as compilations:
+    rank(41)
+    rank(38)
+  assert not compilations
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_collection_that_is_padded_more_gives_the_same_bits(resident):
+  """Images that no candidate's list holds change the padding, and must change no number."""
+  mesh = sharding.make_mesh(1)
+  candidates, lists, features = collection(8)
+  l2g = L2G(config=CONFIG)
+  few = place_collection(lists, features.database, resident=resident, mesh=mesh)
+  more = 200
+  longer = Ranked(
+    np.pad(lists.ids, ((0, more), (0, 80)), constant_values=-1),
+    np.pad(lists.similarities, ((0, more), (0, 80))),
+  )
+  database = np.pad(features.database, ((0, more), (0, 0)), constant_values=1.0)
+  many = place_collection(longer, database, resident=resident, mesh=mesh)
+  assert many.id_bound > few.id_bound
+  assert many.list_length > few.list_length
+  results = [l2g.rank(each, candidates, features.queries, weights=WEIGHTS) for each in (few, many)]
+  for one, other in zip(*results, strict=True):
+    np.testing.assert_array_equal(one.scores, other.scores)
+    size = len(features.database)
+    np.testing.assert_array_equal(one.rankings, other.rankings[:, :size])
 
 
 NUMBERS = {
@@ -74,17 +144,15 @@ NUMBERS = {
 def test_no_number_of_the_method_is_compiled_for():
   assert set(NUMBERS) == set(CONFIG.numbers()._fields)
   arguments = collection(3)
-  reference = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  reference = rank(*arguments)
   with counted_compilations() as compilations:
     results = {
-      name: rank_by_weights(
-        *arguments, weights=WEIGHTS, config=dataclasses.replace(CONFIG, **{name: value})
-      )
+      name: rank(*arguments, config=dataclasses.replace(CONFIG, **{name: value}))
       for name, value in NUMBERS.items()
     }
     # More than there are candidates is as many.
     longer = dataclasses.replace(CONFIG, num_reranked=10 * SIZE)
-    rank_by_weights(*arguments, weights=WEIGHTS, config=longer)
+    rank(*arguments, config=longer)
   assert not compilations
   # Each of them says something.
   for name, result in results.items():

@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from jax.extend.core import jaxprs_in_params
 
 from l2g_jax.embedding import dissimilarity, mds
@@ -17,9 +15,11 @@ from l2g_jax.pipeline import l2g as pipeline
 from l2g_jax.pipeline.block import Queries, rerank_block
 from l2g_jax.pipeline.collection import Tables
 from l2g_jax.pipeline.config import L2GConfig
-from l2g_jax.pipeline.l2g import L2G, GlobalFeatures, complete_rankings, rank_by_weights
+from l2g_jax.pipeline.l2g import L2G
+from l2g_jax.ranked import Ranked, complete_rankings
 from l2g_jax.ranking.certainty import match_certainty
 from l2g_jax.ranking.fusion import fuse, normalize
+from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.rerank import superglobal_rerank
 from l2g_jax.runtime import sharding
 from l2g_jax.similarity import kernels
@@ -34,16 +34,10 @@ WEIGHTS = (0.0, 0.19, 1.0)
 BLOCK_BYTES = (1, 130_000, 1 << 29)
 
 
-@dataclasses.dataclass(frozen=True)
-class Lists:
-  ids: np.ndarray
-  similarities: np.ndarray
-
-
 def ranked(similarities, length):
   ids = np.argsort(-similarities, axis=1, kind="stable")[:, :length]
   values = np.take_along_axis(similarities, ids, axis=1)
-  return Lists(np.where(values >= 0.0, ids, -1), np.maximum(values, 0.0).astype(np.float32))
+  return Ranked(np.where(values >= 0.0, ids, -1), np.maximum(values, 0.0).astype(np.float32))
 
 
 def collection(seed, size=SIZE):
@@ -68,8 +62,15 @@ def collection(seed, size=SIZE):
 def only(arguments, rows):
   """The same collection for some of its queries."""
   candidates, lists, features = arguments
-  candidates = Lists(candidates.ids[rows], candidates.similarities[rows])
+  candidates = Ranked(candidates.ids[rows], candidates.similarities[rows])
   return candidates, lists, GlobalFeatures(features.queries[rows], features.database)
+
+
+def rank(candidates, lists, features, *, weights=WEIGHTS, config=CONFIG, **settings):
+  """Ranks by several weights."""
+  l2g = L2G(config=config, **settings)
+  placed = l2g.place(lists, features.database)
+  return l2g.rank(placed, candidates, features.queries, weights=weights)
 
 
 def search_order(candidates):
@@ -94,7 +95,7 @@ def check_equal(results, others):
 
 def test_scores_order_the_candidates_and_the_rest_follows_by_id():
   candidates, lists, features = collection(0)
-  results = rank_by_weights(candidates, lists, features, weights=WEIGHTS, config=CONFIG)
+  results = rank(candidates, lists, features)
   check_sound(results)
   for result in results:
     assert result.rankings.dtype == np.int32
@@ -122,8 +123,8 @@ def test_weight_1_does_not_look_at_the_global_feature():
   candidates, lists, features = collection(2)
   other = GlobalFeatures(features.queries[::-1].copy(), features.database[::-1].copy())
   weights = [1.0, 0.19]
-  results = rank_by_weights(candidates, lists, features, weights=weights, config=CONFIG)
-  others = rank_by_weights(candidates, lists, other, weights=weights, config=CONFIG)
+  results = rank(candidates, lists, features, weights=weights, config=CONFIG)
+  others = rank(candidates, lists, other, weights=weights, config=CONFIG)
   check_equal(results[:1], others[:1])
   assert not np.allclose(results[1].scores, others[1].scores, atol=1e-3)
 
@@ -143,7 +144,7 @@ def test_certainty_of_the_search_is_added():
 def test_order_does_not_depend_on_the_axes_of_the_embedding(fusion, monkeypatch):
   arguments = collection(4)
   config = dataclasses.replace(CONFIG, fusion=fusion)
-  expected = rank_by_weights(*arguments, weights=[0.4, 1.0], config=config)
+  expected = rank(*arguments, weights=[0.4, 1.0], config=config)
   solve = mds.smacof
   # A program traced before would not see the change.
   jax.clear_caches()
@@ -157,7 +158,7 @@ def test_order_does_not_depend_on_the_axes_of_the_embedding(fusion, monkeypatch)
       return dataclasses.replace(result, embedding=embedding)
 
     monkeypatch.setattr(mds, "smacof", turned)
-    check_equal(rank_by_weights(*arguments, weights=[0.4, 1.0], config=config), expected)
+    check_equal(rank(*arguments, weights=[0.4, 1.0], config=config), expected)
     jax.clear_caches()
 
 
@@ -174,10 +175,10 @@ def test_without_a_known_pair_the_search_order_stands():
 
 def test_a_query_without_candidates_ranks_by_id_and_disturbs_no_other():
   arguments = collection(6)
-  expected = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  expected = rank(*arguments)
   candidates, lists, features = arguments
   candidates.ids[1], candidates.similarities[1] = -1, 0.0
-  results = rank_by_weights(candidates, lists, features, weights=WEIGHTS, config=CONFIG)
+  results = rank(candidates, lists, features)
   check_sound(results)
   for result, other in zip(results, expected, strict=True):
     np.testing.assert_array_equal(result.rankings[1], np.arange(NUM_IMAGES))
@@ -189,11 +190,9 @@ def test_shortlists_longer_than_the_collection_are_padded():
   arguments = collection(7, size=NUM_IMAGES + 4)
   np.testing.assert_array_equal(arguments[0].ids[:, NUM_IMAGES:], -1)
   exact = collection(7, size=NUM_IMAGES)
-  results = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  results = rank(*arguments)
   check_sound(results)
-  for result, other in zip(
-    results, rank_by_weights(*exact, weights=WEIGHTS, config=CONFIG), strict=True
-  ):
+  for result, other in zip(results, rank(*exact), strict=True):
     np.testing.assert_allclose(result.scores[:, :NUM_IMAGES], other.scores, atol=1e-3)
     np.testing.assert_array_equal(result.scores[:, NUM_IMAGES:], 0.0)
 
@@ -207,12 +206,10 @@ def test_duplicates_score_alike():
   queries[:, 1] = queries[:, 0]
   features = np.random.default_rng(8).standard_normal((NUM_IMAGES, WIDTH)).astype(np.float32)
   features[1] = features[0]
-  results = rank_by_weights(
+  results = rank(
     ranked(queries, SIZE),
     ranked(similarities - 9.0 * np.eye(NUM_IMAGES), LENGTH),
     GlobalFeatures(features[2 : 2 + NUM_QUERIES], features),
-    weights=WEIGHTS,
-    config=CONFIG,
   )
   check_sound(results)
   for result in results:
@@ -227,7 +224,7 @@ def test_images_and_queries_without_features_never_give_nan():
   features.database[[image, last]] = 0.0
   features.queries[1] = 0.0
   candidates.similarities[2] = 0.0
-  check_sound(rank_by_weights(candidates, lists, features, weights=WEIGHTS, config=CONFIG))
+  check_sound(rank(candidates, lists, features))
 
 
 def test_norms_of_the_global_features_are_of_no_account():
@@ -236,15 +233,15 @@ def test_norms_of_the_global_features_are_of_no_account():
     features.queries * np.float32(7.0),
     features.database * np.linspace(0.1, 9.0, NUM_IMAGES, dtype=np.float32)[:, None],
   )
-  results = rank_by_weights(candidates, lists, features, weights=WEIGHTS, config=CONFIG)
-  check_equal(rank_by_weights(candidates, lists, scaled, weights=WEIGHTS, config=CONFIG), results)
+  results = rank(candidates, lists, features)
+  check_equal(rank(candidates, lists, scaled), results)
 
 
 def test_a_batch_equals_single_queries():
   arguments = collection(11)
-  results = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  results = rank(*arguments)
   for row in range(NUM_QUERIES):
-    singles = rank_by_weights(*only(arguments, [row]), weights=WEIGHTS, config=CONFIG)
+    singles = rank(*only(arguments, [row]))
     for result, single in zip(results, singles, strict=True):
       np.testing.assert_allclose(result.scores[row], single.scores[0], atol=1e-4)
       np.testing.assert_array_equal(result.rankings[row], single.rankings[0])
@@ -255,11 +252,8 @@ def test_a_batch_equals_single_queries():
 
 def test_blocks_change_nothing():
   arguments = collection(12)
-  solve = functools.partial(rank_by_weights, mesh=sharding.make_mesh(1))
-  results = [
-    solve(*arguments, weights=WEIGHTS, config=CONFIG, block_bytes=block_bytes)
-    for block_bytes in BLOCK_BYTES
-  ]
+  solve = functools.partial(rank, mesh=sharding.make_mesh(1))
+  results = [solve(*arguments, block_bytes=block_bytes) for block_bytes in BLOCK_BYTES]
   for other in results[:2]:
     check_equal(other, results[2])
     for field in dataclasses.fields(pipeline.Diagnostics):
@@ -272,7 +266,7 @@ def test_blocks_change_nothing():
 
 def test_several_weights_equal_separate_calls():
   arguments = collection(13)
-  results = rank_by_weights(*arguments, weights=WEIGHTS, config=CONFIG)
+  results = rank(*arguments)
   separate = [L2G(weight=weight, config=CONFIG)(*arguments) for weight in WEIGHTS]
   check_equal(results, separate)
 
@@ -334,10 +328,10 @@ def test_shapes_that_do_not_fit_are_refused():
   candidates, lists, features = collection(17)
   fewer = GlobalFeatures(features.queries[:2], features.database)
   narrow = GlobalFeatures(features.queries[:, :3], features.database)
-  shorter = Lists(lists.ids[:-1], lists.similarities[:-1])
-  ragged = Lists(candidates.ids, candidates.similarities[:, :-1])
-  floats = Lists(candidates.ids.astype(np.float32), candidates.similarities)
-  nothing = Lists(candidates.ids[:, :0], candidates.similarities[:, :0])
+  shorter = Ranked(lists.ids[:-1], lists.similarities[:-1])
+  ragged = Ranked(candidates.ids, candidates.similarities[:, :-1])
+  floats = Ranked(candidates.ids.astype(np.float32), candidates.similarities)
+  nothing = Ranked(candidates.ids[:, :0], candidates.similarities[:, :0])
   for arguments, message in (
     ((candidates, lists, fewer), r"candidates must be .* \[2, k\]"),
     ((candidates, lists, narrow), "Global features must be"),
@@ -351,30 +345,14 @@ def test_shapes_that_do_not_fit_are_refused():
       L2G(config=CONFIG)(*arguments)
 
 
-def test_a_head_of_nothing_is_refused():
+def test_an_empty_head_is_refused():
   with pytest.raises(InputError, match="num_reranked must be at least 1"):
     L2GConfig(num_reranked=0)
 
 
 def test_no_weight_is_refused():
   with pytest.raises(InputError, match="a weight at least"):
-    rank_by_weights(*collection(16), weights=[], config=CONFIG)
-
-
-def test_what_is_small_is_checked_before_a_collection_is_placed(monkeypatch):
-  monkeypatch.setattr(pipeline, "place_collection", lambda *_, **__: pytest.fail("It was placed."))
-  candidates, lists, features = collection(16)
-  wrong = Lists(candidates.ids + NUM_IMAGES, candidates.similarities)
-  narrow = GlobalFeatures(features.queries[:, :3], features.database)
-  unequal = dataclasses.replace(CONFIG, fusion="sum", num_dimensions=WIDTH + 1)
-  for arguments, weights, config in (
-    ((candidates, lists, features), [2.0], CONFIG),
-    ((wrong, lists, features), [0.5], CONFIG),
-    ((candidates, lists, narrow), [0.5], CONFIG),
-    ((candidates, lists, features), [0.5], unequal),
-  ):
-    with pytest.raises(InputError):
-      rank_by_weights(*arguments, weights=weights, config=config)
+    rank(*collection(16), weights=[], config=CONFIG)
 
 
 @pytest.mark.parametrize("num_dimensions", [WIDTH - 1, WIDTH + 1])
@@ -408,26 +386,6 @@ def test_a_sum_is_re_ranked_by_its_cosines(monkeypatch):
     np.testing.assert_allclose(result.scores[row], expected, atol=1e-4)
 
 
-def test_complete_rankings_by_hand():
-  ids = np.array([[4, 2, 0, -1], [1, -1, -1, -1]])
-  order = np.array([[3, 1, 2, 0], [1, 0, 2, 3]])
-  np.testing.assert_array_equal(
-    complete_rankings(ids, order, 5), [[2, 0, 4, 1, 3], [1, 0, 2, 3, 4]]
-  )
-  np.testing.assert_array_equal(complete_rankings(ids, None, 5), [[4, 2, 0, 1, 3], [1, 0, 2, 3, 4]])
-
-
-@given(st.integers(0, 10_000), st.integers(0, 12), st.booleans())
-def test_complete_rankings_are_permutations(seed, size, ordered):
-  rng = np.random.default_rng(seed)
-  ids = np.stack([np.pad(rng.permutation(9), (0, 3), constant_values=-1)[:size] for _ in range(3)])
-  order = np.stack([rng.permutation(size) for _ in range(3)]) if ordered else None
-  rankings = complete_rankings(ids, order, 9)
-  np.testing.assert_array_equal(np.sort(rankings, axis=1), np.tile(np.arange(9), (3, 1)))
-  count = min(size, 9)
-  np.testing.assert_array_equal(np.sort(rankings[:, :count]), np.sort(ids[:, :count]))
-
-
 def test_ties_keep_the_order_of_the_search():
   candidates, lists, features = collection(18)
   # Images that the search has reached and nothing else tells apart: all scores are equal.
@@ -450,7 +408,7 @@ def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
   num_queries, size, length, dimension, num_neighbors = 3, 60, 7, 96, 5
   config = L2GConfig(num_dimensions=8, num_neighbors=num_neighbors)
   block = functools.partial(
-    rerank_block, mesh=sharding.make_mesh(1), num_images=99, choices=config.choices(size)
+    rerank_block, mesh=sharding.make_mesh(1), id_bound=128, choices=config.choices(size)
   )
 
   def array(kind, *shape) -> Any:
@@ -458,16 +416,15 @@ def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
 
   queries = Queries(
     ids=array(jnp.int32, num_queries, size),
-    rows=array(jnp.int32, num_queries, size),
     similarities=array(jnp.float32, num_queries, size),
     features=array(jnp.float32, num_queries, dimension),
   )
-  tables = Tables(
-    list_ids=array(jnp.int32, 99, length),
-    list_similarities=array(jnp.float32, 99, length),
-    features=array(jnp.float32, 99, dimension),
+  near = Tables(
+    list_ids=array(jnp.int32, num_queries, size, length),
+    list_similarities=array(jnp.float32, num_queries, size, length),
+    features=array(jnp.float32, num_queries, size, dimension),
   )
-  traced = jax.make_jaxpr(block)(array(jnp.float32, 1), config.numbers(), tables, (None, queries))
+  traced = jax.make_jaxpr(block)(array(jnp.float32, 1), config.numbers(), queries, near)
   largest = max(sizes_of_intermediates(traced.jaxpr))
   # Points by dimensions, or points by points, of all queries; neighbours would make it 6-fold.
   assert largest >= num_queries * (size + 1) ** 2

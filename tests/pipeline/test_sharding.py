@@ -12,9 +12,8 @@ import pytest
 
 from l2g_jax.errors import InputError
 from l2g_jax.pipeline import l2g as pipeline
-from l2g_jax.pipeline.l2g import rank_by_weights
 from l2g_jax.runtime import sharding
-from tests.pipeline.test_pipeline import CONFIG, WEIGHTS, collection, only
+from tests.pipeline.test_pipeline import CONFIG, collection, only, rank
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -41,13 +40,9 @@ def check_same(results, others):
 )
 def test_devices_change_no_number(num_queries, num_devices, block_bytes):
   arguments = many_queries(0, num_queries)
-  single = rank_by_weights(
-    *arguments, weights=WEIGHTS, config=CONFIG, mesh=sharding.make_mesh(1), block_bytes=1 << 29
-  )
+  single = rank(*arguments, mesh=sharding.make_mesh(1), block_bytes=1 << 29)
   mesh = sharding.make_mesh(num_devices)
-  results = rank_by_weights(
-    *arguments, weights=WEIGHTS, config=CONFIG, mesh=mesh, block_bytes=block_bytes
-  )
+  results = rank(*arguments, mesh=mesh, block_bytes=block_bytes)
   assert mesh.size == num_devices
   check_same(results, single)
 
@@ -116,7 +111,7 @@ def test_devices_that_are_not_there_are_refused(num_devices):
   [(70, 1, 100, 70), (70, 1, 30, 24), (70, 8, 100, 72), (70, 8, 5, 40), (1, 8, 1, 8), (3, 2, 1, 2)],
 )
 def test_blocks_are_even(num_queries, num_devices, most, expected):
-  assert pipeline._block_size(num_queries, num_devices, most) == expected
+  assert pipeline.even_block(num_queries, num_devices, most) == expected
 
 
 SCRIPT = """
@@ -135,10 +130,7 @@ np.save(output, scores_of_seeds(sharding.make_mesh()))
 
 def scores_of_seeds(mesh):
   """Scores `[seeds, W, queries, k]`."""
-  results = [
-    rank_by_weights(*many_queries(seed, 5), weights=WEIGHTS, config=CONFIG, mesh=mesh)
-    for seed in (0, 1, 22)
-  ]
+  results = [rank(*many_queries(seed, 5), mesh=mesh) for seed in (0, 1, 22)]
   return np.stack([[result.scores for result in weights] for weights in results])
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from l2g_jax.errors import InputError
-from l2g_jax.pipeline import collection
-from l2g_jax.pipeline.l2g import GlobalFeatures
+from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
+from l2g_jax.runtime import arrays
 
 
 def make_features(seed, *, num_queries=3, num_images=30, dimension=8):
@@ -83,7 +83,7 @@ def test_parts_of_a_mapped_database_change_nothing(monkeypatch, tmp_path):
   expected = rank_by_global(features)
   np.save(tmp_path / "database.npy", features.database)
   mapped = np.load(tmp_path / "database.npy", mmap_mode="r")
-  monkeypatch.setattr(collection, "_CHECKED_VALUES", 8 * 7)
+  monkeypatch.setattr(arrays, "_VALUES_AT_A_TIME", 8 * 7)
   given = GlobalFeatures(features.queries, mapped)
   np.testing.assert_array_equal(rank_by_global(given), expected)
   np.testing.assert_array_equal(
