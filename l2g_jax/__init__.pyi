@@ -5,6 +5,7 @@ from .errors import InputError
 from .evaluation import evaluate
 from .pipeline.config import L2GConfig
 from .pipeline.l2g import L2G
+from .ranked import Ranked
 from .ranking.rerank import superglobal_rerank
 from .retriever import Retriever
 from .similarity.chamfer import chamfer_similarity
@@ -16,6 +17,7 @@ __all__ = [
   "CannIndex",
   "InputError",
   "L2GConfig",
+  "Ranked",
   "Retriever",
   "__version__",
   "chamfer_similarity",

@@ -6,20 +6,20 @@ nothing: the merged segment has the same bytes.
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from l2g_jax.cann import quantizer, segment, storage
+from l2g_jax.cann import generations, quantizer, segment, storage
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.quantizer import Quantizer, load_quantizer, save_quantizer
 from l2g_jax.cann.segment import Descriptors, open_descriptors
-from l2g_jax.cann.storage import JOB, QUANTIZER, SHARDS, SPOOL, Manifest
+from l2g_jax.cann.storage import JOB, QUANTIZER, SHARDS, SPOOL, Manifest, Note
 from l2g_jax.errors import InputError
-from l2g_jax.features.whitening import Whitening
 from l2g_jax.runtime import files
-from l2g_jax.similarity.codec import Codes
+from l2g_jax.similarity.codec import Codes, encode
 
 IMAGES_PER_PIECE = 2048
 # Pieces that are held open, of more than a process may open files.
@@ -37,6 +37,28 @@ class ShardReport:
 
   num_images: int
   missing_pieces: int
+
+
+def build(
+  root: pathlib.Path,
+  descriptors: Iterable[tuple[str, np.ndarray]],
+  config: CannConfig,
+  whitening: Note | None,
+) -> None:
+  """Builds an index, see `CannIndex.build`."""
+  storage.refuse_foreign(root)
+  with storage.locked(root):
+    storage.refuse_existing(root)
+    images = storage.encoded(descriptors, dimension=None, names=())
+    first = next(images, None)
+    if first is None:
+      raise InputError("No images were given to index.")
+    dimension = first[1].values.shape[1]
+    manifest = storage.new_manifest(config, dimension)
+    storage.write_whitening(root, manifest, storage.check_whitening(whitening, dimension))
+    write_segment(root, manifest, itertools.chain([first], images))
+    generations.remove_all(root)
+    storage.commit(root, manifest)
 
 
 def write_segment(
@@ -72,7 +94,7 @@ def build_shard(
   root: pathlib.Path,
   images: Sequence[tuple[str, np.ndarray]],
   config: CannConfig,
-  whitening: Whitening | None,
+  whitening: Note | None,
   *,
   shard_index: int,
   num_shards: int,
@@ -88,24 +110,25 @@ def build_shard(
 
   def read(image: int) -> Codes:
     name, values = images[image]
-    return storage.describe(values, whitening, dimension=None, where=f"image {name!r}")
+    return encode(values, where=f"image {name!r}")
 
   dimension = read(0).values.shape[1]
   with files.locked(folder, refusal=None):
     files.remove_leftovers(folder)
-    manifest = _start_job(folder, len(images), config, whitening, dimension)
+    manifest = _start_job(
+      folder, len(images), config, storage.check_whitening(whitening, dimension), dimension
+    )
     if not (folder / QUANTIZER).is_dir():
       learned = quantizer.train(len(images), read, config, dimension=dimension)
       save_quantizer(folder / QUANTIZER, learned)
   learned = load_quantizer(folder / QUANTIZER)
-  whitening = storage.read_whitening(folder, manifest)
   pieces = _pieces(len(images))
   mine = pieces[shard_index::num_shards]
   for piece in mine:
     if _has_piece(folder, piece):
       continue
     stream = (images[image] for image in _images(piece, len(images)))
-    encoded = storage.encoded(stream, whitening, dimension=manifest["dimension"], names=())
+    encoded = storage.encoded(stream, dimension=manifest["dimension"], names=())
     names, codes = zip(*encoded, strict=True)
     segment.save_descriptors(_descriptors(folder, piece), names, codes, dimension=dimension)
     _save_lists(folder, piece, learned)
@@ -115,9 +138,25 @@ def build_shard(
   )
 
 
-def merge_shards(root: pathlib.Path) -> Manifest:
+def read_shard_whitening(root: pathlib.Path) -> Note | None:
+  """Returns the note that the first shard left, see `CannIndex.shard_whitening`."""
+  folder = root / SHARDS
+  if not (folder / JOB).is_file():
+    return None
+  return storage.read_whitening(folder, files.read_manifest(folder / JOB))
+
+
+def merge_shards(root: pathlib.Path) -> None:
+  """Makes the index of the pieces of all shards, see `CannIndex.merge_shards`."""
+  with storage.locked(root):
+    storage.refuse_existing(root)
+    manifest = _merge_shards(root)
+    generations.remove_all(root)
+    storage.commit(root, manifest)
+
+
+def _merge_shards(root: pathlib.Path) -> Manifest:
   """Makes a segment of the pieces of all shards; returns a manifest, not committed."""
-  storage.refuse_existing(root)
   folder = root / SHARDS
   if not (folder / JOB).is_file():
     raise InputError(f"There are no shards of an index in {root}.")
@@ -182,7 +221,7 @@ def _start_job(
   folder: pathlib.Path,
   num_images: int,
   config: CannConfig,
-  whitening: Whitening | None,
+  whitening: Note | None,
   dimension: int,
 ) -> Manifest:
   """Records what all shards must agree on, or compares it with what the first one recorded."""

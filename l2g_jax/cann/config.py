@@ -67,7 +67,7 @@ class CannConfig:
     seed: of the quantiser.
   """
 
-  kernel: kernels.Kernel = kernels.Power()
+  kernel: kernels.Kernel = kernels.DEFAULT
   num_lists: int | None = None
   num_probes: int | None = None
   rescoring_depth: int | None = None

@@ -1,61 +1,40 @@
 """The index as it is used: opened, changed and searched."""
 
 import contextlib
-import dataclasses
-import functools
-import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from l2g_jax.cann import builder, generations, lists, scan, scoring, storage
+from l2g_jax.cann import builder, lists, storage
 from l2g_jax.cann.builder import ShardReport
-from l2g_jax.cann.coarse import CellFinder
 from l2g_jax.cann.config import CannConfig, whole_number
-from l2g_jax.cann.lists import NeighborLists
-from l2g_jax.cann.quantizer import load_quantizer
+from l2g_jax.cann.generations import Job
+from l2g_jax.cann.lists import Searches
 from l2g_jax.cann.scoring import Origins
-from l2g_jax.cann.segment import check_fit
+from l2g_jax.cann.searcher import MOST_IMAGES, Searcher
 from l2g_jax.errors import InputError, damage_refused
-from l2g_jax.features.whitening import Whitening
+from l2g_jax.ranked import Ranked
 from l2g_jax.runtime import files
-from l2g_jax.similarity.codec import Codes
-
-# Ids are int32: no more images can be asked for.
-_MOST_IMAGES = 2**31 - 1
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchResult:
-  """The best images of one query `[k]`, or of several `[Q, k]`.
-
-  Attributes:
-    ids: int32, positions in `CannIndex.names`, best first, ties by the smaller; -1 pads.
-    similarities: float32 in [0, 1], descending; 0 pads. Images of similarity 0 are left out.
-      Exact, or by the scan alone: see `CannIndex.search`.
-  """
-
-  ids: np.ndarray
-  similarities: np.ndarray
+from l2g_jax.similarity.codec import Codes, encode
 
 
 class CannIndex:
   """Colored nearest-neighbour index of local descriptors, opened for search.
 
   s(Q -> image) is the mean over the query's descriptors of f(the best cosine among the image's).
-  Descriptors are whitened, if the index has a whitening, normalised and quantised here; those of
-  norm zero are left out, of images as of queries. Source: arXiv 2306.09012, by an inverted file
-  instead of random grids.
+  The index takes descriptors as they are: it normalises and quantises them, and leaves out those of
+  norm zero, of images as of queries. Who describes images whitens, both what is added and what is
+  searched; the index only keeps the whitening as a note. Source: arXiv 2306.09012, by an inverted
+  file instead of random grids.
 
   Attributes:
     directory: where it lies.
     dimension: d, of its descriptors.
-    names: the N image names; ids are positions in it.
     config: the settings it was built with.
-    whitening: what is done to descriptors that are added or searched; None = nothing.
-    origins: which images these are, whatever their ids; for what is kept when the index changes.
+    whitening: a note for who describes images, never applied here: `mean` `[raw]` and `projection`
+      `[raw, d]` of the whitening that its descriptors went through; None = there is no note.
     state: identifies what the index holds, by content, for caches of what was made from it.
     manifest_checksum: identifies its files by name alone; lists of version 1 are found by it.
   """
@@ -64,30 +43,13 @@ class CannIndex:
     self.directory = directory
     self.dimension: int = manifest["dimension"]
     self.config = CannConfig.from_json(manifest["config"])
+    self.whitening: Mapping[str, np.ndarray] | None = storage.read_whitening(
+      directory, manifest, verify=verify
+    )
     self._manifest = manifest
-    self.whitening = storage.read_whitening(directory, manifest, verify=verify)
-    self._table = scan.worth_table(self.config.kernel)
-    if manifest["quantizer"] is not None:
-      self._quantizer = load_quantizer(directory / manifest["quantizer"], verify=verify)
-      self._cells = CellFinder(self._quantizer.coarse)
-    self._segments = [
-      scoring.open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
-    ]
-    for segment in self._segments:
-      check_fit(
-        directory,
-        segment.descriptors,
-        segment.lists,
-        self._quantizer,
-        dimension=self.dimension,
-        verify=verify,
-      )
+    self._searcher = Searcher(directory, manifest, self.config, verify=verify)
     if verify:
       storage.verify_neighbors(directory)
-    self.names = tuple(
-      itertools.chain.from_iterable(segment.present_names() for segment in self._segments)
-    )
-    self.origins: Origins = [run for segment in self._segments for run in segment.present_origins()]
     self.manifest_checksum = files.checksum_json(manifest)
     self.state = files.checksum_json([manifest, self.origins])
 
@@ -98,34 +60,26 @@ class CannIndex:
     descriptors: Iterable[tuple[str, np.ndarray]],
     config: CannConfig = CannConfig(),
     *,
-    whitening: Whitening | None = None,
+    whitening: Mapping[str, np.ndarray] | None = None,
   ) -> "CannIndex":
     """Builds an index from a stream of images.
 
     Args:
       directory: where the index will be: a folder that is new, empty, or has what an interrupted
         build left.
-      descriptors: (image name, `[count, d]`), any norm; read once, never held as a whole.
+      descriptors: (image name, `[count, d]`), any norm, whitened already if they are to be; read
+        once, never held as a whole.
       config: the settings.
-      whitening: what is done to descriptors first, kept with the index; None = nothing.
+      whitening: a note on the whitening that the descriptors went through, see `whitening` of the
+        class; kept with the index and never applied. None = no note.
 
     Raises:
       InputError: an index or anything else is there; the stream is empty; descriptors have the
-        wrong shape or are not finite; a name comes twice. No index is left then.
+        wrong shape or are not finite; a name comes twice; the note is no whitening that makes
+        descriptors of d dimensions. No index is left then.
     """
     root = pathlib.Path(directory)
-    storage.refuse_foreign(root)
-    with storage.locked(root):
-      storage.refuse_existing(root)
-      images = storage.encoded(descriptors, whitening, dimension=None, names=())
-      first = next(images, None)
-      if first is None:
-        raise InputError("No images were given to index.")
-      manifest = storage.new_manifest(config, first[1].values.shape[1])
-      storage.write_whitening(root, manifest, whitening)
-      builder.write_segment(root, manifest, itertools.chain([first], images))
-      generations.remove_all(root)
-      storage.commit(root, manifest)
+    builder.build(root, descriptors, config, whitening)
     return cls.open(root)
 
   @classmethod
@@ -135,7 +89,7 @@ class CannIndex:
     descriptors: Sequence[tuple[str, np.ndarray]],
     config: CannConfig = CannConfig(),
     *,
-    whitening: Whitening | None = None,
+    whitening: Mapping[str, np.ndarray] | None = None,
     shard_index: int,
     num_shards: int,
   ) -> ShardReport:
@@ -146,10 +100,11 @@ class CannIndex:
 
     Args:
       directory: a folder that all shards share.
-      descriptors: of all images, `(name, [count, d])` by number; only the shard's are read, and a
-        sample of the others.
+      descriptors: of all images, `(name, [count, d])` by number, whitened already if they are to
+        be; only the shard's are read, and a sample of the others.
       config: the settings, the same in every shard.
-      whitening: see `build`.
+      whitening: a note, see `build`. Shards agree on it up to what machines make of one sample; the
+        index gets that of the first, which `shard_whitening` tells to the others.
       shard_index: which share, from 0.
       num_shards: of how many.
 
@@ -165,6 +120,15 @@ class CannIndex:
       num_shards=num_shards,
     )
 
+  @staticmethod
+  def shard_whitening(directory: os.PathLike | str) -> Mapping[str, np.ndarray] | None:
+    """Returns the note of the first of the shards in a folder; None = no shards, or no note.
+
+    Who describes images for a further shard whitens them by it, so that all shards have the same
+    descriptors to the last bit, whatever machines learned a whitening.
+    """
+    return builder.read_shard_whitening(pathlib.Path(directory))
+
   @classmethod
   def merge_shards(cls, directory: os.PathLike | str) -> "CannIndex":
     """Makes the index of what all shards built.
@@ -173,10 +137,7 @@ class CannIndex:
       InputError: an index is there, a shard is not done, or a name comes twice.
     """
     root = pathlib.Path(directory)
-    with storage.locked(root):
-      manifest = builder.merge_shards(root)
-      generations.remove_all(root)
-      storage.commit(root, manifest)
+    builder.merge_shards(root)
     return cls.open(root)
 
   @classmethod
@@ -209,13 +170,15 @@ class CannIndex:
     This one stays as it is. Cells stay as they were learned; where most images were added since,
     `compact` learns them anew.
 
+    Args:
+      descriptors: (image name, `[count, d]`), any norm, as `build` was given them: where it was
+        given whitened ones, whitened by the same whitening, which `whitening` keeps.
+
     Raises:
       InputError: as for `build`, or a name is in the index already; nothing is added then.
     """
     with self._change() as manifest:
-      images = storage.encoded(
-        descriptors, self.whitening, dimension=self.dimension, names=self.names
-      )
+      images = storage.encoded(descriptors, dimension=self.dimension, names=self.names)
       builder.write_segment(self.directory, manifest, images)
     return CannIndex.open(self.directory)
 
@@ -232,8 +195,9 @@ class CannIndex:
     if unknown:
       raise InputError(f"The index holds no image {min(unknown, key=str)!r} to remove.")
     with self._change() as manifest:
-      for entry, segment in zip(manifest["segments"], self._segments, strict=True):
-        entry["removed"] += [i for i in segment.present.tolist() if segment.names[i] in wanted]
+      rows = self._searcher.rows_of(wanted)
+      for entry, removed in zip(manifest["segments"], rows, strict=True):
+        entry["removed"] += removed
     return CannIndex.open(self.directory)
 
   def compact(self) -> "CannIndex":
@@ -254,20 +218,23 @@ class CannIndex:
     root = self.directory
     return storage.exists(root) and storage.read_manifest(root) == self._manifest
 
+  @property
+  def names(self) -> tuple[str, ...]:
+    """Returns the N image names; ids are positions in it."""
+    return self._searcher.names
+
+  @property
+  def origins(self) -> Origins:
+    """Tells which images these are, whatever their ids; for what is kept when the index changes."""
+    return self._searcher.origins
+
   def codes(self, image: int) -> Codes:
     """Returns the stored descriptors of one image by its id."""
-    place = whole_number("An image needs an id", image, least=0, most=len(self.names) - 1)
-    for segment in self._segments:
-      if place < len(segment.present):
-        return segment.descriptors[int(segment.present[place])]
-      place -= len(segment.present)
-    raise AssertionError(image)
+    return self._searcher.codes(image)
 
   def counts(self) -> np.ndarray:
     """Returns the number of descriptors of every image, `[N]` int64."""
-    return np.concatenate(
-      [np.diff(segment.descriptors.offsets)[segment.present] for segment in self._segments]
-    )
+    return self._searcher.counts()
 
   @property
   def default_probes(self) -> int:
@@ -286,7 +253,7 @@ class CannIndex:
     *,
     num_probes: int | None = None,
     rescoring_depth: int | None = None,
-  ) -> SearchResult:
+  ) -> Ranked:
     """Finds the images most similar to one query.
 
     A scan estimates the similarities of the images that it reaches; the best of them, as many as
@@ -296,23 +263,25 @@ class CannIndex:
     an image whose exact similarity is 0 is left out, and takes no place.
 
     Args:
-      query_descriptors: `[q, d]`, any norm; none gives an empty result.
+      query_descriptors: `[q, d]`, any norm, as the index was given those of its images: whitened
+        where those were. None gives an empty result.
       k: images wanted; more than there are pads.
       num_probes: instead of the setting; as many as there are cells reads them all.
       rescoring_depth: instead of the setting; as many as there are images, with all cells read,
         makes the result that of brute force.
 
     Returns:
-      A `SearchResult` `[k]`: every image that was reached and has a similarity above 0, up to k.
+      Every image that was reached and has a similarity above 0, up to k: ids `[k]` int32, ties by
+      the smaller, and similarities `[k]` float32 in [0, 1], descending.
 
     Raises:
       InputError: the shape does not fit, a value is not finite, k or num_probes is no whole number
         of at least 1, or rescoring_depth none of at least 0.
     """
-    result = self.search_many(
+    ids, similarities = self.search_many(
       [query_descriptors], k, num_probes=num_probes, rescoring_depth=rescoring_depth
     )
-    return SearchResult(result.ids[0], result.similarities[0])
+    return Ranked(ids[0], similarities[0])
 
   def search_many(
     self,
@@ -321,12 +290,29 @@ class CannIndex:
     *,
     num_probes: int | None = None,
     rescoring_depth: int | None = None,
-  ) -> SearchResult:
-    """Searches several queries, see `search`: a `SearchResult` `[Q, k]`."""
+  ) -> Ranked:
+    """Finds the images `[Q, k]` most similar to each of Q queries, see `search`."""
     codes = [
-      self._describe(descriptors, f"query {number}") for number, descriptors in enumerate(queries)
+      encode(descriptors, dimension=self.dimension, where=f"query {number}")
+      for number, descriptors in enumerate(queries)
     ]
     return self.search_codes(codes, k, num_probes=num_probes, rescoring_depth=rescoring_depth)
+
+  def search_codes(
+    self,
+    queries: Sequence[Codes],
+    k: int,
+    *,
+    num_probes: int | None = None,
+    rescoring_depth: int | None = None,
+  ) -> Ranked:
+    """Searches several queries that are quantised already, see `search_many`."""
+    return self._searcher.search(
+      queries,
+      k,
+      num_probes=self.default_probes if num_probes is None else num_probes,
+      depth=self.default_depth if rescoring_depth is None else rescoring_depth,
+    )
 
   def similarities(
     self, query_descriptors: np.ndarray, ids: Sequence[int] | np.ndarray
@@ -334,7 +320,7 @@ class CannIndex:
     """Computes exact similarities.
 
     Args:
-      query_descriptors: `[q, d]`, any norm.
+      query_descriptors: `[q, d]`, see `search`.
       ids: `[n]` of images.
 
     Returns:
@@ -344,46 +330,14 @@ class CannIndex:
       InputError: the shape does not fit, a value is not finite, or ids are not a row of whole
         numbers from 0 to N - 1.
     """
-    query = self._describe(query_descriptors, "the query")
-    return self._rescore(query[: self.config.max_query_descriptors], self._checked_ids(ids))
+    query = encode(query_descriptors, dimension=self.dimension, where="the query")
+    return self._searcher.similarities([query], ids)[0]
 
   def similarities_from(
     self, images: Sequence[int] | np.ndarray, ids: Sequence[int] | np.ndarray
   ) -> np.ndarray:
     """Computes the exact similarities `[images, ids]` float32 of images of the index as queries."""
-    queries = [self.codes(image)[: self.config.max_query_descriptors] for image in images]
-    return scoring.exact_similarities(
-      self._segments, self.config.kernel, queries, self._checked_ids(ids)
-    )
-
-  def search_codes(
-    self,
-    queries: Sequence[Codes],
-    k: int,
-    *,
-    num_probes: int | None = None,
-    rescoring_depth: int | None = None,
-  ) -> SearchResult:
-    """Searches several queries that are quantised already, see `search_many`."""
-    k = whole_number("A search needs k", k, least=1, most=_MOST_IMAGES)
-    probes = self.default_probes if num_probes is None else num_probes
-    probes = whole_number("A search needs num_probes", probes, least=1)
-    depth = self.default_depth if rescoring_depth is None else rescoring_depth
-    depth = whole_number("A search needs rescoring_depth", depth, least=0)
-    ids = np.full((len(queries), k), -1, np.int32)
-    similarities = np.zeros((len(queries), k), np.float32)
-    for row, codes in enumerate(queries):
-      query = codes[: self.config.max_query_descriptors]
-      if not len(query) or not self.names:
-        continue
-      best, values = scoring.best_images(
-        self._scan(query, probes),
-        k,
-        depth=depth,
-        rescore=functools.partial(self._rescore, query),
-      )
-      ids[row, : len(best)], similarities[row, : len(best)] = best, values
-    return SearchResult(ids, similarities)
+    return self._searcher.similarities([self.codes(image) for image in images], ids)
 
   def neighbor_lists(
     self,
@@ -392,35 +346,77 @@ class CannIndex:
     rescoring_depth: int = lists.DEPTH,
     show_progress: bool = True,
     verify: bool = False,
-  ) -> NeighborLists:
-    """Finds the k nearest other images of every image, see `lists.make_lists`."""
-    return lists.make_lists(
-      self, k, rescoring_depth=rescoring_depth, show_progress=show_progress, verify=verify
+  ) -> Ranked:
+    """Opens the k nearest other images of every image, or finds them, see `lists.make_lists`.
+
+    Args:
+      k: neighbours of an image; the image itself is left out.
+      rescoring_depth: neighbours whose similarity is exact, see `search`; a re-ranking needs as
+        many as it takes for known, and more take longer.
+      show_progress: whether to show a bar.
+      verify: whether to compare the checksums of lists that are there, not only their sizes.
+
+    Returns:
+      The neighbours `[N, k]`, ids int32 and similarities float32 as in `search`; memory-mapped.
+
+    Raises:
+      InputError: k is no whole number of at least 1, or rescoring_depth none of at least 0.
+    """
+    job = self._list_job(k, rescoring_depth)
+    return lists.make_lists(job, self._searches(), show_progress=show_progress, verify=verify)
+
+  def list_shard(
+    self,
+    k: int,
+    *,
+    rescoring_depth: int = lists.DEPTH,
+    shard_index: int,
+    num_shards: int,
+    show_progress: bool = True,
+  ) -> int:
+    """Does one of several shares of what `neighbor_lists` does, see `lists.make_shard`.
+
+    Args:
+      k: see `neighbor_lists`.
+      rescoring_depth: see `neighbor_lists`.
+      shard_index: which share, from 0.
+      num_shards: of how many.
+      show_progress: whether to show a bar.
+
+    Returns:
+      How many parts of other shards are not there yet.
+
+    Raises:
+      InputError: see `neighbor_lists`; or there is no such shard.
+    """
+    return lists.make_shard(
+      self._list_job(k, rescoring_depth),
+      self._searches(),
+      shard_index=shard_index,
+      num_shards=num_shards,
+      show_progress=show_progress,
     )
 
-  def _describe(self, descriptors: np.ndarray, where: str) -> Codes:
-    return storage.describe(descriptors, self.whitening, dimension=self.dimension, where=where)
+  def _list_job(self, k: int, rescoring_depth: int) -> Job:
+    return Job(
+      directory=self.directory,
+      state=self.state,
+      manifest_checksum=self.manifest_checksum,
+      config=self.config.to_json(),
+      origins=self.origins,
+      # An image is searched for one more, itself.
+      k=whole_number("Neighbour lists need k", k, least=1, most=MOST_IMAGES - 1),
+      depth=whole_number("Neighbour lists need rescoring_depth", rescoring_depth, least=0),
+    )
 
-  def _checked_ids(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-    values = np.asarray(ids)
-    if not values.size:
-      values = values.astype(np.int64)
-    fits = values.ndim == 1 and np.issubdtype(values.dtype, np.integer)
-    if not fits or np.any((values < 0) | (values >= len(self.names))):
-      raise InputError(f"Ids must be from 0 to {len(self.names) - 1}, whole numbers in one row.")
-    return values
+  def _searches(self) -> Searches:
+    return Searches(
+      search=self._search_image, compare=self.similarities_from, is_current=self.is_current
+    )
 
-  def _scan(self, query: Codes, num_probes: int) -> np.ndarray:
-    """Returns the similarities of a query that is not empty, by the scan, `[N]` float64."""
-    cells, inner = self._cells.find(query, num_probes)
-    packed = self._quantizer.packing
-    bound = self.config.unreached == "bound"
-    probes = scan.prepare(query, cells, inner, packed, self._table, bound=bound)
-    sums = scoring.scan_images(self._segments, packed, probes, self._table)
-    return sums / (len(query) * scan.UNIT)
-
-  def _rescore(self, query: Codes, ids: np.ndarray) -> np.ndarray:
-    return scoring.exact_similarities(self._segments, self.config.kernel, [query], ids)[0]
+  def _search_image(self, image: int, k: int, depth: int) -> Ranked:
+    ids, similarities = self.search_codes([self.codes(image)], k, rescoring_depth=depth)
+    return Ranked(ids[0], similarities[0])
 
   @contextlib.contextmanager
   def _change(self) -> Iterator[storage.Manifest]:

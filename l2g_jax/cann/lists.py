@@ -7,91 +7,46 @@ disk says `generations`.
 import contextlib
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import tqdm
 
 from l2g_jax.cann import generations, repair, storage
-from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.generations import Generation, Job
 from l2g_jax.cann.repair import Repair, Rows
-from l2g_jax.cann.scoring import Origins
 from l2g_jax.errors import InputError
+from l2g_jax.ranked import Ranked
 from l2g_jax.runtime import files
-from l2g_jax.similarity.codec import Codes
 
 _IMAGES_PER_PART = 128
 # Neighbours whose similarity is exact: more than a re-ranking takes as known.
 DEPTH = 64
-# An image is searched for one more, itself, and ids are int32.
-_MOST_NEIGHBORS = 2**31 - 2
 _LOCK = "neighbors-lock"
 
 # Makes the lists of some images.
 _Make = Callable[[Sequence[int]], Rows]
 
 
-class Searchable(Protocol):
-  """What neighbour lists ask of an index: `CannIndex` fits."""
-
-  @property
-  def directory(self) -> pathlib.Path: ...  # noqa: D102
-  @property
-  def state(self) -> str: ...  # noqa: D102
-  @property
-  def manifest_checksum(self) -> str: ...  # noqa: D102
-  @property
-  def config(self) -> CannConfig: ...  # noqa: D102
-  @property
-  def origins(self) -> Origins: ...  # noqa: D102
-  def codes(self, image: int) -> Codes: ...  # noqa: D102
-  def search_codes(  # noqa: D102
-    self, queries: Sequence[Codes], k: int, *, rescoring_depth: int
-  ) -> "Found": ...
-  def similarities_from(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102
-  def is_current(self) -> bool: ...  # noqa: D102
-
-
-class Found(Protocol):
-  """What a search returns."""
-
-  @property
-  def ids(self) -> np.ndarray: ...  # noqa: D102
-  @property
-  def similarities(self) -> np.ndarray: ...  # noqa: D102
-
-
 @dataclasses.dataclass(frozen=True)
-class NeighborLists:
-  """The k nearest other images of each of N images, by similarity of its descriptors to theirs.
-
-  Unpacks as `ids, similarities`.
+class Searches:
+  """What lists are made with: functions of an index.
 
   Attributes:
-    ids: `[N, k]` int32, best first, ties by the smaller; -1 pads. Memory-mapped.
-    similarities: `[N, k]` float32 in [0, 1], descending; 0 pads. Memory-mapped.
-    state: of the index that they belong to.
+    search: finds the images most similar to an image of the index, itself among them: of its id,
+      k and the rescoring depth it makes a `Ranked` `[k]`.
+    compare: computes exact similarities `[images, ids]` of images of the index.
+    is_current: tells whether the index is as it was when it was opened.
   """
 
-  ids: np.ndarray
-  similarities: np.ndarray
-  state: str
-
-  def __iter__(self) -> Iterator[np.ndarray]:
-    return iter((self.ids, self.similarities))
+  search: Callable[[int, int, int], Ranked]
+  compare: repair.Compare
+  is_current: Callable[[], bool]
 
 
 def make_lists(
-  index: Searchable,
-  k: int,
-  *,
-  rescoring_depth: int,
-  show_progress: bool = True,
-  verify: bool = False,
-) -> NeighborLists:
+  job: Job, searches: Searches, *, show_progress: bool = True, verify: bool = False
+) -> Ranked:
   """Opens the lists of an index; makes them where they are not there.
 
   Where there are lists of another state of the index that few images were added to or removed from
@@ -104,32 +59,29 @@ def make_lists(
   that are done are not made again. One process makes lists, others wait for it.
 
   Args:
-    index: the index.
-    k: neighbours of an image; the image itself is left out.
-    rescoring_depth: see `CannConfig`.
+    job: the lists that are wanted.
+    searches: of the index.
     show_progress: whether to show a bar.
     verify: whether to compare the checksums of lists that are there, not only their sizes.
 
-  Raises:
-    InputError: k is no whole number of at least 1, or rescoring_depth none of at least 0.
+  Returns:
+    The neighbours `[N, k]` of every image, without the image itself; memory-mapped.
   """
-  job = _job(index, k, rescoring_depth)
   rows = generations.load_whole(job, verify=verify)
   if rows is None:
     notice = "Another process makes neighbour lists of this index; waiting for it."
-    with files.locked(index.directory / _LOCK, refusal=None, notice=notice):
+    with files.locked(job.directory / _LOCK, refusal=None, notice=notice):
       rows = generations.load_whole(job, verify=verify)
       if rows is None:
-        rows = _make_whole(index, job, show_progress=show_progress)
-  _sweep(index, job)
-  return NeighborLists(rows.ids, rows.similarities, index.state)
+        rows = _make_whole(job, searches, show_progress=show_progress)
+  _sweep(job, searches)
+  return Ranked(rows.ids, rows.similarities)
 
 
 def make_shard(
-  index: Searchable,
-  k: int,
+  job: Job,
+  searches: Searches,
   *,
-  rescoring_depth: int,
   shard_index: int,
   num_shards: int,
   show_progress: bool = True,
@@ -137,9 +89,8 @@ def make_shard(
   """Searches one of several shares of the images, for `make_lists` to open.
 
   Args:
-    index: the index; all shards share its directory.
-    k: see `make_lists`.
-    rescoring_depth: see `CannConfig`.
+    job: the lists that are wanted; all shards share its directory.
+    searches: of the index.
     shard_index: which share, from 0.
     num_shards: of how many.
     show_progress: whether to show a bar.
@@ -148,60 +99,41 @@ def make_shard(
     How many parts of other shards are not there yet.
 
   Raises:
-    InputError: see `make_lists`; or there is no such shard.
+    InputError: there is no such shard.
   """
   if not 0 <= shard_index < num_shards:
     raise InputError(f"Shard {shard_index} is not one of 0 to {num_shards - 1}.")
-  job = _job(index, k, rescoring_depth)
   if generations.load_whole(job) is not None:
     return 0
   parts = _parts("part", range(job.num_images))
   with _bar(show_progress) as bar:
-    make = functools.partial(_search, index, job, job.k, bar)
+    make = functools.partial(_search, job, searches, job.k, bar)
     mine = dict([*parts.items()][shard_index::num_shards])
     for _ in _make_parts(job, mine, make, bar):
       pass
   return sum(generations.load_part(job, name, images) is None for name, images in parts.items())
 
 
-def check_current(lists: NeighborLists, index: Searchable) -> None:
-  """Refuses lists that belong to another state of the index."""
-  if lists.state != index.state:
-    raise InputError("The neighbour lists belong to another state of the index; make them again.")
-
-
-def _job(index: Searchable, k: int, rescoring_depth: int) -> Job:
-  return Job(
-    directory=index.directory,
-    state=index.state,
-    manifest_checksum=index.manifest_checksum,
-    config=index.config.to_json(),
-    origins=index.origins,
-    k=whole_number("Neighbour lists need k", k, least=1, most=_MOST_NEIGHBORS),
-    depth=whole_number("Neighbour lists need rescoring_depth", rescoring_depth, least=0),
-  )
-
-
-def _sweep(index: Searchable, job: Job) -> None:
+def _sweep(job: Job, searches: Searches) -> None:
   """Removes what is useless; it stays for another time while a process makes lists of any state."""
-  useless = generations.find_useless(job, index_is_current=index.is_current())
+  useless = generations.find_useless(job, index_is_current=searches.is_current())
   if useless:
-    lock = files.locked(index.directory / _LOCK, refusal="Lists are being made.")
+    lock = files.locked(job.directory / _LOCK, refusal="Lists are being made.")
     # What can't be removed where nothing may be written does no harm.
     with contextlib.suppress(OSError, InputError), lock:
       for path in useless:
         storage.remove(path)
 
 
-def _make_whole(index: Searchable, job: Job, *, show_progress: bool) -> Rows:
+def _make_whole(job: Job, searches: Searches, *, show_progress: bool) -> Rows:
   """Makes what is missing of the lists, and joins it."""
   parts = _parts("part", range(job.num_images))
   source = generations.find_source(job)
   with _bar(show_progress) as bar:
     if source is None:
-      make = functools.partial(_search, index, job, job.k, bar)
+      make = functools.partial(_search, job, searches, job.k, bar)
     else:
-      make = _repairing(index, job, source, bar)
+      make = _repairing(job, searches, source, bar)
     for _ in _make_parts(job, parts, make, bar):
       pass
   generations.save_whole(job, [*parts])
@@ -211,12 +143,12 @@ def _make_whole(index: Searchable, job: Job, *, show_progress: bool) -> Rows:
   return rows
 
 
-def _repairing(index: Searchable, job: Job, source: Generation, bar: tqdm.tqdm) -> _Make:
+def _repairing(job: Job, searches: Searches, source: Generation, bar: tqdm.tqdm) -> _Make:
   """Searches the images that are new in an index; returns what makes lists of those there were."""
   numbers = source.change.added
-  search = functools.partial(_search, index, job, repair.reach(job.k), bar)
+  search = functools.partial(_search, job, searches, repair.reach(job.k), bar)
   added = _make_parts(job, _parts("added", numbers.tolist()), search, bar)
-  repairing = Repair.start(index, source.rows, source.change, job.k, added)
+  repairing = Repair.start(searches.compare, source.rows, source.change, job.k, added)
 
   def make(images: Sequence[int]) -> Rows:
     rows, holds = repairing.lists(images)
@@ -227,7 +159,7 @@ def _repairing(index: Searchable, job: Job, source: Generation, bar: tqdm.tqdm) 
       if source.change.rows[images[row]] < 0:
         own = generations.load_part(job, _name("added", part))
       if own is None:
-        own, place = _search(index, job, job.k, bar, images[row : row + 1]), 0
+        own, place = _search(job, searches, job.k, bar, images[row : row + 1]), 0
       rows.ids[row] = own.ids[place, : job.k]
       rows.similarities[row] = own.similarities[place, : job.k]
     return rows
@@ -235,15 +167,14 @@ def _repairing(index: Searchable, job: Job, source: Generation, bar: tqdm.tqdm) 
   return make
 
 
-def _search(index: Searchable, job: Job, k: int, bar: tqdm.tqdm, images: Sequence[int]) -> Rows:
+def _search(job: Job, searches: Searches, k: int, bar: tqdm.tqdm, images: Sequence[int]) -> Rows:
   """Searches some images of an index in it."""
   rows = repair.empty_rows(len(images), k)
   for row, image in enumerate(images):
     # One more, since an image finds itself.
-    found = index.search_codes([index.codes(image)], k + 1, rescoring_depth=job.depth + 1)
-    others = found.ids[0] != image
-    rows.ids[row] = found.ids[0, others][:k]
-    rows.similarities[row] = found.similarities[0, others][:k]
+    ids, similarities = searches.search(image, k + 1, job.depth + 1)
+    others = ids != image
+    rows.ids[row], rows.similarities[row] = ids[others][:k], similarities[others][:k]
     bar.update()
   return rows
 

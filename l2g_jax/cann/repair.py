@@ -13,8 +13,7 @@ where they belong among the first 15, 98 % among the first 64, 79 % among 300.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -33,10 +32,8 @@ _EXACT_PAIRS = 20_000
 _LEAST_REACH = 512
 
 
-class Comparable(Protocol):
-  """What a repair asks of an index."""
-
-  def similarities_from(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102
+# Computes the exact similarities `[images, ids]` of images of an index as queries.
+Compare = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Repair:
   """Lists of an old state on their way to a new one.
 
   Attributes:
-    index: in the new state.
+    compare: of the index in the new state.
     old: the lists of the old state, `[N_old, k_old]`.
     change: between the two.
     k: neighbours of an image in the new lists.
@@ -120,7 +117,7 @@ class Repair:
       image is compared with all that were added.
   """
 
-  index: Comparable
+  compare: Compare
   old: Rows
   change: Change
   k: int
@@ -128,7 +125,7 @@ class Repair:
 
   @classmethod
   def start(
-    cls, index: Comparable, old: Rows, change: Change, k: int, added: Iterable[Rows]
+    cls, compare: Compare, old: Rows, change: Change, k: int, added: Iterable[Rows]
   ) -> "Repair":
     """Decides which images are compared with those that were added.
 
@@ -136,7 +133,7 @@ class Repair:
     The two directions of a similarity differ, so that some are missed.
 
     Args:
-      index: in the new state.
+      compare: of the index in the new state.
       old: the lists of the old state.
       change: between the two.
       k: neighbours of an image in the new lists.
@@ -151,7 +148,7 @@ class Repair:
       images = np.repeat(numbers, [ids.shape[1] for ids in lists for _ in ids])
       order = np.argsort(owners, kind="stable")
       found = owners[order], images[order]
-    return cls(index, old, change, k, found)
+    return cls(compare, old, change, k, found)
 
   def lists(self, images: Sequence[int] | np.ndarray) -> tuple[Rows, np.ndarray]:
     """Repairs the lists of some images.
@@ -190,7 +187,7 @@ class Repair:
     for start in range(0, len(rows), size):
       some = rows[start : start + size]
       more = self._candidates(int(images[some[0]]))
-      exact = self.index.similarities_from(images[some], more)
+      exact = self.compare(images[some], more)
       yield from ((row, (more, values)) for row, values in zip(some.tolist(), exact, strict=True))
 
   def _lost(self, old: Rows, num_removed: np.ndarray) -> np.ndarray:

@@ -9,20 +9,23 @@ import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.errors import InputError
-from l2g_jax.features.whitening import Whitening, apply_whitening, load_whitening, save_whitening
 from l2g_jax.runtime import files
-from l2g_jax.similarity.codec import Codes, checked, encode
+from l2g_jax.similarity.codec import Codes, encode
 
 _KIND = "l2g_jax.cann"
 _VERSION = 2
 _MANIFEST = "index.json"
+# The note of a whitening, in the form in which features keep theirs.
+_NOTE_KIND = "l2g_jax.whitening"
+_NOTE_VERSION = 1
+# Two whitenings of one sample differ by less, whatever machines learned them.
 _SAME = 1e-3
 # Folders of pieces: of a change that is being made, and of shards.
 SPOOL = "spool"
@@ -42,6 +45,9 @@ _FORMER_TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.json)?")
 _OF_THE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 Manifest = dict[str, Any]
+# The arrays of a whitening, by name.
+Note = Mapping[str, np.ndarray]
+_NOTE = ("mean", "projection")
 
 
 def locked(root: pathlib.Path) -> contextlib.AbstractContextManager[None]:
@@ -177,46 +183,72 @@ def neighbor_bundles(root: pathlib.Path) -> list[pathlib.Path]:
   return bundles
 
 
-def write_whitening(root: pathlib.Path, manifest: Manifest, whitening: Whitening | None) -> None:
-  """Writes a whitening, if there is one, and enters it in a manifest."""
-  if whitening is not None:
+def check_whitening(note: object, dimension: int) -> Note | None:
+  """Checks the note of a whitening, whose user whitens: an index never does.
+
+  Args:
+    note: `mean` `[raw]` and `projection` `[raw, d]`, a mapping of arrays; None = none.
+    dimension: d, of the descriptors that were given.
+
+  Returns:
+    Both arrays as float32.
+
+  Raises:
+    InputError: it is something else, or does not make descriptors of d dimensions.
+  """
+  if note is None:
+    return None
+  if not isinstance(note, Mapping) or note.keys() != set(_NOTE):
+    raise InputError(
+      "The whitening of an index is a note, a mapping with the arrays `mean` and `projection`; the"
+      " index does not apply it, so whiten descriptors before they are given."
+    )
+  arrays = {name: np.asarray(note[name], np.float32) for name in _NOTE}
+  mean, projection = arrays["mean"], arrays["projection"]
+  if mean.ndim != 1 or projection.shape != (len(mean), dimension):
+    raise InputError(
+      f"A whitening that projects {list(projection.shape)} does not make descriptors of {dimension}"
+      " dimensions; give the whitened ones, since an index takes descriptors as they are."
+    )
+  return arrays
+
+
+def write_whitening(root: pathlib.Path, manifest: Manifest, note: Note | None) -> None:
+  """Writes the note of a whitening, if there is one, and enters it in a manifest."""
+  if note is not None:
     manifest["whitening"] = new_name(root, manifest, "whitening")
-    save_whitening(root / manifest["whitening"], whitening)
+    files.save_bundle(
+      root / manifest["whitening"],
+      kind=_NOTE_KIND,
+      version=_NOTE_VERSION,
+      arrays=note,
+      metadata={},
+    )
 
 
-def read_whitening(
-  root: pathlib.Path, manifest: Manifest, *, verify: bool = False
-) -> Whitening | None:
-  """Reads the whitening of an index, if it has one."""
+def read_whitening(root: pathlib.Path, manifest: Manifest, *, verify: bool = False) -> Note | None:
+  """Reads the note of a whitening; None where a manifest has none."""
   if manifest["whitening"] is None:
     return None
-  return load_whitening(root / manifest["whitening"], verify=verify)
+  arrays = files.load_bundle(
+    root / manifest["whitening"], kind=_NOTE_KIND, version=_NOTE_VERSION, verify=verify
+  ).arrays
+  return {name: np.array(arrays[name]) for name in _NOTE}
 
 
-def same_whitening(first: Whitening | None, second: Whitening | None) -> bool:
+def same_whitening(first: Note | None, second: Note | None) -> bool:
   """Whether two whitenings are alike, up to what another machine makes of the same sample."""
   if first is None or second is None:
     return first is second
-  pairs = (first.mean, second.mean), (first.projection, second.projection)
+  pairs = [(first[name], second[name]) for name in _NOTE]
   return all(
     a.shape == b.shape and np.allclose(a, b, rtol=_SAME, atol=_SAME * np.abs(a).max())
     for a, b in pairs
   )
 
 
-def describe(
-  descriptors: np.ndarray, whitening: Whitening | None, *, dimension: int | None, where: str
-) -> Codes:
-  """Whitens and quantises descriptors, see `encode`; `dimension` counts where nothing whitens."""
-  if whitening is not None:
-    descriptors = checked(descriptors, dimension=len(whitening.mean), where=where)
-    descriptors, dimension = apply_whitening(whitening, descriptors), None
-  return encode(descriptors, dimension=dimension, where=where)
-
-
 def encoded(
   descriptors: Iterable[tuple[str, np.ndarray]],
-  whitening: Whitening | None,
   *,
   dimension: int | None,
   names: Iterable[str],
@@ -224,9 +256,8 @@ def encoded(
   """Quantises a stream of images, and refuses what does not fit, by name of the image.
 
   Args:
-    descriptors: (image name, `[count, d]`).
-    whitening: what is done to descriptors before.
-    dimension: d after it; None = that of the first image.
+    descriptors: (image name, `[count, d]`), any norm.
+    dimension: d; None = that of the first image.
     names: those that are taken already.
   """
   taken = set(names)
@@ -236,6 +267,6 @@ def encoded(
     if "\0" in name:
       raise InputError(f"The name {name!r} holds a zero byte.")
     taken.add(name)
-    codes = describe(values, whitening, dimension=dimension, where=f"image {name!r}")
+    codes = encode(values, dimension=dimension, where=f"image {name!r}")
     dimension = codes.values.shape[1]
     yield name, codes

@@ -23,7 +23,7 @@ from l2g_jax.cli.command import Command, Group, Values
 from l2g_jax.errors import InputError
 from l2g_jax.features import store
 from l2g_jax.features.store import FeatureStore
-from l2g_jax.features.whitening import Whitening, fit_whitening
+from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening
 from l2g_jax.retriever.following import WHITENING_SAMPLE
 from l2g_jax.similarity import kernels
 
@@ -61,16 +61,20 @@ def _define_settings(values: flags.FlagValues) -> None:
 
 
 class _Images(Sequence):
-  """The names and descriptors of a store."""
+  """The names and descriptors of a store, whitened if there is a whitening."""
 
-  def __init__(self, features: FeatureStore):
+  def __init__(self, features: FeatureStore, whitening: Whitening | None):
     self._features = features
+    self._whitening = whitening
 
   def __len__(self) -> int:
     return len(self._features)
 
   def __getitem__(self, image: int) -> tuple[str, np.ndarray]:
-    return self._features.names[image], self._features[image].descriptors
+    values = self._features[image].descriptors
+    if self._whitening is not None:
+      values = apply_whitening(self._whitening, values)
+    return self._features.names[image], values
 
 
 def main(values: Values) -> None:
@@ -94,14 +98,17 @@ def _build(values: Values, root: pathlib.Path) -> None:
   config = CannConfig(
     kernel=kernels.parse(values.kernel), code_bytes=values.code_bytes, seed=values.seed
   )
+  whitening = _whitening(values, root, features)
+  images = _Images(features, whitening)
+  note = None if whitening is None else whitening.to_note()
   if values.num_shards == 1:
-    _report(CannIndex.build(root, features, config, whitening=_whitening(values, features)))
+    _report(CannIndex.build(root, images, config, whitening=note))
     return
   shard = CannIndex.build_shard(
     root,
-    _Images(features),
+    images,
     config,
-    whitening=_whitening(values, features),
+    whitening=note,
     shard_index=values.shard_index,
     num_shards=values.num_shards,
   )
@@ -111,16 +118,20 @@ def _build(values: Values, root: pathlib.Path) -> None:
   )
 
 
-def _whitening(values: Values, features: FeatureStore) -> Whitening | None:
+def _whitening(values: Values, root: pathlib.Path, features: FeatureStore) -> Whitening | None:
+  """Returns the whitening of the first shard, or else one that is learned from the store."""
   if not values.whiten:
     return None
+  if values.num_shards > 1:
+    first = Whitening.from_note(CannIndex.shard_whitening(root))
+    if first is not None:
+      return first
   return fit_whitening(features.sample_descriptors(WHITENING_SAMPLE, seed=values.seed))
 
 
 def _list(values: Values, root: pathlib.Path) -> None:
   index = CannIndex.open(root)
-  missing = lists.make_shard(
-    index,
+  missing = index.list_shard(
     values.list_length,
     rescoring_depth=values.list_depth,
     shard_index=values.shard_index,

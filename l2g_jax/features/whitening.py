@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -25,6 +26,15 @@ class Whitening:
 
   mean: np.ndarray
   projection: np.ndarray
+
+  @classmethod
+  def from_note(cls, note: Mapping[str, np.ndarray] | None) -> "Whitening | None":
+    """Returns the whitening that an index keeps a note of; None where it keeps none."""
+    return None if note is None else cls(note["mean"], note["projection"])
+
+  def to_note(self) -> dict[str, np.ndarray]:
+    """Returns the whitening as an index keeps it: a note for whoever describes images."""
+    return {"mean": self.mean, "projection": self.projection}
 
 
 def fit_whitening(
@@ -58,7 +68,23 @@ def fit_whitening(
 
 
 def apply_whitening(whitening: Whitening, descriptors: np.ndarray) -> np.ndarray:
-  """Returns whitened descriptors `[n, m]` float32 of unit norm; the mean itself becomes zero."""
+  """Whitens descriptors.
+
+  Args:
+    whitening: of d dimensions.
+    descriptors: `[n, d]`.
+
+  Returns:
+    `[n, m]` float32 of unit norm; the mean itself becomes zero.
+
+  Raises:
+    InputError: the shape does not fit, or a value is not finite.
+  """
+  dimension = len(whitening.mean)
+  if descriptors.ndim != 2 or descriptors.shape[1] != dimension:
+    raise InputError(f"Whitening takes descriptors [count, {dimension}], not {descriptors.shape}.")
+  if not np.all(np.isfinite(descriptors)):
+    raise InputError("Whitening takes finite descriptors; these hold a value that is not.")
   projected = (descriptors.astype(np.float32) - whitening.mean) @ whitening.projection
   return normalize_rows(projected)
 

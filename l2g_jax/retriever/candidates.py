@@ -10,31 +10,29 @@ from collections.abc import Sequence
 import numpy as np
 import tqdm
 
-from l2g_jax.cann import SearchResult
+from l2g_jax.ranked import Ranked
 from l2g_jax.retriever.stages import Collection
 
 
-def search(collection: Collection, descriptors: Sequence[np.ndarray], k: int) -> SearchResult:
+def search(collection: Collection, descriptors: Sequence[np.ndarray], k: int) -> Ranked:
   """Finds the candidates of Q queries by the local search, `[Q, min(k, N)]`."""
   k = min(k, len(collection.index.names))
   found = [
     collection.search([values], k)
     for values in tqdm.tqdm(descriptors, desc="local search", unit="query")
   ]
-  return SearchResult(
+  return Ranked(
     np.concatenate([result.ids for result in found]),
     np.concatenate([result.similarities for result in found]),
   )
 
 
-def compare(
-  collection: Collection, descriptors: Sequence[np.ndarray], ids: np.ndarray
-) -> SearchResult:
+def compare(collection: Collection, descriptors: Sequence[np.ndarray], ids: np.ndarray) -> Ranked:
   """Gives candidates of others the index's exact similarities, and orders them by these.
 
   Args:
     collection: N images.
-    descriptors: of Q queries.
+    descriptors: of Q queries, see `Queries`.
     ids: `[Q, k]`, -1 pads at the end.
   """
   similarities = np.zeros(ids.shape, np.float32)
@@ -43,12 +41,12 @@ def compare(
     present = ids[row] >= 0
     similarities[row, present] = collection.index.similarities(values, ids[row, present])
   order = np.argsort(-similarities, axis=1, kind="stable")
-  return SearchResult(
+  return Ranked(
     np.take_along_axis(ids, order, axis=1), np.take_along_axis(similarities, order, axis=1)
   )
 
 
-def runs_backwards(ids: np.ndarray, compared: SearchResult) -> bool:
+def runs_backwards(ids: np.ndarray, compared: Ranked) -> bool:
   """Whether an order runs against the index: its first halves are less similar, over all queries.
 
   Args:

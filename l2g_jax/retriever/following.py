@@ -8,6 +8,7 @@ from l2g_jax.errors import InputError
 from l2g_jax.features import whitening
 from l2g_jax.features.store import FeatureStore
 from l2g_jax.retriever import members as members_file
+from l2g_jax.retriever import vocabulary
 from l2g_jax.retriever.members import Members, write_members
 
 WHITENING_SAMPLE = 200_000
@@ -95,7 +96,11 @@ def update_index(
     if stale:
       index = index.remove(stale)
     if added:
-      index = index.add((store.names[number], store[number].descriptors) for number in added)
+      learned = whitening.Whitening.from_note(index.whitening)
+      index = index.add(
+        (store.names[number], vocabulary.described(learned, store[number].descriptors))
+        for number in added
+      )
   if members.num_loose > _COMPACT_SHARE * len(wanted) or members.num_segments > _MOST_SEGMENTS:
     index = index.compact()
     members = dataclasses.replace(members, num_loose=0, num_segments=0)
@@ -118,7 +123,12 @@ def _build(
   learned = None
   if whiten:
     learned = whitening.fit_whitening(store.sample_descriptors(WHITENING_SAMPLE, seed=seed))
-  index = CannIndex.build(members.path(directory, "index"), store, config, whitening=learned)
+  index = CannIndex.build(
+    members.path(directory, "index"),
+    ((name, vocabulary.described(learned, values)) for name, values in store),
+    config,
+    whitening=None if learned is None else learned.to_note(),
+  )
   members = _enter(directory, members, index, store)
   members_file.remove_other_generations(directory, members)
   return index, members

@@ -9,7 +9,8 @@ import numpy as np
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import Box, Photograph, crop_photograph, read_photograph
 from l2g_jax.pipeline.config import L2GConfig
-from l2g_jax.pipeline.l2g import GlobalFeatures, rank_by_weights
+from l2g_jax.pipeline.l2g import L2G
+from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global
 from l2g_jax.retriever.copies import find_copies
 from l2g_jax.retriever.results import Result, Results
@@ -104,9 +105,7 @@ def rank_images(
   others = by_name[~np.isin(by_name, ids)]
   if len(ids):
     with watch.measure("embedding and re-ranking"):
-      (result,) = rank_by_weights(
-        candidates, collection.lists, features, weights=[weight], config=config
-      )
+      result = L2G(weight=weight, config=config)(candidates, collection.lists, features)
     order = _Order(
       ids=np.concatenate([result.rankings[0, : len(ids)], others]).tolist(),
       scores=dict(zip(ids.tolist(), result.scores[0, is_found].tolist(), strict=True)),

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from l2g_jax.cann import SearchResult
 from l2g_jax.pipeline.l2g import L2GResult
+from l2g_jax.ranked import Ranked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +74,6 @@ class Rankings:
 
   by_global: np.ndarray
   by_global_reranked: np.ndarray
-  candidates: SearchResult
+  candidates: Ranked
   by_candidates: np.ndarray
   l2g: Mapping[float, L2GResult]

@@ -16,9 +16,10 @@ from l2g_jax.data.photo_folders import mark_work_folder
 from l2g_jax.errors import InputError
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.protocol import LocalExtractor
-from l2g_jax.pipeline.collection import place_collection
 from l2g_jax.pipeline.config import L2GConfig
-from l2g_jax.pipeline.l2g import GlobalFeatures, check_weight, complete_rankings, rank_collection
+from l2g_jax.pipeline.l2g import L2G, check_weight
+from l2g_jax.ranked import complete_rankings
+from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
 from l2g_jax.retriever import candidates as candidate_search
 from l2g_jax.retriever import listing, photo_search, stages
@@ -237,12 +238,12 @@ class Retriever:
       else:
         found = candidate_search.compare(collection, described.descriptors, candidates)
     with self.watch.measure("embedding and re-ranking"):
-      results = rank_collection(
-        place_collection(collection.lists, collection.global_features),
+      l2g = L2G(config=self.config)
+      results = l2g.rank(
+        l2g.place(collection.lists, collection.global_features),
         found,
         described.global_features,
         weights=weights,
-        config=self.config,
         show_progress=show_progress,
       )
     return Rankings(

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from l2g_jax.cann import CannConfig, CannIndex, NeighborLists, SearchResult
+from l2g_jax.cann import CannConfig, CannIndex
 from l2g_jax.data.image_names import printable
 from l2g_jax.errors import InputError
 from l2g_jax.features.aggregate import Vlad, apply_vlad
 from l2g_jax.features.extraction import ImageJob, OnError
 from l2g_jax.features.protocol import LocalExtractor
+from l2g_jax.features.whitening import Whitening, normalize_rows
+from l2g_jax.ranked import Ranked
 from l2g_jax.retriever import following, sources, vocabulary
 from l2g_jax.retriever.members import (
   read_members,
@@ -45,15 +47,15 @@ class Collection:
   """
 
   index: CannIndex
-  lists: NeighborLists
+  lists: Ranked
   global_features: np.ndarray
   failures: Mapping[str, str]
   options: StageOptions
   directory: pathlib.Path
   vlad: Vlad | None
 
-  def search(self, queries: Sequence[np.ndarray], k: int) -> SearchResult:
-    """Searches the index as the options say: a `SearchResult` `[Q, k]`."""
+  def search(self, queries: Sequence[np.ndarray], k: int) -> Ranked:
+    """Searches the index as the options say: the best images `[Q, k]`."""
     return self.index.search_many(
       queries,
       k,
@@ -67,7 +69,8 @@ class Queries:
   """Described queries.
 
   Attributes:
-    descriptors: of Q queries, each `[count, d]` float32.
+    descriptors: of Q queries, each `[count, d]` float32, as the index takes them: whitened where
+      its images are.
     global_features: `[Q, D]` float32.
   """
 
@@ -80,7 +83,7 @@ class _Stages:
   """What is kept of a collection for some settings."""
 
   index: CannIndex
-  lists: NeighborLists
+  lists: Ranked
   vlad: tuple[Vlad, np.ndarray] | None
   failures: Mapping[str, str]
 
@@ -210,8 +213,9 @@ def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: St
       options.features.local,
       crop_policy=options.features.crop_policy,
     )
-  descriptors = [values for _, values in store]
+  learned = Whitening.from_note(collection.index.whitening)
   with watch.measure("whitening and global features"):
+    descriptors = [vocabulary.described(learned, values) for _, values in store]
     if collection.vlad is not None:
       return Queries(descriptors, _aggregate(collection, descriptors))
     assert options.features.global_features is not None
@@ -236,7 +240,9 @@ def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Q
     descriptors = sources.describe_local(
       job, collection.directory, options.features.local, crop_policy=options.features.crop_policy
     )
+  learned = Whitening.from_note(collection.index.whitening)
   with watch.measure("whitening and global features"):
+    descriptors = vocabulary.described(learned, descriptors)
     if collection.vlad is not None:
       return Queries([descriptors], _aggregate(collection, [descriptors]))
     assert options.features.global_features is not None
@@ -358,9 +364,8 @@ def _in_order(features: np.ndarray, names: Sequence[str], wanted: Sequence[str])
 
 
 def _aggregate(collection: Collection, descriptors: Sequence[np.ndarray]) -> np.ndarray:
-  """Returns the queries' VLAD, `[Q, D]`."""
+  """Returns the queries' VLAD, `[Q, D]`, of descriptors as the index takes them."""
   assert collection.vlad is not None
-  return apply_vlad(
-    collection.vlad,
-    [vocabulary.whitened(collection.index.whitening, values) for values in descriptors],
-  )
+  if collection.index.whitening is None:
+    descriptors = [normalize_rows(values) for values in descriptors]
+  return apply_vlad(collection.vlad, descriptors)

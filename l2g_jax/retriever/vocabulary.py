@@ -61,13 +61,14 @@ def update_vlad(
   Returns:
     See `open_vlad`.
   """
+  learned = whitening.Whitening.from_note(index.whitening)
   keys = [members.keys[name] for name in index.names]
   made = _read(directory, members, verify=verify)
   if made is None:
     sample = store.sample_descriptors(_SAMPLE, seed=seed)
     vlad, features = aggregate.fit_vlad(
-      whitened(index.whitening, sample),
-      (whitened(index.whitening, values) for _, values in store),
+      whitened(learned, sample),
+      (whitened(learned, values) for _, values in store),
       seed=seed,
     )
     aggregate.save_vlad(members.path(directory, "vlad"), vlad)
@@ -77,7 +78,7 @@ def update_vlad(
     known = dict(zip(before, features, strict=True))
     numbers = {key: number for number, key in enumerate(store.keys) if key not in known}
     if numbers:
-      images = (whitened(index.whitening, store[n].descriptors) for n in numbers.values())
+      images = (whitened(learned, store[n].descriptors) for n in numbers.values())
       known |= dict(zip(numbers, aggregate.apply_vlad(vlad, images), strict=True))
     if keys == before:
       return vlad, features
@@ -92,8 +93,13 @@ def update_vlad(
   return vlad, features
 
 
+def described(learned: whitening.Whitening | None, values: np.ndarray) -> np.ndarray:
+  """Returns descriptors as the index is given them: whitened, if there is a whitening."""
+  return values if learned is None else whitening.apply_whitening(learned, values)
+
+
 def whitened(learned: whitening.Whitening | None, values: np.ndarray) -> np.ndarray:
-  """Returns descriptors as the index has them before it rounds: whitened if it does, normalised."""
+  """Returns descriptors as they are aggregated: whitened, if they are to be, and normalised."""
   if learned is None:
     return whitening.normalize_rows(values)
   return whitening.apply_whitening(learned, values)

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from l2g_jax.cann import CannConfig, CannIndex, check_current, lists
+from l2g_jax.cann import CannConfig, CannIndex, lists
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
 from tests.cann import oracle
@@ -149,7 +149,7 @@ def test_a_damaged_part_is_made_again(index, other, monkeypatch, searches, damag
   whole = make(index, 5)
   monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
   shard = {"rescoring_depth": lists.DEPTH, "shard_index": 0, "num_shards": 1}
-  assert lists.make_shard(other, 5, show_progress=False, **shard) == 0
+  assert other.list_shard(5, show_progress=False, **shard) == 0
   spoil(next(other.directory.glob("neighbors-*/part-000001/ids.npy")), damage)
   searches.clear()
   np.testing.assert_array_equal(make(other, 5).ids, whole.ids)
@@ -174,7 +174,7 @@ def spoil(path, damage):
 def to_version_1(index, k, depth):
   """Makes a folder of lists as they were in version 1: parts alone, of ids and similarities."""
   shard = {"rescoring_depth": depth, "shard_index": 0, "num_shards": 1, "show_progress": False}
-  assert lists.make_shard(index, k, **shard) == 0
+  assert index.list_shard(k, **shard) == 0
   folder = index.directory / f"neighbors-{index.state}-{k}-{depth}"
   kind = "l2g_jax.cann.neighbors"
   for path in folder.iterdir():
@@ -252,7 +252,7 @@ def test_a_part_that_another_process_makes_meanwhile_is_taken(index, other, monk
   def race(self, queries, k, **settings):
     monkeypatch.setattr(CannIndex, "search_codes", search)
     shard = {"rescoring_depth": lists.DEPTH, "shard_index": 0, "num_shards": 1}
-    assert lists.make_shard(other, 5, show_progress=False, **shard) == 0
+    assert other.list_shard(5, show_progress=False, **shard) == 0
     return search(self, queries, k, **settings)
 
   monkeypatch.setattr(CannIndex, "search_codes", race)
@@ -262,19 +262,8 @@ def test_a_part_that_another_process_makes_meanwhile_is_taken(index, other, monk
 def test_a_shard_of_lists_that_are_whole_makes_nothing(index, searches):
   make(index, 5)
   shard = {"rescoring_depth": lists.DEPTH, "shard_index": 0, "num_shards": 1}
-  assert lists.make_shard(index, 5, show_progress=False, **shard) == 0
+  assert index.list_shard(5, show_progress=False, **shard) == 0
   assert sum(searches) == NUM_IMAGES
-
-
-def test_lists_of_another_state_are_refused(index):
-  result = make(index, 3)
-  check_current(result, index)
-  changed = index.remove(["image-001"])
-  with pytest.raises(InputError, match="another state of the index"):
-    check_current(result, changed)
-  current = make(changed, 3)
-  assert len(current.ids) == NUM_IMAGES - 1
-  check_current(current, changed)
 
 
 @pytest.mark.parametrize(

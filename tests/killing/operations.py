@@ -17,15 +17,17 @@ from l2g_jax.cann import CannConfig, CannIndex, builder, exists, lists, storage
 from l2g_jax.features import extraction, store
 from l2g_jax.features.extraction import ImageJob, extract_local
 from l2g_jax.features.protocol import LocalFeatures
-from l2g_jax.features.whitening import Whitening
 from l2g_jax.runtime import checksums, files
 from tests.cann import oracle
 from tests.retriever import photos
 
-IMAGES = list(oracle.collection(0, num_images=12, most=6).items())
+IMAGES = [
+  (name, values[:, :12]) for name, values in oracle.collection(0, num_images=12, most=6).items()
+]
 CONFIG = CannConfig(num_lists=3)
 NEIGHBORS = 30
-WHITENING = Whitening(np.zeros(16, np.float32), np.eye(16, dtype=np.float32)[:, :12])
+# What made these images of those with 16 dimensions.
+NOTE = {"mean": np.zeros(16, np.float32), "projection": np.eye(16, dtype=np.float32)[:, :12]}
 
 # By name; what is made in steps has an entry for each, so that some may be there and some not.
 Found = Mapping[str, Any]
@@ -53,7 +55,7 @@ def _find_index(root: pathlib.Path) -> Found:
     return {}
   index = CannIndex.open(root, verify=True)
   names = [(name, index.codes(i).values.tobytes()) for i, name in enumerate(index.names)]
-  return {"index": (names, index.search(np.eye(16), 5).similarities.tolist())}
+  return {"index": (names, index.search(np.eye(12), 5).similarities.tolist())}
 
 
 def _find_lists(root: pathlib.Path) -> Found:
@@ -86,7 +88,7 @@ def _check_foreign(root: pathlib.Path) -> None:
 
 
 def _build(root: pathlib.Path) -> None:
-  CannIndex.build(root, IMAGES[:9], CONFIG, whitening=WHITENING)
+  CannIndex.build(root, IMAGES[:9], CONFIG, whitening=NOTE)
 
 
 def _prepare_index(root: pathlib.Path) -> None:
@@ -117,7 +119,7 @@ def _compact(root: pathlib.Path) -> None:
 
 
 def _shard(root: pathlib.Path) -> None:
-  CannIndex.build_shard(root, IMAGES, CONFIG, whitening=WHITENING, shard_index=0, num_shards=1)
+  CannIndex.build_shard(root, IMAGES, CONFIG, whitening=NOTE, shard_index=0, num_shards=1)
 
 
 def _find_shards(root: pathlib.Path) -> Found:

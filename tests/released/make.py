@@ -60,14 +60,15 @@ def digest(*arrays: np.ndarray) -> str:
 
 
 def _write_index(root: pathlib.Path) -> dict:
-  values = images()
-  learned = whitening.fit_whitening(np.concatenate([v for _, v in values]), dimension=12)
-  index = CannIndex.build(root / "index", values[:9], CONFIG, whitening=learned)
+  learned = whitening.fit_whitening(np.concatenate([v for _, v in images()]), dimension=12)
+  values = [(name, whitening.apply_whitening(learned, v)) for name, v in images()]
+  note = learned.to_note()
+  index = CannIndex.build(root / "index", values[:9], CONFIG, whitening=note)
   index = index.add(values[9:]).remove(["image-002", "image-010"])
   lists = index.neighbor_lists(3, show_progress=False)
   found = index.search(values[5][1], 20)
   CannIndex.build_shard(
-    root / "shards", values, CONFIG, whitening=learned, shard_index=0, num_shards=2
+    root / "shards", values, CONFIG, whitening=note, shard_index=0, num_shards=2
   )
   return {
     "names": list(index.names),

@@ -42,6 +42,12 @@ def learned():
   )
 
 
+def whitened(index):
+  """The images as an index takes them: whitened by its note."""
+  held = whitening.Whitening.from_note(index.whitening)
+  return [(name, whitening.apply_whitening(held, values)) for name, values in make.images()]
+
+
 def test_an_index_finds_what_it_found(root, expected):
   index = CannIndex.open(root / "index", verify=True)
   expected = expected["index"]
@@ -49,7 +55,7 @@ def test_an_index_finds_what_it_found(root, expected):
   assert index.config == CannConfig(num_lists=3)
   codes = (index.codes(i).values for i in range(len(index.names)))
   assert make.digest(*codes) == expected["codes"]
-  found = index.search(make.images()[5][1], 20)
+  found = index.search(whitened(index)[5][1], 20)
   assert found.ids.tolist() == expected["ids"]
   np.testing.assert_allclose(found.similarities, expected["similarities"], rtol=1e-5)
   lists = index.neighbor_lists(3, show_progress=False)
@@ -64,13 +70,16 @@ def test_neighbour_lists_of_an_index_are_not_made_again(root, monkeypatch):
 
 
 def test_an_index_is_changed_as_a_new_one_is(root, tmp_path):
-  values = make.images()
-  old = CannIndex.open(root / "index").add([("image-002", values[2][1])]).remove(["image-000"])
-  old = old.compact()
+  old = CannIndex.open(root / "index")
+  values = whitened(old)
+  old = old.add([("image-002", values[2][1])]).remove(["image-000"]).compact()
   names = [*(f"image-{i:03d}" for i in (1, 3, 4, 5, 6, 7, 8, 9, 11)), "image-002"]
   assert list(old.names) == names
   fresh = CannIndex.build(
-    tmp_path / "fresh", [(n, dict(values)[n]) for n in names], make.CONFIG, whitening=learned()
+    tmp_path / "fresh",
+    [(n, dict(values)[n]) for n in names],
+    make.CONFIG,
+    whitening=learned().to_note(),
   )
   for _, query in values[1:7]:
     first, second = (index.search(query, 10) for index in (old, fresh))
@@ -79,9 +88,12 @@ def test_an_index_is_changed_as_a_new_one_is(root, tmp_path):
 
 
 def test_shards_that_a_release_began_are_ended(root, tmp_path):
-  values = make.images()
+  note = CannIndex.shard_whitening(root / "shards")
+  assert note is not None
+  held = whitening.Whitening.from_note(note)
+  values = [(name, whitening.apply_whitening(held, rows)) for name, rows in make.images()]
   report = CannIndex.build_shard(
-    root / "shards", values, make.CONFIG, whitening=learned(), shard_index=1, num_shards=2
+    root / "shards", values, make.CONFIG, whitening=note, shard_index=1, num_shards=2
   )
   assert report.missing_pieces == 0
   merged = CannIndex.merge_shards(root / "shards")
