@@ -12,8 +12,7 @@ from l2g_jax.similarity import kernels
 
 Unreached = Literal["zero", "bound"]
 
-# Of settings that grow with the index; chosen for a recall of the exact top 100 of 0.99 in
-# collections of some thousand images, and of 0.95 in larger ones.
+# Of settings that grow with the index, see `CannConfig`.
 _LEAST_PROBES = 32
 _LEAST_DEPTH = 500
 # The least that a setting may be.
@@ -54,17 +53,28 @@ class CannConfig:
   """How an index is built, and how it is searched unless a search says otherwise.
 
   Attributes:
-    kernel: f, of the cosine of a query descriptor's best match in an image.
-    num_lists: about how many cells the coarse quantiser has; None = one for 800 descriptors.
-    num_probes: cells that are scanned for each query descriptor; None = 0.35 times the square root
-      of the images, at least 32.
-    rescoring_depth: best images of the scan whose similarity is computed anew from all their
-      descriptors; None = 7 times the square root of the images, at least 500.
+    kernel: f, of the cosine of a query descriptor's best match in an image. A selective one, as the
+      default power(alpha=7), counts good matches alone; see `kernels`.
+    num_lists: about how many cells the coarse quantiser has, at least 1. More cells make a scan
+      shorter and building longer, and need more probes. None = one for 800 descriptors.
+    num_probes: cells that are scanned for each query descriptor, at least 1. More find more of the
+      true neighbours, in time in proportion; as many as there are cells read all. None = 0.35 times
+      the square root of the images, at least 32, chosen for a recall of the exact 100 best of 0.99
+      in collections of some thousand images, and of 0.95 in larger ones.
+    rescoring_depth: best images of the scan whose similarity is computed anew, exactly, from all
+      their descriptors; at least 0, which leaves the order to the scan. As many as there are images
+      whose order matters, or a few times more, are useful. None = 7 times the square root of the images, at least 500, chosen as
+      `num_probes` was.
     code_bytes: of a packed descriptor in the cells, a multiple of 4; fewer where fewer suffice.
-    max_query_descriptors: the first descriptors of a query that are used; None = all.
+      More make the estimates of the scan better, and the index larger. The default leaves 2 bits
+      to each of 128 dimensions; half to twice as much is useful.
+    max_query_descriptors: the first descriptors of a query that are used, at least 1; extractors
+      put the strongest first. Fewer make a search shorter, in proportion. None = all, the default.
     unreached: what an image counts for a query descriptor that met none of its descriptors: `zero`,
-      or `bound`, the similarity to the farthest cell that was scanned.
-    seed: of the quantiser.
+      or `bound`, the similarity to the farthest cell that was scanned. `bound` is for flat kernels,
+      to which the rest counts too; with a selective kernel, as the default, it is next to 0.
+    seed: of the sample and the start from which the quantiser is learned, from 0 to 2^32 - 1. The
+      same seed gives the same files; another gives other cells, as good.
   """
 
   kernel: kernels.Kernel = kernels.DEFAULT

@@ -1,4 +1,4 @@
-"""Settings of the method, and how programs are given them."""
+"""Settings of the method, and the form in which programs get them."""
 
 import dataclasses
 from typing import Generic, NamedTuple, get_args
@@ -11,8 +11,7 @@ from l2g_jax.pipeline.collection import Array
 from l2g_jax.ranking.certainty import CERTAINTY_RATIO
 from l2g_jax.ranking.fusion import FUSION, Fusion
 
-# Of L2G's re-ranking, chosen on development data. It re-ranks vectors made for one query: fewer of
-# their neighbours are right, and those by more, than of SuperGlobal's, whose own are in `rerank`.
+# Of L2G's re-ranking, see `L2GConfig`; SuperGlobal's own are in `rerank`.
 NUM_NEIGHBORS = 5
 BETA = 0.5
 
@@ -47,25 +46,51 @@ class Choices(NamedTuple):
 class L2GConfig:
   """Settings of the method; values are checked, and numbers of NumPy become those of Python.
 
+  "Development data" are the built-in benchmark of another seed, 91 photographs of two landmarks
+  among paintings, and photographs of museum paintings.
+
   Attributes:
-    num_known: t, the neighbours of each point of a shortlist whose similarity is taken as known; at
-      least 1.
-    query_pairs: whether the query's pairs are known for its `own` t nearest or for `all`.
-    power: p of D = 1 - s^p, above 0.
-    completion: what stands for unknown pairs: `one`, `mean` or `masked`.
-    num_dimensions: m, of the embedding, at least 1.
-    method: SMACOF's, see `mds.smacof`.
-    max_iterations: SMACOF's, at least 0; few problems need as many.
-    rtol: SMACOF's, at least 0; at the default the order is as good as that of the plain method at
-      convergence.
-    fusion: `concat` or `sum`, which needs global features of as many dimensions as the embedding.
-    num_reranked: M, the head of the shortlist that is re-ranked, at least 1; None = all of it.
-    num_neighbors: K of the re-ranking, at least 0.
-    beta: of the re-ranking, at least 0.
-    certainty_ratio: multiple of the background above which a match of the search counts as certain;
-      its certainty, in [0, 1), is added to its score. Above 0; infinite for the paper's plain
-      order. The default suits a selective kernel, as power(alpha=7); a flat one never reaches it.
-    seed: of the embedding's start, from 0 to 2^32 - 1.
+    num_known: t, how many nearest neighbours of each point of a shortlist have a known similarity;
+      at least 1. Few leave the shortlist in unconnected pieces; many bring in similarities of
+      images that only look alike. Some tens at most are useful; the default is from development
+      data.
+    query_pairs: whose pairs with the query are known: `own`, those of its t nearest, or `all`.
+      With `all` the order of the search weighs more. The default is from development data.
+    power: p of the dissimilarity 1 - s^p, above 0. The smaller, the more a small similarity counts:
+      a selective kernel needs a p well below 1, a flat one up to 1. The default suits
+      power(alpha=7) and is from development data.
+    completion: the dissimilarity of unknown pairs: `one`, the largest there is, as in arXiv
+      2509.04351 and by default; `mean`, that of the known pairs, which keeps clusters nearer to
+      each other; or `masked`, none, so that only known pairs shape the embedding.
+    num_dimensions: m, of the embedding, at least 1. More dimensions fit the dissimilarities more
+      closely and take time in proportion; more than k add nothing. The default is from development
+      data.
+    method: how SMACOF minimises the stress, see `mds.smacof`; they differ in how soon they come how
+      near to the least stress, which `benchmarks.mds` compares and from which the default is.
+    max_iterations: of SMACOF, at least 0, which keeps the classical start. Few problems reach the
+      default; it bounds the time of the others.
+    rtol: SMACOF stops when the stress falls by less than this share in five iterations; at least 0.
+      From 1e-3, which is faster, to 1e-5. At the default mAP is that of the plain method at
+      convergence, see `benchmarks.tolerance`.
+    fusion: how embedding and global features are joined: `concat`, so that their cosines are
+      averaged by w, the default; or `sum`, which averages the vectors, the embedding turned onto the
+      global features, and needs m = D.
+    num_reranked: M, how many candidates are re-ranked, at least 1; the others follow in the order
+      of the search. None = all, the default: the embedding has them anyway.
+    num_neighbors: K, by how many neighbours the re-ranking refines a vector, at least 0, which
+      leaves vectors as they are. About as many as an image has true matches; 9 is usual for global
+      features. The default is from development data: vectors made for one query have fewer right
+      neighbours.
+    beta: weight of those neighbours, at least 0, which leaves vectors as they are. To about 1;
+      SuperGlobal has 0.15. The default is from development data: the neighbours that are right are
+      so by far.
+    certainty_ratio: a match whose similarity is above this multiple of the background of its own
+      search is certain; its certainty, in [0, 1), is added to its score. Above 0; a smaller ratio
+      trusts the search more, and infinity gives the plain order of arXiv 2509.04351. The default
+      suits a selective kernel, as power(alpha=7), and is from development data; a flat kernel never
+      reaches it.
+    seed: of the random start of the embedding, from 0 to 2^32 - 1. The same seed gives the same
+      result; another changes little, since the embedding is then minimised.
 
   Raises:
     SettingError: a value lies outside of its range.
