@@ -63,8 +63,8 @@ class CannConfig:
       in collections of some thousand images, and of 0.95 in larger ones.
     rescoring_depth: best images of the scan whose similarity is computed anew, exactly, from all
       their descriptors; at least 0, which leaves the order to the scan. As many as there are images
-      whose order matters, or a few times more, are useful. None = 7 times the square root of the images, at least 500, chosen as
-      `num_probes` was.
+      whose order matters, or a few times more, are useful. None = 7 times the square root of the
+      images, at least 500, chosen as `num_probes` was.
     code_bytes: of a packed descriptor in the cells, a multiple of 4; fewer where fewer suffice.
       More make the estimates of the scan better, and the index larger. The default leaves 2 bits
       to each of 128 dimensions; half to twice as much is useful.

@@ -73,8 +73,8 @@ class L2GConfig:
       From 1e-3, which is faster, to 1e-5. At the default mAP is that of the plain method at
       convergence, see `benchmarks.tolerance`.
     fusion: how embedding and global features are joined: `concat`, so that their cosines are
-      averaged by w, the default; or `sum`, which averages the vectors, the embedding turned onto the
-      global features, and needs m = D.
+      averaged by w, the default; or `sum`, which averages the vectors, with the embedding turned
+      onto the global features, and needs m = D.
     num_reranked: M, how many candidates are re-ranked, at least 1; the others follow in the order
       of the search. None = all, the default: the embedding has them anyway.
     num_neighbors: K, by how many neighbours the re-ranking refines a vector, at least 0, which

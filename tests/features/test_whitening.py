@@ -128,3 +128,26 @@ def test_a_whitening_that_is_missing_or_damaged_is_refused(tmp_path):
   path.write_bytes(path.read_bytes()[:-1])
   with pytest.raises(InputError, match=r"mean\.npy is truncated"):
     whitening.load_whitening(tmp_path / "w")
+
+
+def test_a_note_gives_the_whitening_back():
+  learned = whitening.fit_whitening(np.random.default_rng(0).standard_normal((50, 6)), dimension=4)
+  restored = whitening.Whitening.from_note(learned.to_note())
+  assert restored is not None
+  np.testing.assert_array_equal(restored.mean, learned.mean)
+  np.testing.assert_array_equal(restored.projection, learned.projection)
+  assert whitening.Whitening.from_note(None) is None
+
+
+@pytest.mark.parametrize(
+  ("descriptors", "message"),
+  [
+    (np.ones((3, 5)), r"takes descriptors \[count, 6\], not \(3, 5\)"),
+    (np.ones(6), r"takes descriptors \[count, 6\], not \(6,\)"),
+    (np.full((2, 6), np.nan), "takes finite descriptors"),
+  ],
+)
+def test_descriptors_that_can_not_be_whitened_are_refused(descriptors, message):
+  learned = whitening.fit_whitening(np.random.default_rng(0).standard_normal((50, 6)))
+  with pytest.raises(InputError, match=message):
+    whitening.apply_whitening(learned, descriptors)
