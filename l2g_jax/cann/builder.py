@@ -1,7 +1,7 @@
 """How segments are made: images are cut into pieces, and the pieces merge.
 
-A piece is a small segment of a fixed number of images. Which process makes which piece changes
-nothing: the merged segment has the same bytes.
+A piece is a small segment of a fixed number of images. The merged segment has the same bytes,
+whichever process made which piece.
 """
 
 import dataclasses

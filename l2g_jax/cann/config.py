@@ -27,11 +27,11 @@ _LEAST = {
 _REQUIRED = ("code_bytes", "seed")
 
 
-def whole_number(what: str, value: Any, *, least: int, most: int | None = None) -> int:
+def whole_number(request: str, value: Any, *, least: int, most: int | None = None) -> int:
   """Returns a whole number in a range as an `int`.
 
   Args:
-    what: how a sentence of an error begins, such as `A search needs k`.
+    request: the start of an error's sentence, such as `A search needs k`.
     value: any integer, also one of NumPy.
     least: the smallest that fits.
     most: the largest that fits; None = any.
@@ -40,11 +40,11 @@ def whole_number(what: str, value: Any, *, least: int, most: int | None = None) 
     InputError: it is no integer, or out of range.
   """
   if isinstance(value, bool) or not isinstance(value, int | np.integer):
-    raise InputError(f"{what} as a whole number, not {value!r}.")
+    raise InputError(f"{request} as a whole number, not {value!r}.")
   if value < least:
-    raise InputError(f"{what} of at least {least}, not {value}.")
+    raise InputError(f"{request} of at least {least}, not {value}.")
   if most is not None and value > most:
-    raise InputError(f"{what} of at most {most}, not {value}.")
+    raise InputError(f"{request} of at most {most}, not {value}.")
   return int(value)
 
 

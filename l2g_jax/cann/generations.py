@@ -1,11 +1,11 @@
-"""The folders of neighbour lists beside an index: which there are, what they hold, which may go.
+"""The folders of neighbour lists beside an index: which are there, which may be removed.
 
 `neighbors-STATE-K-DEPTH` names the state of the index and the settings. While lists are made it
 holds parts, `part-000000` and on, of some images each; then `whole`, all of them as one bundle,
 memory-mapped. Version 1 had the parts alone, in a folder named by a checksum of the three; they are
 read, and become a whole.
 
-What is removed has names of ours, and is provably ours, see `files.remove_ours`.
+Only folders with names of ours that are provably ours are removed, see `files.remove_ours`.
 """
 
 import dataclasses
@@ -158,12 +158,12 @@ def find_source(job: Job) -> Generation | None:
 
 
 def find_useless(job: Job, *, index_is_current: bool) -> list[pathlib.Path]:
-  """Finds what lists that are whole now make useless, also what a run has left that was killed.
+  """Finds the files that whole lists make useless, also those that a killed run has left.
 
-  That is the parts of lists that are whole, and lists of other states of the index. Of these one
-  generation stays for a repair, of each depth and of each k above those of the lists of this state,
-  as long as the change is small. Lists of the same state stay, and all where the index has changed
-  meanwhile.
+  These are the parts of whole lists, and the lists of other states of the index. Of those states
+  one generation stays for a repair, for each depth and for each k above that of this state's lists,
+  as long as the change is small. Lists of the same state stay; if the index has changed meanwhile,
+  all lists stay.
   """
   useless = [job.root_1] if job.root_1.exists() else []
   current = {folder for folder in _folders(job.directory) if _is_current(folder, job)}

@@ -1,7 +1,7 @@
 """Neighbour lists: the nearest images of every image of an index, made offline and kept.
 
-Lists of an index that has changed are made of those that there are, see `repair`. How they lie on
-disk says `generations`.
+Where the index has changed, the lists of its former state are repaired, see `repair`; `generations`
+says how lists lie on disk. This module knows an index only by the functions in `Searches`.
 """
 
 import contextlib
@@ -49,14 +49,14 @@ def make_lists(
 ) -> Ranked:
   """Opens the lists of an index; makes them where they are not there.
 
-  Where there are lists of another state of the index that few images were added to or removed from
-  since, they are repaired: lists of images that stay are kept, without the images that are gone,
-  and with the new ones where they belong; after `compact` all are kept, as the scan of the old
-  cells left them. They differ from lists made anew at their ends, see `repair`. Where more was
-  changed, every image is searched.
+  If the index differs by few images from a state whose lists are there, those are repaired. Images
+  that stay keep their lists, without the images that are gone, and with the new ones where they
+  belong. After `compact` all lists are kept, as the scan of the old cells left them. Repaired lists
+  differ from lists made anew only at their ends, see `repair`. If more has changed, every image is
+  searched.
 
-  What is made is written in parts: a run that was interrupted goes on where it stood, and shards
-  that are done are not made again. One process makes lists, others wait for it.
+  Lists are written in parts, so that an interrupted run goes on where it stood, and finished shards
+  are not made again. One process makes lists; others wait for it.
 
   Args:
     job: the lists that are wanted.
@@ -115,18 +115,18 @@ def make_shard(
 
 
 def _sweep(job: Job, searches: Searches) -> None:
-  """Removes what is useless; it stays for another time while a process makes lists of any state."""
+  """Removes useless lists, unless a process is making lists; then they stay until another time."""
   useless = generations.find_useless(job, index_is_current=searches.is_current())
   if useless:
     lock = files.locked(job.directory / _LOCK, refusal="Lists are being made.")
-    # What can't be removed where nothing may be written does no harm.
+    # Useless lists in a folder that may not be written to do no harm.
     with contextlib.suppress(OSError, InputError), lock:
       for path in useless:
         storage.remove(path)
 
 
 def _make_whole(job: Job, searches: Searches, *, show_progress: bool) -> Rows:
-  """Makes what is missing of the lists, and joins it."""
+  """Makes the parts that are missing, and joins all of them."""
   parts = _parts("part", range(job.num_images))
   source = generations.find_source(job)
   with _bar(show_progress) as bar:
@@ -144,7 +144,7 @@ def _make_whole(job: Job, searches: Searches, *, show_progress: bool) -> Rows:
 
 
 def _repairing(job: Job, searches: Searches, source: Generation, bar: tqdm.tqdm) -> _Make:
-  """Searches the images that are new in an index; returns what makes lists of those there were."""
+  """Searches the images that are new in an index; returns a function that makes all lists."""
   numbers = source.change.added
   search = functools.partial(_search, job, searches, repair.reach(job.k), bar)
   added = _make_parts(job, _parts("added", numbers.tolist()), search, bar)
@@ -154,14 +154,14 @@ def _repairing(job: Job, searches: Searches, source: Generation, bar: tqdm.tqdm)
     rows, holds = repairing.lists(images)
     bar.update(int(holds.sum()))
     for row in np.flatnonzero(~holds).tolist():
-      part, place = divmod(int(np.searchsorted(numbers, images[row])), _IMAGES_PER_PART)
+      part, own_row = divmod(int(np.searchsorted(numbers, images[row])), _IMAGES_PER_PART)
       own = None
       if source.change.rows[images[row]] < 0:
         own = generations.load_part(job, _name("added", part))
       if own is None:
-        own, place = _search(job, searches, job.k, bar, images[row : row + 1]), 0
-      rows.ids[row] = own.ids[place, : job.k]
-      rows.similarities[row] = own.similarities[place, : job.k]
+        own, own_row = _search(job, searches, job.k, bar, images[row : row + 1]), 0
+      rows.ids[row] = own.ids[own_row, : job.k]
+      rows.similarities[row] = own.similarities[own_row, : job.k]
     return rows
 
   return make

@@ -62,7 +62,7 @@ class Segment:
 
 
 def open_segment(directory: pathlib.Path, entry: storage.Manifest, *, verify: bool) -> Segment:
-  """Opens what the manifest of an index says of a segment."""
+  """Opens a segment that the manifest of an index names."""
   descriptors = open_descriptors(directory / entry["descriptors"], verify=verify)
   present = np.ones(len(descriptors), bool)
   present[entry["removed"]] = False
@@ -131,7 +131,7 @@ def best_images(
   Returns:
     At most k ids, and their similarities, float32 above 0, descending; ties by the smaller id.
   """
-  # So many that k are left where all exact similarities turn out to be 0.
+  # Enough that k are left even if all exact similarities turn out to be 0.
   ids = _largest(scanned, depth + k)
   values = scanned[ids].astype(np.float32)
   values[:depth] = rescore(ids[:depth])
@@ -141,7 +141,7 @@ def best_images(
 
 
 def _largest(values: np.ndarray, count: int) -> np.ndarray:
-  """Returns the places of the largest values, in descending order, ties by the smaller."""
+  """Returns the positions of the largest values, in descending order, ties by the smaller."""
   chosen = np.arange(len(values))
   if count < len(values):
     least = np.partition(values, len(values) - count)[len(values) - count]

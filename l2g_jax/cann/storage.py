@@ -143,7 +143,7 @@ def read_manifest(root: pathlib.Path) -> Manifest:
 
 
 def commit(root: pathlib.Path, manifest: Manifest) -> None:
-  """Makes a manifest the index, then sweeps away what of ours it does not refer to."""
+  """Makes a manifest the index, then removes our files that it does not refer to."""
   files.write_manifest(root / _MANIFEST, manifest)
   kept = {manifest["quantizer"], manifest["whitening"]}
   for segment in manifest["segments"]:

@@ -1,8 +1,8 @@
 """Exact Chamfer search of a whole collection on the devices: no index, every pair is compared.
 
 Images lie on the devices as a rectangle of descriptors, each device with its share of them. The
-cosines of a few images are in memory at a time; only their maxima are kept. Where there is a kernel
-for it, cosines never are in memory, and the maxima of many images are.
+cosines of a few images are in memory at a time, and only their maxima are kept. On a GPU, a kernel
+of our own keeps cosines out of memory, so that many images are scored at a time.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ Precision = Literal["float32", "bfloat16", "int8"]
 # Cosines that are in memory at a time: a cache holds them, or an accelerator is kept busy by them.
 _BLOCK_COSINES = {"cpu": 1 << 19}
 _MOST_BLOCK_COSINES = 1 << 28
-# Maxima that are in memory at a time: so many that the last programs of a launch are few among all.
+# Maxima that are in memory at a time: so many that the uneven end of a launch takes little of it.
 _BLOCK_MAXIMA = 1 << 26
 # Queries are padded to a multiple of this, so that few lengths are compiled.
 _QUERY_STEP = 64
@@ -132,14 +132,14 @@ def place_images(packed: PackedImages, mesh: Mesh | None = None) -> DeviceImages
   mesh = sharding.make_mesh() if mesh is None else mesh
   missing = -len(packed.counts) % mesh.size
 
-  def place(array: np.ndarray) -> jax.Array:
+  def put(array: np.ndarray) -> jax.Array:
     padding = [(0, missing)] + [(0, 0)] * (array.ndim - 1)
     return sharding.split(np.pad(array, padding) if missing else array, mesh)
 
   return DeviceImages(
-    values=place(packed.values),
-    scales=place(packed.scales),
-    counts=place(packed.counts),
+    values=put(packed.values),
+    scales=put(packed.scales),
+    counts=put(packed.counts),
     first_id=packed.first_id,
     mesh=mesh,
   )
@@ -163,12 +163,13 @@ def search_images(
     images: on the devices; or a stream of blocks that follow each other, of which two are on the
       devices at a time.
     queries: the descriptors `[q, d]` of Q queries, any norm.
-    k: images wanted; more than there are pads.
-    kernel: f, monotone, with values in [0, 1]; the index's own unless another is given.
+    k: images wanted; if there are fewer, the result is padded.
+    kernel: f, monotone, with values in [0, 1]; the default is the index's.
     mesh: for a stream: the devices; None = all.
 
   Returns:
-    A `Ranked` `[Q, k]`; images of similarity 0 are left out.
+    The best images `[Q, k]`, ids int32 and similarities float32 in [0, 1], descending, ties by the
+    smaller id; images of similarity 0 are left out.
 
   Raises:
     InputError: k is below 1, there is no query or image, or a query's shape or values do not fit.
@@ -264,7 +265,7 @@ def _best_images(
   batch_size: int,
   fused: bool,
 ):
-  """Finds the best of every device's share, and of those the best; ties by the smaller row."""
+  """Finds the best of each device's share, then the best of these; ties by the smaller row."""
 
   def best_of_share(queries, images):
     if fused:
@@ -351,7 +352,7 @@ def _products(image: jax.Array, query: jax.Array) -> jax.Array:
 
 
 def _products_in_float32(image: jax.Array, query: jax.Array) -> jax.Array:
-  """Does the same where there are no such units; of int8 the sums are exact in float32 too."""
+  """Returns the same where there are no such units; sums of int8 are exact in float32 too."""
   query, image = query.astype(jnp.float32), image.astype(jnp.float32)
   return jnp.matmul(image, query.T, precision="highest")
 
