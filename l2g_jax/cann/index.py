@@ -25,16 +25,16 @@ class CannIndex:
 
   s(Q -> image) is the mean over the query's descriptors of f(the best cosine among the image's).
   The index takes descriptors as they are: it normalises and quantises them, and leaves out those of
-  norm zero, of images as of queries. Who describes images whitens, both what is added and what is
-  searched; the index only keeps the whitening as a note. Source: arXiv 2306.09012, by an inverted
-  file instead of random grids.
+  norm zero, of images as of queries. It never whitens: whoever describes images whitens those that
+  are added and those that are searched alike, and the index keeps the whitening as a note for them.
+  Source: arXiv 2306.09012, by an inverted file instead of random grids.
 
   Attributes:
     directory: where it lies.
     dimension: d, of its descriptors.
     config: the settings it was built with.
-    whitening: a note for who describes images, never applied here: `mean` `[raw]` and `projection`
-      `[raw, d]` of the whitening that its descriptors went through; None = there is no note.
+    whitening: a note for whoever describes images, never applied here: `mean` `[raw]` and
+      `projection` `[raw, d]` of the whitening that its descriptors went through; None = no note.
     state: identifies what the index holds, by content, for caches of what was made from it.
     manifest_checksum: identifies its files by name alone; lists of version 1 are found by it.
   """
@@ -124,14 +124,14 @@ class CannIndex:
   def shard_whitening(directory: os.PathLike | str) -> Mapping[str, np.ndarray] | None:
     """Returns the note of the first of the shards in a folder; None = no shards, or no note.
 
-    Who describes images for a further shard whitens them by it, so that all shards have the same
-    descriptors to the last bit, whatever machines learned a whitening.
+    Images of a further shard are whitened by it, so that all shards have the same descriptors to
+    the last bit, even if another machine would learn a slightly different whitening.
     """
     return builder.read_shard_whitening(pathlib.Path(directory))
 
   @classmethod
   def merge_shards(cls, directory: os.PathLike | str) -> "CannIndex":
-    """Makes the index of what all shards built.
+    """Makes the index of the shards, all of which must be done.
 
     Raises:
       InputError: an index is there, a shard is not done, or a name comes twice.
@@ -167,12 +167,12 @@ class CannIndex:
   def add(self, descriptors: Iterable[tuple[str, np.ndarray]]) -> "CannIndex":
     """Adds images as a further segment and returns the index as it is then.
 
-    This one stays as it is. Cells stay as they were learned; where most images were added since,
-    `compact` learns them anew.
+    This object stays as it is. Cells stay as they were learned; once most images were added later,
+    `compact` learns the cells anew.
 
     Args:
-      descriptors: (image name, `[count, d]`), any norm, as `build` was given them: where it was
-        given whitened ones, whitened by the same whitening, which `whitening` keeps.
+      descriptors: (image name, `[count, d]`), any norm, of the kind that `build` was given: if
+        those were whitened, whitened by the same whitening, of which `whitening` is the note.
 
     Raises:
       InputError: as for `build`, or a name is in the index already; nothing is added then.
@@ -201,9 +201,9 @@ class CannIndex:
     return CannIndex.open(self.directory)
 
   def compact(self) -> "CannIndex":
-    """Builds the index anew of what was not removed, and returns it as it is then.
+    """Builds the index anew of the images that were not removed, and returns it as it is then.
 
-    Ids stay as they are, and the images know that they are the same: their neighbour lists stay.
+    Ids stay as they are. Images keep their origins, and with them their neighbour lists.
     """
     images = ((name, self.codes(image)) for image, name in enumerate(self.names))
     with self._change() as manifest:
@@ -256,15 +256,15 @@ class CannIndex:
   ) -> Ranked:
     """Finds the images most similar to one query.
 
-    A scan estimates the similarities of the images that it reaches; the best of them, as many as
-    the rescoring depth, are computed exactly. The result is in the order of the best that is known
-    of each image: its exact similarity, or else, beyond that depth, the scan's, which is mostly a
-    little lower. So an estimate may stand among the last of the exact ones, never above the best;
-    an image whose exact similarity is 0 is left out, and takes no place.
+    A scan estimates the similarities of the images that it reaches; for the best of them, as many
+    as the rescoring depth, they are computed exactly. Images are ordered by the exact similarity,
+    or, beyond that depth, by the estimate, which is mostly a little lower. So an estimate may stand
+    among the last of the exact ones, never above the best. An image whose exact similarity is 0 is
+    left out.
 
     Args:
-      query_descriptors: `[q, d]`, any norm, as the index was given those of its images: whitened
-        where those were. None gives an empty result.
+      query_descriptors: `[q, d]`, any norm, of the kind that the index was given: if those of its
+        images were whitened, whitened by the same whitening. With q = 0 the result is empty.
       k: images wanted; more than there are pads.
       num_probes: instead of the setting; as many as there are cells reads them all.
       rescoring_depth: instead of the setting; as many as there are images, with all cells read,
