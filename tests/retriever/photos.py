@@ -96,7 +96,8 @@ def check(collection: Collection, folder: pathlib.Path) -> None:
   names = collection.index.names
   assert sorted(names) == [job.name for job in jobs]
   assert collection.lists.ids.shape == (len(names), min(5, len(names) - 1))
-  assert collection.lists.state == collection.index.state
+  assert isinstance(collection.lists.ids, np.memmap)
+  assert f"neighbors-{collection.index.state}-" in str(collection.lists.ids.filename)
   assert collection.global_features.shape[0] == len(names)
   for job in jobs:
     assert best(collection, job.path) == job.name
