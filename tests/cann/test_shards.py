@@ -128,6 +128,7 @@ def test_the_whitening_is_a_note_and_changes_no_descriptor(tmp_path):
     np.testing.assert_array_equal(index.whitening["mean"], WHITENING.mean)
     np.testing.assert_array_equal(index.whitening["projection"], WHITENING.projection)
     restored = Whitening.from_note(index.whitening)
+    assert restored is not None
     for number in np.flatnonzero(index.counts())[[0, -1]].tolist():
       query = apply_whitening(restored, IMAGES[number][1])
       np.testing.assert_array_equal(query, WHITENED[number][1])
@@ -162,9 +163,11 @@ def test_shards_find_the_note_of_the_first(tmp_path):
   assert CannIndex.shard_whitening(tmp_path / "bare") is None
   build_shard(tmp_path / "noted", 0, 2, WHITENED, whitening=NOTE)
   found = CannIndex.shard_whitening(tmp_path / "noted")
+  assert found is not None
   np.testing.assert_array_equal(found["projection"], WHITENING.projection)
   # As another machine may learn it.
   other = {name: array * np.float32(1.0 + 1e-6) for name, array in NOTE.items()}
   build_shard(tmp_path / "noted", 1, 2, WHITENED, whitening=other)
   merged = CannIndex.merge_shards(tmp_path / "noted")
+  assert merged.whitening is not None
   np.testing.assert_array_equal(merged.whitening["projection"], WHITENING.projection)

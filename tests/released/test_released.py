@@ -42,9 +42,10 @@ def learned():
   )
 
 
-def whitened(index):
+def whitened(note):
   """The images as an index takes them: whitened by its note."""
-  held = whitening.Whitening.from_note(index.whitening)
+  held = whitening.Whitening.from_note(note)
+  assert held is not None
   return [(name, whitening.apply_whitening(held, values)) for name, values in make.images()]
 
 
@@ -55,7 +56,7 @@ def test_an_index_finds_what_it_found(root, expected):
   assert index.config == CannConfig(num_lists=3)
   codes = (index.codes(i).values for i in range(len(index.names)))
   assert make.digest(*codes) == expected["codes"]
-  found = index.search(whitened(index)[5][1], 20)
+  found = index.search(whitened(index.whitening)[5][1], 20)
   assert found.ids.tolist() == expected["ids"]
   np.testing.assert_allclose(found.similarities, expected["similarities"], rtol=1e-5)
   lists = index.neighbor_lists(3, show_progress=False)
@@ -71,7 +72,7 @@ def test_neighbour_lists_of_an_index_are_not_made_again(root, monkeypatch):
 
 def test_an_index_is_changed_as_a_new_one_is(root, tmp_path):
   old = CannIndex.open(root / "index")
-  values = whitened(old)
+  values = whitened(old.whitening)
   old = old.add([("image-002", values[2][1])]).remove(["image-000"]).compact()
   names = [*(f"image-{i:03d}" for i in (1, 3, 4, 5, 6, 7, 8, 9, 11)), "image-002"]
   assert list(old.names) == names
@@ -89,9 +90,7 @@ def test_an_index_is_changed_as_a_new_one_is(root, tmp_path):
 
 def test_shards_that_a_release_began_are_ended(root, tmp_path):
   note = CannIndex.shard_whitening(root / "shards")
-  assert note is not None
-  held = whitening.Whitening.from_note(note)
-  values = [(name, whitening.apply_whitening(held, rows)) for name, rows in make.images()]
+  values = whitened(note)
   report = CannIndex.build_shard(
     root / "shards", values, make.CONFIG, whitening=note, shard_index=1, num_shards=2
   )
