@@ -9,10 +9,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-import tqdm
-
 from l2g_jax.errors import InputError
-from l2g_jax.runtime import files
+from l2g_jax.runtime import files, progress
 
 _CHUNK_BYTES = 1 << 20
 
@@ -87,14 +85,12 @@ def _extract(
       archive.open("rb") as file,
       gzip.open(file) as content,
       tarfile.open(fileobj=content, mode="r|") as tar,
-      tqdm.tqdm(
-        desc=f"unpacking {archive.name}",
+      progress.Meter(
+        f"unpacking {archive.name}",
         total=archive.stat().st_size,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=not show_progress,
-      ) as bar,
+        unit=progress.BYTES,
+        disabled=not show_progress,
+      ) as meter,
     ):
       for member in tar:
         if member.isdir():
@@ -109,7 +105,7 @@ def _extract(
         with path.open("xb") as output:
           shutil.copyfileobj(stream, output, _CHUNK_BYTES)
         members[name] = state_of(path)
-        bar.update(file.tell() - bar.n)
+        meter.update(done=file.tell())
       # The checksum of all this stands at the end of the stream.
       while content.read(_CHUNK_BYTES):
         pass

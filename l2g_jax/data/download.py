@@ -13,13 +13,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import tqdm
-
 from l2g_jax.data import archive, transfer
 from l2g_jax.data.archive import State, state_of
 from l2g_jax.data.dataset import load_dataset
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
+from l2g_jax.runtime.progress import track
 
 _KIND = "l2g_jax.download"
 _VERSION = 1
@@ -185,8 +184,8 @@ def _is_intact(
   folder: pathlib.Path, members: Mapping[str, State], verify: bool, show_progress: bool
 ) -> bool:
   """Whether all files are there; InputError where one is, and is not what it was."""
-  for name, state in tqdm.tqdm(
-    members.items(), desc=f"verifying {folder}", unit="file", disable=not show_progress
+  for name, state in track(
+    members.items(), f"verifying {folder}", unit="files", disabled=not show_progress
   ):
     path = folder / name
     if not path.is_file():

@@ -11,10 +11,9 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-import tqdm
-
 from l2g_jax.errors import InputError
-from l2g_jax.runtime import files
+from l2g_jax.runtime import files, progress
+from l2g_jax.runtime.progress import Meter
 from l2g_jax.version import __version__
 
 _CHUNK_BYTES = 1 << 20
@@ -53,12 +52,10 @@ def fetch(
   path = pathlib.Path(path)
   part = path.with_name(f"{path.name}.part")
   furthest, waits = _size(part), iter(())
-  with tqdm.tqdm(
-    desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not show_progress
-  ) as bar:
+  with Meter(path.name, unit=progress.BYTES, disabled=not show_progress) as meter:
     while True:
       try:
-        _transfer(url, part, bar)
+        _transfer(url, part, meter)
         break
       except _BrokenOffError as error:
         if _size(part) > furthest:
@@ -96,7 +93,7 @@ def _read_validator(part: pathlib.Path, url: str) -> dict[str, Any] | None:
   return known if continues and known["url"] == url else None
 
 
-def _transfer(url: str, part: pathlib.Path, bar: tqdm.tqdm) -> None:
+def _transfer(url: str, part: pathlib.Path, meter: Meter) -> None:
   """Asks for what is missing of a file, and adds what comes to the part that is there."""
   known = _read_validator(part, url)
   held = _size(part) if known else 0
@@ -125,9 +122,8 @@ def _transfer(url: str, part: pathlib.Path, bar: tqdm.tqdm) -> None:
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - held > free:
       raise OSError(f"{url} needs {total - held} bytes more; {part.parent} has {free} free.")
-    bar.total, bar.n = total, held
-    bar.refresh()
-    _append(response, url, part, bar)
+    meter.update(done=held, total=total)
+    _append(response, url, part, meter)
   if total is not None and _size(part) < total:
     raise _BrokenOffError(f"{url} broke off after {_size(part)} of {total} bytes")
   if total is not None and _size(part) > total:
@@ -171,9 +167,7 @@ def _forget(part: pathlib.Path) -> None:
   _validator_path(part).unlink(missing_ok=True)
 
 
-def _append(
-  response: http.client.HTTPResponse, url: str, part: pathlib.Path, bar: tqdm.tqdm
-) -> None:
+def _append(response: http.client.HTTPResponse, url: str, part: pathlib.Path, meter: Meter) -> None:
   def read() -> bytes:
     try:
       return response.read1(_CHUNK_BYTES)
@@ -184,7 +178,7 @@ def _append(
     with part.open("ab") as file:
       while chunk := read():
         file.write(chunk)
-        bar.update(len(chunk))
+        meter.advance(len(chunk))
       file.flush()
       os.fsync(file.fileno())
   except OSError as error:

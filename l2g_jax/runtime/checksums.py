@@ -8,10 +8,9 @@ import stat
 import time
 from collections.abc import Mapping, Sequence
 
-import tqdm
-
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
+from l2g_jax.runtime.progress import Meter
 from l2g_jax.runtime.workers import available_cores
 
 NAME = "checksums.json"
@@ -78,13 +77,13 @@ def _hash(places: Sequence[str], *, show_progress: bool) -> dict[str, tuple[_Ent
   """Reads files; returns an entry of each that can be read, and whether it may be remembered."""
   with (
     concurrent.futures.ThreadPoolExecutor(available_cores()) as pool,
-    tqdm.tqdm(
-      total=len(places), desc="checksums", unit="file", delay=1.0, disable=not show_progress
-    ) as bar,
+    Meter(
+      "checksums", total=len(places), unit="files", delay=1.0, disabled=not show_progress
+    ) as meter,
   ):
     made = {}
     for place, result in zip(places, pool.map(_hash_file, places), strict=True):
-      bar.update()
+      meter.advance()
       if result is not None:
         made[place] = result
     return made
