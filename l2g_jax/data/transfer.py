@@ -1,4 +1,8 @@
-"""Resumable transfer of a file by HTTP."""
+"""Transfers a file by HTTP, and takes up a transfer that broke off.
+
+pooch would bring checksums and the move into place, but begins a broken transfer anew, and an
+archive has up to two gigabytes.
+"""
 
 import http.client
 import os
