@@ -89,7 +89,7 @@ def test_a_hostile_archive_is_refused_by_name_and_leaves_nothing(
 def test_an_archive_that_inflates_beyond_measure_is_refused(tmp_path):
   archive = tmp_path / "a.tar.gz"
   archive.write_bytes(pack([("a.jpg", bytes(65 << 20))]))
-  with pytest.raises(InputError, match=r"a\.tar\.gz is refused: it inflates to more than 100 times"):
+  with pytest.raises(InputError, match=r"refused: it inflates to more than 100 times"):
     archives.unpack(archive, tmp_path / "jpg")
   assert names(tmp_path) == ["a.tar.gz"]
 
