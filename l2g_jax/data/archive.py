@@ -14,7 +14,7 @@ from l2g_jax.runtime.arrays import check_inflation
 
 _CHUNK_BYTES = 1 << 20
 
-# Size and checksum of a file.
+# The size and checksum of a file.
 State = Mapping[str, Any]
 
 
@@ -33,13 +33,13 @@ def unpack(
   """Unpacks the files of a `.tar.gz`, all of them or none.
 
   Args:
-    archive: the file.
-    folder: where its files go; one that is there already must be the same.
-    flat: whether files leave the folders that they have in the archive.
+    archive: the archive.
+    folder: the folder of its files; a file that is there already must be the same.
+    flat: whether files leave their folders in the archive.
     show_progress: whether to show a bar.
 
   Returns:
-    Size and checksum of every file, by its path below `folder`.
+    The size and checksum of every file, by its path below `folder`.
 
   Raises:
     InputError: the archive is truncated or damaged, holds a link, a device, a path that leads
@@ -53,7 +53,7 @@ def unpack(
     with files.workplace(staging) as workplace:
       members = _extract(archive, workplace / staging.name, flat, show_progress)
       for name, state in members.items():
-        place(workplace / staging.name / name, folder / name, state)
+        move(workplace / staging.name / name, folder / name, state)
       _sync()
   except OSError as error:
     raise OSError(f"{archive} can't be unpacked; is the disk full? {error}") from error
@@ -61,13 +61,13 @@ def unpack(
 
 
 def _sync() -> None:
-  # One for all: thousands of small files would wait for the disk one by one. Windows has none.
+  # All at once: thousands of small files would wait for the disk one by one. Windows can't.
   if hasattr(os, "sync"):
     os.sync()
 
 
-def place(source: pathlib.Path, target: pathlib.Path, state: State) -> None:
-  """Moves a file to where it belongs; one that is there already must be the same."""
+def move(source: pathlib.Path, target: pathlib.Path, state: State) -> None:
+  """Moves a file to its target; a file that is there already must be the same."""
   if os.path.lexists(target):
     if not target.is_file() or state_of(target) != state:
       raise InputError(f"{target} differs from what is published; move it away to have that.")
@@ -107,7 +107,7 @@ def _extract(
         tar.extract(renamed, staging, set_attrs=False, filter="data")
         members[name] = state_of(staging / name)
         meter.update(done=file.tell())
-      # The checksum of all this stands at the end of the stream.
+      # The checksum stands at the end of the stream.
       while content.read(_CHUNK_BYTES):
         pass
   except InputError as error:
