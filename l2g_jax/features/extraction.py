@@ -21,7 +21,7 @@ from l2g_jax.features.jobs import (
   make_recipe,
   read,
 )
-from l2g_jax.features.parts import Place
+from l2g_jax.features.parts import StoredImage
 from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
 from l2g_jax.features.tasks import PATH, OnError, Task, run, save
 from l2g_jax.runtime import checksums, files
@@ -253,7 +253,7 @@ def image_keys(
   return [image.key for image in identify(jobs, recipe, memory, show_progress=True)]
 
 
-def _is_made(stored: Place | None, on_error: OnError) -> bool:
+def _is_made(stored: StoredImage | None, on_error: OnError) -> bool:
   """Returns whether an image needs no work."""
   return stored is not None and (on_error == "empty" or stored.failure is None)
 
