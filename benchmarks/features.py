@@ -44,13 +44,9 @@ from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.extractors import Dtype
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.features.store import FeatureStore
-from l2g_jax.interop.checkpoints.conversion import (
-  Architecture,
-  Model,
-  convert_tensors,
-  fire_architecture,
-  superglobal_architecture,
-)
+from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.conversion import Model
+from l2g_jax.interop.checkpoints.layers import Architecture, convert_tensors
 from l2g_jax.ranked import complete_rankings
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 
 from l2g_jax.features import weights
-from l2g_jax.interop.checkpoints.conversion import Architecture, convert_tensors
+from l2g_jax.interop.checkpoints.layers import Architecture, convert_tensors
 
 _NOTICE = "These weights are random numbers, to try the program with; nobody's terms apply."
 

@@ -10,7 +10,7 @@ from absl import flags
 
 from benchmarks import synthetic
 from l2g_jax.cli.command import Command, Group, Values
-from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
 
 
 def _define(values: flags.FlagValues) -> None:

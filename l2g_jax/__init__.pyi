@@ -6,6 +6,7 @@ from .evaluation import evaluate
 from .pipeline.config import L2GConfig
 from .pipeline.l2g import L2G
 from .ranked import Ranked
+from .ranked import Ranked
 from .ranking.rerank import superglobal_rerank
 from .retriever import Retriever
 from .similarity.chamfer import chamfer_similarity
@@ -17,6 +18,7 @@ __all__ = [
   "CannIndex",
   "InputError",
   "L2GConfig",
+  "Ranked",
   "Ranked",
   "Retriever",
   "__version__",

@@ -8,12 +8,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tqdm
 
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement, save_ground_truth
 from l2g_jax.data.images import Box
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
+from l2g_jax.runtime.progress import Meter
 from l2g_jax.runtime.workers import run_tasks
 from mini.overlap import (
   Points,
@@ -80,13 +80,13 @@ def make_mini(
       tasks.append((scene, config, seed, key, folder))
   total = sum(len(scene.images) + len(scene.queries) for scene in plan)
   done = total - sum(len(task[0].images) + len(task[0].queries) for task in tasks)
-  with tqdm.tqdm(
-    total=total, initial=done, desc=f"benchmark {NAME}", unit="image", disable=not show_progress
-  ) as bar:
+  with Meter(
+    f"benchmark {NAME}", total=total, done=done, unit="images", disabled=not show_progress
+  ) as meter:
     # Large scenes come first, so that the workers end together.
     tasks.sort(key=lambda task: -len(task[0].images))
     for count in run_tasks(_make_scene, tasks, num_workers):
-      bar.update(count)
+      meter.advance(count)
   records = [files.read_manifest(_record_path(folder, scene)) for scene in plan]
   save_ground_truth(truth, _judge(records))
   content = {name: state for record in records for name, state in record["files"].items()}

@@ -1,4 +1,3 @@
-import ast
 import importlib
 import inspect
 import pathlib
@@ -73,21 +72,6 @@ def test_methods_of_public_classes_are_documented():
         if inspect.isfunction(function) and not method.startswith("_") and not function.__doc__:
           bare.append(f"{name}.{member}.{method}")
   assert bare == []
-
-
-def imported_modules(path):
-  for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-    if isinstance(node, ast.Import):
-      yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-      assert node.level == 0, f"{path} imports relatively"
-      yield node.module or ""
-
-
-def test_the_library_imports_nothing_that_is_built_on_it():
-  for path in PACKAGE.rglob("*.py"):
-    roots = {name.partition(".")[0] for name in imported_modules(path)}
-    assert not roots & {"experiments", "benchmarks", "tests"}, path
 
 
 @pytest.mark.parametrize("name", ["l2g_jax", "l2g_jax.data", "l2g_jax.features", "l2g_jax.cann"])

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import tqdm
 
 from l2g_jax.cann import generations, repair, storage
 from l2g_jax.cann.generations import Generation, Job
@@ -18,6 +17,7 @@ from l2g_jax.cann.repair import Repair, Rows
 from l2g_jax.errors import InputError
 from l2g_jax.ranked import Ranked
 from l2g_jax.runtime import files
+from l2g_jax.runtime.progress import Meter
 
 _IMAGES_PER_PART = 128
 # Neighbours whose similarity is exact: more than a re-ranking takes as known.
@@ -106,10 +106,10 @@ def make_shard(
   if generations.load_whole(job) is not None:
     return 0
   parts = _parts("part", range(job.num_images))
-  with _bar(show_progress) as bar:
-    make = functools.partial(_search, job, searches, job.k, bar)
+  with _meter(show_progress) as meter:
+    make = functools.partial(_search, job, searches, job.k, meter)
     mine = dict([*parts.items()][shard_index::num_shards])
-    for _ in _make_parts(job, mine, make, bar):
+    for _ in _make_parts(job, mine, make, meter):
       pass
   return sum(generations.load_part(job, name, images) is None for name, images in parts.items())
 
@@ -129,12 +129,12 @@ def _make_whole(job: Job, searches: Searches, *, show_progress: bool) -> Rows:
   """Makes the parts that are missing, and joins all of them."""
   parts = _parts("part", range(job.num_images))
   source = generations.find_source(job)
-  with _bar(show_progress) as bar:
+  with _meter(show_progress) as meter:
     if source is None:
-      make = functools.partial(_search, job, searches, job.k, bar)
+      make = functools.partial(_search, job, searches, job.k, meter)
     else:
-      make = _repairing(job, searches, source, bar)
-    for _ in _make_parts(job, parts, make, bar):
+      make = _repairing(job, searches, source, meter)
+    for _ in _make_parts(job, parts, make, meter):
       pass
   generations.save_whole(job, [*parts])
   rows = generations.load_whole(job)
@@ -143,23 +143,23 @@ def _make_whole(job: Job, searches: Searches, *, show_progress: bool) -> Rows:
   return rows
 
 
-def _repairing(job: Job, searches: Searches, source: Generation, bar: tqdm.tqdm) -> _Make:
+def _repairing(job: Job, searches: Searches, source: Generation, meter: Meter) -> _Make:
   """Searches the images that are new in an index; returns a function that makes all lists."""
   numbers = source.change.added
-  search = functools.partial(_search, job, searches, repair.reach(job.k), bar)
-  added = _make_parts(job, _parts("added", numbers.tolist()), search, bar)
+  search = functools.partial(_search, job, searches, repair.reach(job.k), meter)
+  added = _make_parts(job, _parts("added", numbers.tolist()), search, meter)
   repairing = Repair.start(searches.compare, source.rows, source.change, job.k, added)
 
   def make(images: Sequence[int]) -> Rows:
     rows, holds = repairing.lists(images)
-    bar.update(int(holds.sum()))
+    meter.advance(int(holds.sum()))
     for row in np.flatnonzero(~holds).tolist():
       part, own_row = divmod(int(np.searchsorted(numbers, images[row])), _IMAGES_PER_PART)
       own = None
       if source.change.rows[images[row]] < 0:
         own = generations.load_part(job, _name("added", part))
       if own is None:
-        own, own_row = _search(job, searches, job.k, bar, images[row : row + 1]), 0
+        own, own_row = _search(job, searches, job.k, meter, images[row : row + 1]), 0
       rows.ids[row] = own.ids[own_row, : job.k]
       rows.similarities[row] = own.similarities[own_row, : job.k]
     return rows
@@ -167,7 +167,7 @@ def _repairing(job: Job, searches: Searches, source: Generation, bar: tqdm.tqdm)
   return make
 
 
-def _search(job: Job, searches: Searches, k: int, bar: tqdm.tqdm, images: Sequence[int]) -> Rows:
+def _search(job: Job, searches: Searches, k: int, meter: Meter, images: Sequence[int]) -> Rows:
   """Searches some images of an index in it."""
   rows = repair.empty_rows(len(images), k)
   for row, image in enumerate(images):
@@ -175,22 +175,22 @@ def _search(job: Job, searches: Searches, k: int, bar: tqdm.tqdm, images: Sequen
     ids, similarities = searches.search(image, k + 1, job.depth + 1)
     others = ids != image
     rows.ids[row], rows.similarities[row] = ids[others][:k], similarities[others][:k]
-    bar.update()
+    meter.advance()
   return rows
 
 
 def _make_parts(
-  job: Job, parts: dict[str, Sequence[int]], make: _Make, bar: tqdm.tqdm
+  job: Job, parts: dict[str, Sequence[int]], make: _Make, meter: Meter
 ) -> Iterator[Rows]:
   """Yields parts, each of which is made where it is not there yet."""
-  bar.total += sum(map(len, parts.values()))
+  meter.update(total=(meter.total or 0) + sum(map(len, parts.values())))
   for name, images in parts.items():
     rows = generations.load_part(job, name, images, verify=True)
     if rows is None:
       rows = make(images)
       generations.save_part(job, name, images, rows)
     else:
-      bar.update(len(images))
+      meter.advance(len(images))
     yield rows
 
 
@@ -207,5 +207,5 @@ def _name(prefix: str, part: int) -> str:
   return f"{prefix}-{part:06d}"
 
 
-def _bar(show_progress: bool) -> tqdm.tqdm:
-  return tqdm.tqdm(total=0, desc="neighbour lists", unit="image", disable=not show_progress)
+def _meter(show_progress: bool) -> Meter:
+  return Meter("neighbour lists", total=0, unit="images", disabled=not show_progress)

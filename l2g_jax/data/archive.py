@@ -1,22 +1,20 @@
-"""Unpacking of archives that could hold anything."""
+"""Unpacks archives, which could hold anything: all files of one or none."""
 
 import gzip
 import os
 import pathlib
-import shutil
 import tarfile
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
-import tqdm
-
 from l2g_jax.errors import InputError
-from l2g_jax.runtime import files
+from l2g_jax.runtime import files, progress
+from l2g_jax.runtime.arrays import check_inflation
 
 _CHUNK_BYTES = 1 << 20
 
-# Size and checksum of a file.
+# The size and checksum of a file.
 State = Mapping[str, Any]
 
 
@@ -35,17 +33,18 @@ def unpack(
   """Unpacks the files of a `.tar.gz`, all of them or none.
 
   Args:
-    archive: the file.
-    folder: where its files go; one that is there already must be the same.
-    flat: whether files leave the folders that they have in the archive.
+    archive: the archive.
+    folder: the folder of its files; a file that is there already must be the same.
+    flat: whether files leave their folders in the archive.
     show_progress: whether to show a bar.
 
   Returns:
-    Size and checksum of every file, by its path below `folder`.
+    The size and checksum of every file, by its path below `folder`.
 
   Raises:
     InputError: the archive is truncated or damaged, holds a link, a device, a path that leads
-      outside or a name twice, or a file that is in `folder` with other content.
+      outside or a name twice, inflates beyond measure, or holds a file that is in `folder` with
+      other content.
     OSError: the disk is full or can't be written.
   """
   archive, folder = pathlib.Path(archive), pathlib.Path(folder)
@@ -54,7 +53,7 @@ def unpack(
     with files.workplace(staging) as workplace:
       members = _extract(archive, workplace / staging.name, flat, show_progress)
       for name, state in members.items():
-        place(workplace / staging.name / name, folder / name, state)
+        move(workplace / staging.name / name, folder / name, state)
       _sync()
   except OSError as error:
     raise OSError(f"{archive} can't be unpacked; is the disk full? {error}") from error
@@ -62,13 +61,13 @@ def unpack(
 
 
 def _sync() -> None:
-  # One for all: thousands of small files would wait for the disk one by one. Windows has none.
+  # All at once: thousands of small files would wait for the disk one by one. Windows can't.
   if hasattr(os, "sync"):
     os.sync()
 
 
-def place(source: pathlib.Path, target: pathlib.Path, state: State) -> None:
-  """Moves a file to where it belongs; one that is there already must be the same."""
+def move(source: pathlib.Path, target: pathlib.Path, state: State) -> None:
+  """Moves a file to its target; a file that is there already must be the same."""
   if os.path.lexists(target):
     if not target.is_file() or state_of(target) != state:
       raise InputError(f"{target} differs from what is published; move it away to have that.")
@@ -82,39 +81,39 @@ def _extract(
   archive: pathlib.Path, staging: pathlib.Path, flat: bool, show_progress: bool
 ) -> dict[str, State]:
   members: dict[str, State] = {}
+  size, inflated, name = archive.stat().st_size, 0, ""
   try:
     with (
       archive.open("rb") as file,
       gzip.open(file) as content,
       tarfile.open(fileobj=content, mode="r|") as tar,
-      tqdm.tqdm(
-        desc=f"unpacking {archive.name}",
-        total=archive.stat().st_size,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=not show_progress,
-      ) as bar,
+      progress.Meter(
+        f"unpacking {archive.name}",
+        total=size,
+        unit=progress.BYTES,
+        disabled=not show_progress,
+      ) as meter,
     ):
       for member in tar:
         if member.isdir():
           continue
-        name = _member_name(member, flat)
-        if name in members:
+        name = _member_name(member, staging, flat)
+        # A file system may take two names for one.
+        if name in members or os.path.lexists(staging / name):
           raise InputError(f"it holds {name!r} twice")
-        path = staging / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = tar.extractfile(member)
-        assert stream is not None
-        with path.open("xb") as output:
-          shutil.copyfileobj(stream, output, _CHUNK_BYTES)
-        members[name] = state_of(path)
-        bar.update(file.tell() - bar.n)
-      # The checksum of all this stands at the end of the stream.
+        inflated += member.size
+        check_inflation(size, inflated)
+        renamed = member.replace(name=name, deep=False)
+        tar.extract(renamed, staging, set_attrs=False, filter="data")
+        members[name] = state_of(staging / name)
+        meter.update(done=file.tell())
+      # The checksum stands at the end of the stream.
       while content.read(_CHUNK_BYTES):
         pass
   except InputError as error:
     raise InputError(f"{archive} is refused: {error}.") from None
+  except (FileExistsError, NotADirectoryError):
+    raise InputError(f"{archive} is refused: it holds {name!r} below a file.") from None
   except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
     raise InputError(
       f"{archive} is truncated or damaged ({error}); remove it to have it fetched again."
@@ -124,13 +123,20 @@ def _extract(
   return members
 
 
-def _member_name(member: tarfile.TarInfo, flat: bool) -> str:
-  """Returns where a member goes; InputError where it could reach beyond its folder."""
-  path = pathlib.PurePosixPath(member.name)
+def _member_name(member: tarfile.TarInfo, folder: pathlib.Path, flat: bool) -> str:
+  """Returns where a member goes; InputError where it is no file that belongs in the folder."""
+  # The filter admits links within the folder. One would give an image two names, and no checksum.
   if member.issym() or member.islnk():
     raise InputError(f"it holds {member.name!r}, a link")
-  if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-    raise InputError(f"it holds {member.name!r}, which is no plain file")
-  if path.is_absolute() or ".." in path.parts or "\0" in member.name or not path.name:
+  try:
+    admitted = tarfile.data_filter(member, os.fspath(folder))
+  except tarfile.SpecialFileError:
+    raise InputError(f"it holds {member.name!r}, which is no plain file") from None
+  except (tarfile.FilterError, ValueError):  # ValueError: no path has a zero byte
+    admitted = None
+  path = pathlib.PurePosixPath(member.name)
+  # The filter takes off a slash in front and admits `..` that comes back: through a link that the
+  # user has among the images, that leads elsewhere.
+  if admitted is None or admitted.name != member.name or ".." in path.parts or not path.name:
     raise InputError(f"it holds {member.name!r}, which leads outside its folder")
   return path.name if flat else str(path)

@@ -1,7 +1,7 @@
-"""Published files, fetched so that they are whole: resumed, checked, and remembered by checksum.
+"""Downloads of published files: resumed, checked, and remembered by checksum.
 
-What comes is kept in `<data root>/<name>/downloads/` until it is in its place. A record there says
-how large each file was and what its checksum is, an archive's also of every image in it; whatever
+A file stays in `<data root>/<name>/downloads/` until it is complete and moves to its own folder. A
+record there keeps the size and checksum of each file, and of each image in an archive. A file that
 differs from its record later is refused by name.
 """
 
@@ -13,13 +13,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import tqdm
-
 from l2g_jax.data import archive, transfer
 from l2g_jax.data.archive import State, state_of
 from l2g_jax.data.dataset import load_dataset
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
+from l2g_jax.runtime.progress import track
 
 _KIND = "l2g_jax.download"
 _VERSION = 1
@@ -29,14 +28,14 @@ _MOST_NAMED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """Something that is published, and where.
+  """A published data set or file, and its addresses.
 
   Attributes:
-    name: its folder below the data root.
+    name: the name of its folder below the data root.
     files: addresses of files that are used as they are.
     archives: addresses of `.tar.gz` files with images, which go into `jpg/`.
-    check: given the data root, raises InputError where anything is missing; None = no list says.
-    flat: whether images leave the folders that they have in the archives.
+    check: takes the data root and raises InputError if anything is missing; None = no list says.
+    flat: whether images leave their folders in the archives.
   """
 
   name: str
@@ -51,8 +50,8 @@ def check_list(data_root: os.PathLike | str, name: str, *, count: int) -> None:
 
   Args:
     data_root: the folder that holds the set's folder.
-    name: of that folder, in which `<name>.txt` lists paths below `jpg/`.
-    count: how many the list must have.
+    name: the name of that folder, in which `<name>.txt` lists paths below `jpg/`.
+    count: the length that the list must have.
 
   Raises:
     InputError: the list has another length, or images are missing; the message names them.
@@ -110,24 +109,24 @@ def obtain(
   verify: bool = True,
   show_progress: bool = False,
 ) -> pathlib.Path:
-  """Brings a source onto this machine, or what is missing of it, and checks that it is whole.
+  """Brings the missing files of a source onto this machine, and checks that all are there.
 
   Args:
-    source: what to bring.
-    data_root: the folder below which it gets its own.
-    mirror: address of a folder that has the same files; None = where they were published.
-    keep_archives: whether archives stay once their images are unpacked; those that were there
-      before stay.
-    verify: whether to compare checksums of what was there before; sizes are always compared.
+    source: the source.
+    data_root: the folder that holds the source's folder.
+    mirror: address of a folder with the same files; None = the published addresses.
+    keep_archives: whether archives stay once their images are unpacked; archives that the user put
+      there always stay.
+    verify: whether to compare checksums of files that were there; sizes are always compared.
     show_progress: whether to show bars.
 
   Returns:
     The source's folder.
 
   Raises:
-    InputError: something was altered, here or there, is damaged or hostile, or is missing in what
-      was published; the message names it.
-    OSError: the server or the disk fails; what has come is kept.
+    InputError: a file was altered, here or there, is damaged or hostile, or is missing; the message
+      names it.
+    OSError: the server or the disk fails; the bytes that came are kept.
   """
   if mirror is not None and not re.match("https?://", mirror):
     raise InputError(f"A mirror's address begins with http:// or https://, not {mirror!r}.")
@@ -138,8 +137,8 @@ def obtain(
       url = address if mirror is None else f"{mirror.rstrip('/')}/{name}"
       path = folder / _DOWNLOADS / name
       record = _read_record(path)
-      place = folder / "jpg" if address in source.archives else folder
-      if record and _is_intact(place, record["members"], verify, show_progress):
+      target = folder / "jpg" if address in source.archives else folder
+      if record and _is_intact(target, record["members"], verify, show_progress):
         continue
       fetched = not path.is_file()
       if fetched:
@@ -147,15 +146,15 @@ def obtain(
       state = state_of(path)
       _compare(state, record, path, url, fetched=fetched)
       if address in source.archives:
-        members = archive.unpack(path, place, flat=source.flat, show_progress=show_progress)
+        members = archive.unpack(path, target, flat=source.flat, show_progress=show_progress)
         _write_record(path, url, state, members)
-        # One that somebody put here is theirs.
+        # An archive that the user put here is theirs.
         if fetched and not keep_archives:
           path.unlink()
       else:
-        # Recorded first: a file in its place without a record is never one of ours.
+        # Recorded first: a file in the folder without a record is never ours.
         _write_record(path, url, state, {name: state})
-        archive.place(path, place / name, state)
+        archive.move(path, target / name, state)
   if source.check is not None:
     source.check(pathlib.Path(data_root))
   return folder
@@ -166,7 +165,7 @@ def _record_path(path: pathlib.Path) -> pathlib.Path:
 
 
 def _read_record(path: pathlib.Path) -> dict[str, Any] | None:
-  """Reads what is recorded of a download; None where it never succeeded."""
+  """Reads the record of a download; None if it never succeeded."""
   record_path = _record_path(path)
   if not record_path.exists():
     return None
@@ -184,9 +183,9 @@ def _write_record(path: pathlib.Path, url: str, state: State, members: Mapping[s
 def _is_intact(
   folder: pathlib.Path, members: Mapping[str, State], verify: bool, show_progress: bool
 ) -> bool:
-  """Whether all files are there; InputError where one is, and is not what it was."""
-  for name, state in tqdm.tqdm(
-    members.items(), desc=f"verifying {folder}", unit="file", disable=not show_progress
+  """Whether all files are there; InputError if one was altered."""
+  for name, state in track(
+    members.items(), f"verifying {folder}", unit="files", disabled=not show_progress
   ):
     path = folder / name
     if not path.is_file():
@@ -200,7 +199,7 @@ def _is_intact(
 def _compare(
   state: State, record: Mapping[str, Any] | None, path: pathlib.Path, url: str, *, fetched: bool
 ) -> None:
-  """Compares what came with what came the first time; InputError where that was another file."""
+  """Compares a file with the record of the first time; InputError if they differ."""
   if record is None or state == record["content"]:
     return
   if fetched:

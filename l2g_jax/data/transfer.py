@@ -1,4 +1,8 @@
-"""Resumable transfer of a file by HTTP."""
+"""Transfers a file by HTTP, and takes up a transfer that broke off.
+
+pooch would bring checksums and the move into place, but begins a broken transfer anew, and an
+archive has up to two gigabytes.
+"""
 
 import http.client
 import os
@@ -11,20 +15,19 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-import tqdm
-
 from l2g_jax.errors import InputError
-from l2g_jax.runtime import files
+from l2g_jax.runtime import files, progress
+from l2g_jax.runtime.progress import Meter
 from l2g_jax.version import __version__
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60.0
-# Waits before a broken transfer is taken up again, as long as nothing comes.
+# Waits before a broken transfer is resumed, one after another while no bytes come.
 _DELAYS = (1.0, 2.0, 4.0, 8.0)
 
 
 class _BrokenOffError(Exception):
-  """A transfer that may be taken up again; the message is the beginning of a sentence."""
+  """A transfer that may be resumed; the message begins a sentence."""
 
 
 def fetch(
@@ -34,31 +37,29 @@ def fetch(
   delays: Sequence[float] = _DELAYS,
   show_progress: bool = False,
 ) -> None:
-  """Downloads a file, which appears under its name only once it has the size that was announced.
+  """Downloads a file, which appears under its name once it has the announced size.
 
-  What comes is kept as `<path>.part`, and the rest is asked for as long as the server says that the
-  file is the same; otherwise it is begun anew.
+  The bytes that came are kept as `<path>.part`. The rest is asked for as long as the server says
+  that the file is the same; otherwise the transfer begins anew.
 
   Args:
     url: http or https.
     path: the file to be.
-    delays: seconds to wait, one after another, while attempts to go on bring nothing.
+    delays: seconds to wait before each attempt to resume; more bytes start the list anew.
     show_progress: whether to show a bar.
 
   Raises:
-    InputError: there is a `<path>.part` that was not begun here.
+    InputError: a `<path>.part` is there that was not begun here.
     OSError: there is no such file or server, the transfer broke off too often, or the disk is full;
-      what has come is kept.
+      the bytes that came are kept.
   """
   path = pathlib.Path(path)
   part = path.with_name(f"{path.name}.part")
   furthest, waits = _size(part), iter(())
-  with tqdm.tqdm(
-    desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not show_progress
-  ) as bar:
+  with Meter(path.name, unit=progress.BYTES, disabled=not show_progress) as meter:
     while True:
       try:
-        _transfer(url, part, bar)
+        _transfer(url, part, meter)
         break
       except _BrokenOffError as error:
         if _size(part) > furthest:
@@ -81,10 +82,10 @@ def _validator_path(part: pathlib.Path) -> pathlib.Path:
 
 
 def _read_validator(part: pathlib.Path, url: str) -> dict[str, Any] | None:
-  """Reads what a part is a part of; None where it can't be continued, or is of another address.
+  """Reads which file a part belongs to; None if it can't be continued, or is of another address.
 
   Raises:
-    InputError: nothing says that the part was begun here; a browser has such names, too.
+    InputError: no record says that the part was begun here; browsers use such names, too.
   """
   if not os.path.lexists(part) and not _validator_path(part).exists():
     return None
@@ -96,13 +97,13 @@ def _read_validator(part: pathlib.Path, url: str) -> dict[str, Any] | None:
   return known if continues and known["url"] == url else None
 
 
-def _transfer(url: str, part: pathlib.Path, bar: tqdm.tqdm) -> None:
-  """Asks for what is missing of a file, and adds what comes to the part that is there."""
+def _transfer(url: str, part: pathlib.Path, meter: Meter) -> None:
+  """Asks for the missing rest of a file, and appends it to the part."""
   known = _read_validator(part, url)
   held = _size(part) if known else 0
   if known and held == known["bytes"]:
     return
-  # Compressed on its way, a file could not be resumed.
+  # A transfer that is compressed on its way can't be resumed.
   headers = {"User-Agent": f"l2g_jax/{__version__}", "Accept-Encoding": "identity"}
   if known and held:
     headers |= {"Range": f"bytes={held}-", "If-Range": known["validator"]}
@@ -115,7 +116,7 @@ def _transfer(url: str, part: pathlib.Path, bar: tqdm.tqdm) -> None:
         _forget(part)
         raise _BrokenOffError(f"{url} changed while it was fetched")
     else:
-      # Nothing was asked for, or the file is no longer the one that the part is of.
+      # There was no part, or the file has changed since.
       _forget(part)
       held = 0
       length = response.headers.get("Content-Length")
@@ -125,9 +126,8 @@ def _transfer(url: str, part: pathlib.Path, bar: tqdm.tqdm) -> None:
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - held > free:
       raise OSError(f"{url} needs {total - held} bytes more; {part.parent} has {free} free.")
-    bar.total, bar.n = total, held
-    bar.refresh()
-    _append(response, url, part, bar)
+    meter.update(done=held, total=total)
+    _append(response, url, part, meter)
   if total is not None and _size(part) < total:
     raise _BrokenOffError(f"{url} broke off after {_size(part)} of {total} bytes")
   if total is not None and _size(part) > total:
@@ -136,7 +136,7 @@ def _transfer(url: str, part: pathlib.Path, bar: tqdm.tqdm) -> None:
 
 
 def _open(request: urllib.request.Request, part: pathlib.Path) -> http.client.HTTPResponse:
-  """Opens an address; what may pass by itself is told apart from what will not."""
+  """Opens an address; failures that may pass are told apart from those that will not."""
   url = request.full_url
   try:
     response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
@@ -152,7 +152,7 @@ def _open(request: urllib.request.Request, part: pathlib.Path) -> http.client.HT
   except (OSError, http.client.HTTPException) as error:
     reason = getattr(error, "reason", error)
     raise _BrokenOffError(f"{url} can't be reached ({reason})") from error
-  # Portals and consent pages answer so in a file's stead.
+  # Login portals and consent pages answer with a page instead of the file.
   if response.headers.get_content_type() == "text/html":
     response.close()
     raise ConnectionError(f"{url} is answered with a web page instead of the file.")
@@ -160,20 +160,18 @@ def _open(request: urllib.request.Request, part: pathlib.Path) -> http.client.HT
 
 
 def _validator(headers: http.client.HTTPMessage) -> str | None:
-  """Returns what tells one version of a file from another; a weak tag does not."""
+  """Returns the mark of a file's version; a weak tag is none."""
   tag = headers.get("ETag", "")
   return tag if tag.startswith('"') else headers.get("Last-Modified")
 
 
 def _forget(part: pathlib.Path) -> None:
-  # In this order: until it is gone, something says that it is ours.
+  # The record goes last: until then it says that the part is ours.
   part.unlink(missing_ok=True)
   _validator_path(part).unlink(missing_ok=True)
 
 
-def _append(
-  response: http.client.HTTPResponse, url: str, part: pathlib.Path, bar: tqdm.tqdm
-) -> None:
+def _append(response: http.client.HTTPResponse, url: str, part: pathlib.Path, meter: Meter) -> None:
   def read() -> bytes:
     try:
       return response.read1(_CHUNK_BYTES)
@@ -184,7 +182,7 @@ def _append(
     with part.open("ab") as file:
       while chunk := read():
         file.write(chunk)
-        bar.update(len(chunk))
+        meter.advance(len(chunk))
       file.flush()
       os.fsync(file.fileno())
   except OSError as error:

@@ -317,7 +317,12 @@ def _secant_step(secant: _Secant, gradient: jax.Array, majorizer: _Majorizer) ->
 
 
 def _lbfgs(problem, start, majorizer: _Majorizer, loop) -> Minimum:
-  """Minimises by limited-memory BFGS with optax's line search."""
+  """Minimises by limited-memory BFGS with optax's line search.
+
+  An iteration costs about twice that of the others. To come within 1 % of the least stress of a
+  hard problem, such as clusters in few dimensions, it takes less than half of their iterations, and
+  is then the first (`benchmarks.mds`).
+  """
   solver = optax.lbfgs()
   stress_of_points = stress_function(problem)
   value_and_grad: Any = optax.value_and_grad_from_state(stress_of_points)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tqdm
 
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import CropPolicy, count_notes
@@ -22,10 +21,11 @@ from l2g_jax.features.jobs import (
   make_recipe,
   read,
 )
-from l2g_jax.features.parts import Place
+from l2g_jax.features.parts import StoredImage
 from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
 from l2g_jax.features.tasks import PATH, OnError, Task, run, save
 from l2g_jax.runtime import checksums, files
+from l2g_jax.runtime.progress import Meter
 from l2g_jax.runtime.workers import available_cores
 
 __all__ = [
@@ -138,9 +138,9 @@ def extract_local(
       )
     completed = _complete(root, made.images, is_all=not has_shards)
   for reason in reasons:
-    tqdm.tqdm.write(f"Left without features. {printable(reason)}")
+    print(f"Left without features. {printable(reason)}")
   for remark in count_notes(made.notes):
-    tqdm.tqdm.write(remark)
+    print(remark)
   return completed
 
 
@@ -253,7 +253,7 @@ def image_keys(
   return [image.key for image in identify(jobs, recipe, memory, show_progress=True)]
 
 
-def _is_made(stored: Place | None, on_error: OnError) -> bool:
+def _is_made(stored: StoredImage | None, on_error: OnError) -> bool:
   """Returns whether an image needs no work."""
   return stored is not None and (on_error == "empty" or stored.failure is None)
 
@@ -287,20 +287,20 @@ def _make_images(
       for i in range(0, len(missing), _IMAGES_PER_PART)
     ]
     changed: set[str] = set()
-    with tqdm.tqdm(
+    with Meter(
+      f"{recipe.extractor.name} features",
       total=len(images),
-      initial=len(images) - len(missing),
-      desc=f"{recipe.extractor.name} features",
-      unit="image",
-      disable=not (show_progress and tasks),
-    ) as bar:
+      done=len(images) - len(missing),
+      unit="images",
+      disabled=not (show_progress and tasks),
+    ) as meter:
       for progress in run(tasks, num_workers or available_cores()):
         failures |= progress.failures
         notes |= progress.notes
         changed |= set(progress.changed)
-        bar.update(progress.num_images)
+        meter.advance(progress.num_images)
         if failures:
-          bar.set_postfix(failed=len(failures))
+          meter.update(note=f"{len(failures)} failed")
     if not changed:
       break
     if attempt == _ATTEMPTS - 1:

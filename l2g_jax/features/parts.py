@@ -19,22 +19,22 @@ Precision = Literal["float32", "float16", "int8"]
 
 _KIND = "l2g_jax.local_features"
 _VERSION = 2
-# Of a part, which are open with it, and that a process has open besides.
+# Files that an open part keeps open, and files that a process may have open besides.
 _FILES = 5
 _OTHER_FILES = 512
-# Numbered, or named by the images.
+# The name of a part is a number, or a checksum of its images' keys.
 NAME = re.compile(r"part-([0-9]{5,}|[0-9a-f]{16})")
 
 
 class Part(NamedTuple):
-  """A part that is open.
+  """An open part.
 
   Attributes:
-    name: of its folder.
-    arrays: of its images, one after another, with their `offsets`.
-    names: of its images, as they were when they were saved.
-    keys: of its images, what identifies each and how its features were made.
-    failures: why an image has no features, by name, of those that could not be used.
+    name: the name of its folder.
+    arrays: the features of its images, one after another, and their `offsets`.
+    names: the names of its images when they were saved.
+    keys: what identifies each of its images and how its features were made.
+    failures: why an image could not be used and has no features, by name.
     dimension: the length of a descriptor.
   """
 
@@ -47,8 +47,8 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Place:
-  """Where the features of an image lie: a row of a part."""
+class StoredImage:
+  """An image whose features are stored: a row of a part."""
 
   part: Part
   row: int
@@ -65,17 +65,17 @@ class Place:
 
   @property
   def rows(self) -> slice:
-    """Which rows of the part's arrays are the image's."""
+    """The rows of the image in the part's arrays."""
     start, stop = self.part.arrays["offsets"][self.row : self.row + 2]
     return slice(int(start), int(stop))
 
   @property
   def count(self) -> int:
-    """How many descriptors the image has."""
+    """The number of the image's descriptors."""
     return self.rows.stop - self.rows.start
 
   def descriptors(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-    """Returns descriptors of the image as float32, all of them or those of the given numbers."""
+    """Returns descriptors of the image as float32: all, or those of the given numbers."""
     arrays, rows = self.part.arrays, self.rows
     descriptors = np.asarray(arrays["descriptors"][rows][chosen], np.float32)
     if "steps" in arrays:
@@ -94,7 +94,7 @@ class Place:
 
 
 def part_path(directory: os.PathLike | str, part: int | str) -> pathlib.Path:
-  """Returns where a part of a store lies, by its number or its name."""
+  """Returns the path of a part of a store, given its number or name."""
   return pathlib.Path(directory) / (part if isinstance(part, str) else f"part-{part:05d}")
 
 
@@ -119,13 +119,14 @@ def save_part(
 
   Args:
     directory: the store's folder.
-    part: its number, or its name.
-    key: what identifies the part.
-    names: of the images.
-    features: of the images.
+    part: its number or name.
+    key: identifies the part.
+    names: the names of the images.
+    features: the features of the images.
     dimension: the length of a descriptor.
-    precision: of the descriptors; int8 keeps 127 steps of each one's largest value.
-    failures: why an image has no features, by name, of those that could not be used.
+    precision: the type that stores descriptors; int8 divides the largest value of each descriptor
+      into 127 steps.
+    failures: why an image could not be used and has no features, by name.
     image_keys: what identifies each image and how its features were made; None = a checksum of the
       features.
   """
@@ -144,10 +145,10 @@ def save_part(
 
 
 def rounded(features: LocalFeatures, precision: Precision) -> LocalFeatures:
-  """Returns the features of one image as they come back from a part of that precision."""
+  """Returns the features of one image as a part of that precision would give them back."""
   arrays = _stack([features], features.descriptors.shape[1], precision)
   part = Part("", arrays, [""], [""], {}, features.descriptors.shape[1])
-  return Place(part, 0).features()
+  return StoredImage(part, 0).features()
 
 
 def open_part(
@@ -157,9 +158,9 @@ def open_part(
 
   Args:
     root: the store's folder.
-    name: of the part.
-    key: the part's own, if it must have a certain one.
-    verify: whether checksums of files are compared, not only their sizes.
+    name: the name of the part.
+    key: the key that the part must have; None = any.
+    verify: whether to compare checksums of files, not only their sizes.
 
   Raises:
     InputError: the part is missing or damaged, or has another key.
@@ -175,16 +176,16 @@ def open_part(
     raise InputError(f"{path} is not the part that {root} was made of.")
   keys = metadata.get("image_keys")
   if keys is None:
-    # Parts of earlier versions know their images by size and time; their numbers tell more.
+    # Parts of earlier versions identify images by size and time; the parts' own content is safer.
     content = files.checksum_json(files.read_manifest(path / files.MANIFEST)["files"])
     keys = [files.checksum_json([content, row]) for row in range(len(metadata["names"]))]
-  # What is small is read, and keeps no file open.
+  # A small array is read, and keeps no file open.
   arrays = {**bundle.arrays, "offsets": np.array(bundle.arrays["offsets"])}
   return Part(name, arrays, metadata["names"], keys, metadata["failures"], metadata["dimension"])
 
 
 def _check(path: pathlib.Path, bundle: files.Bundle) -> None:
-  """Refuses a part whose arrays do not fit together."""
+  """Refuses a part with arrays that do not fit together."""
   dtype = bundle.arrays["descriptors"].dtype.name
   layout: dict[str, Any] = {
     "offsets": ("int64", (len(bundle.metadata["names"]) + 1,)),
@@ -202,7 +203,7 @@ def _check(path: pathlib.Path, bundle: files.Bundle) -> None:
 
 
 def has_part(directory: os.PathLike | str, part: int | str, *, key: str) -> bool:
-  """Whether a part is there, whole, and has a key."""
+  """Whether an intact part with this key is there."""
   root = pathlib.Path(directory)
   try:
     open_part(root, part_path(root, part).name, key=key)
@@ -211,14 +212,14 @@ def has_part(directory: os.PathLike | str, part: int | str, *, key: str) -> bool
   return True
 
 
-def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[str, Place]:
-  """Finds every image that lies in an intact part of a store, complete or not, by its key.
+def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[str, StoredImage]:
+  """Finds the images in intact parts of a store, complete or not, by their keys.
 
   Args:
     directory: the store's folder.
     verify: see `open_part`.
   """
-  found: dict[str, Place] = {}
+  found: dict[str, StoredImage] = {}
   root = pathlib.Path(directory)
   paths = sorted(root.glob("part-*"))
   allow_parts(len(paths))
@@ -228,42 +229,42 @@ def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[s
     except InputError:
       continue
     for row, key in enumerate(part.keys):
-      # Of several places one with features counts.
+      # An image with features goes before a failure of the same key.
       if key not in found or found[key].failure is not None:
-        found[key] = Place(part, row)
+        found[key] = StoredImage(part, row)
   return found
 
 
 def allow_parts(count: int) -> None:
-  """Lets so many parts be open, twice: those of a store, and of the same one made anew."""
+  """Lets this process open so many parts twice: those of a store, and of one that replaces it."""
   files.allow_open_files(2 * count * _FILES + _OTHER_FILES)
 
 
-def copy_images(root: pathlib.Path, places: Sequence[Place]) -> Part:
-  """Saves images of other parts, all of one precision, as one part."""
-  keys = [place.key for place in places]
+def copy_images(root: pathlib.Path, images: Sequence[StoredImage]) -> Part:
+  """Saves images of other parts, which have one precision, as one part."""
+  keys = [image.key for image in images]
   arrays = {
-    field: np.concatenate([place.part.arrays[field][place.rows] for place in places])
-    for field in places[0].part.arrays
+    field: np.concatenate([image.part.arrays[field][image.rows] for image in images])
+    for field in images[0].part.arrays
     if field != "offsets"
   }
-  arrays["offsets"] = np.cumsum([0, *(place.count for place in places)], dtype=np.int64)
+  arrays["offsets"] = np.cumsum([0, *(image.count for image in images)], dtype=np.int64)
   name = part_name(keys)
   _save(
     root / name,
     arrays,
     key=name,
-    # Images of several parts may have had one name at different times.
+    # Images of different parts may have the same name.
     names=keys,
     image_keys=keys,
-    dimension=places[0].part.dimension,
-    failures={place.key: place.failure for place in places if place.failure is not None},
+    dimension=images[0].part.dimension,
+    failures={image.key: image.failure for image in images if image.failure is not None},
   )
   return open_part(root, name)
 
 
 def remove_part(root: pathlib.Path, name: str) -> None:
-  """Removes a part of a store that is no longer used, and nothing that is not a part."""
+  """Removes an unused part of a store; a path without the name of a part stays."""
   if NAME.fullmatch(name):
     files.remove_ours(root / name)
 
@@ -319,7 +320,7 @@ def _save(
 
 
 def _checksum(features: LocalFeatures, precision: Precision) -> str:
-  """Returns what identifies features by their own numbers."""
+  """Returns a checksum of features."""
   digest = hashlib.blake2b(precision.encode(), digest_size=16)
   for field, values in vars(features).items():
     digest.update(f"{field} {values.shape}".encode())

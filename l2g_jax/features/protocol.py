@@ -3,13 +3,11 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-  # It imports the reading of images, which stands beside the stores of what is defined here.
-  from l2g_jax.features.preprocess import Reading
+from l2g_jax.features.preprocess import Reading
 
 Features = TypeVar("Features")
 
@@ -71,7 +69,7 @@ class LocalExtractor:
   dimension: int
   settings: Mapping[str, Any]
   extract: Callable[[np.ndarray], LocalFeatures]
-  reading: "Reading | None" = None
+  reading: Reading | None = None
   network: Network[LocalFeatures] | None = None
 
 
@@ -92,7 +90,7 @@ class GlobalExtractor:
   dimension: int
   settings: Mapping[str, Any]
   extract: Callable[[np.ndarray], np.ndarray]
-  reading: "Reading | None" = None
+  reading: Reading | None = None
   network: Network[np.ndarray] | None = None
 
 

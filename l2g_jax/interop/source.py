@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from l2g_jax.errors import InputError
 from l2g_jax.features import parts, store
 from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.runtime import checksums, files
+from l2g_jax.runtime.progress import Meter
 
 # Features of so many images are in memory at a time.
 _IMAGES_PER_PART = 256
@@ -74,13 +74,13 @@ def import_local(
   with files.locked(root, refusal=None, notice=_NOTICE.format(root)):
     found = parts.find_images(root, verify=verify)
     missing = [index for index, key in enumerate(keys) if key not in found]
-    with tqdm.tqdm(
+    with Meter(
+      "reading features",
       total=len(keys),
-      initial=len(keys) - len(missing),
-      desc="reading features",
-      unit="image",
-      disable=not (show_progress and missing),
-    ) as bar:
+      done=len(keys) - len(missing),
+      unit="images",
+      disabled=not (show_progress and missing),
+    ) as meter:
       for start in range(0, len(missing), _IMAGES_PER_PART):
         part = missing[start : start + _IMAGES_PER_PART]
         part_keys = [keys[index] for index in part]
@@ -101,7 +101,7 @@ def import_local(
           precision=precision,
           image_keys=part_keys,
         )
-        bar.update(len(part))
+        meter.advance(len(part))
     found = parts.find_images(root)
     return store.complete(root, source.names, [found[key] for key in keys], failures={})
 

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tqdm
 from jax.sharding import Mesh
 
 from l2g_jax import settings
@@ -21,6 +20,7 @@ from l2g_jax.ranked import Ranked, check_ranked, complete_rankings
 from l2g_jax.ranking.fusion import check_dimensions
 from l2g_jax.ranking.global_features import GlobalFeatures, check_global_shapes
 from l2g_jax.runtime import sharding
+from l2g_jax.runtime.progress import Meter
 
 # Of arXiv 2509.04351, for a strong global feature.
 PAPER_WEIGHT = 0.19
@@ -171,24 +171,26 @@ class L2G:
     scores = np.empty((len(weights), num_queries, size), np.float32)
     orders = np.empty((len(weights), num_queries, size), np.int32)
     parts = []
-    bar = tqdm.tqdm(total=num_queries, desc="re-ranking", unit="query", disable=not show_progress)
-    for rows in _blocks(num_queries, block_size):
-      queries = _block_queries(rows, block_size, candidates, query_features)
-      results = rerank_block(
-        *whole,
-        Queries(*(sharding.split(column, mesh) for column in queries)),
-        collection.tables_of(queries.ids),
-        mesh=mesh,
-        id_bound=collection.id_bound,
-        choices=self.config.choices(size),
-      )
-      block_scores, order, *diagnostics = (
-        sharding.fetch(column)[: len(rows)] for column in results
-      )
-      scores[:, rows], orders[:, rows] = np.swapaxes(block_scores, 0, 1), np.swapaxes(order, 0, 1)
-      parts.append(diagnostics)
-      bar.update(len(rows))
-    bar.close()
+    with Meter(
+      "re-ranking", total=num_queries, unit="queries", disabled=not show_progress
+    ) as meter:
+      for rows in _blocks(num_queries, block_size):
+        queries = _block_queries(rows, block_size, candidates, query_features)
+        results = rerank_block(
+          *whole,
+          Queries(*(sharding.split(column, mesh) for column in queries)),
+          collection.tables_of(queries.ids),
+          mesh=mesh,
+          id_bound=collection.id_bound,
+          choices=self.config.choices(size),
+        )
+        block_scores, order, *diagnostics = (
+          sharding.fetch(column)[: len(rows)] for column in results
+        )
+        scores[:, rows] = np.swapaxes(block_scores, 0, 1)
+        orders[:, rows] = np.swapaxes(order, 0, 1)
+        parts.append(diagnostics)
+        meter.advance(len(rows))
     diagnostics = Diagnostics(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     return [
       L2GResult(

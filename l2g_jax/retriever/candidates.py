@@ -8,18 +8,17 @@ says how similar they are.
 from collections.abc import Sequence
 
 import numpy as np
-import tqdm
 
 from l2g_jax.ranked import Ranked
 from l2g_jax.retriever.stages import Collection
+from l2g_jax.runtime.progress import track
 
 
 def search(collection: Collection, descriptors: Sequence[np.ndarray], k: int) -> Ranked:
   """Finds the candidates of Q queries by the local search, `[Q, min(k, N)]`."""
   k = min(k, len(collection.index.names))
   found = [
-    collection.search([values], k)
-    for values in tqdm.tqdm(descriptors, desc="local search", unit="query")
+    collection.search([values], k) for values in track(descriptors, "local search", unit="queries")
   ]
   return Ranked(
     np.concatenate([result.ids for result in found]),
@@ -36,8 +35,8 @@ def compare(collection: Collection, descriptors: Sequence[np.ndarray], ids: np.n
     ids: `[Q, k]`, -1 pads at the end.
   """
   similarities = np.zeros(ids.shape, np.float32)
-  bar = tqdm.tqdm(descriptors, desc="similarities of candidates", unit="query")
-  for row, values in enumerate(bar):
+  tracked = track(descriptors, "similarities of candidates", unit="queries")
+  for row, values in enumerate(tracked):
     present = ids[row] >= 0
     similarities[row, present] = collection.index.similarities(values, ids[row, present])
   order = np.argsort(-similarities, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Arrays of NumPy in `.npy` and `.npz`, whose headers are held against the file at first."""
+"""Arrays of numbers in `.npy` and `.npz` files; headers are checked against the file first."""
 
 import dataclasses
 import io
@@ -20,7 +20,7 @@ _READ_HEADER: dict[tuple[int, int], Callable[..., Any]] = {
   (1, 0): np.lib.format.read_array_header_1_0,
   (2, 0): np.lib.format.read_array_header_2_0,
 }
-# Features inflate to some two times, sparse ones to some ten times their size.
+# Dense features inflate to about twice, sparse ones to about ten times their size.
 _MOST_INFLATION = 100
 _ALWAYS_INFLATED = 64 << 20
 # Values that are read at a time, so that no copy of a part is large.
@@ -40,7 +40,7 @@ class _Header:
 
 
 def read_array(path: os.PathLike | str) -> np.ndarray:
-  """Opens a `.npy` file of numbers, memory-mapped; InputError if damaged or of something else."""
+  """Opens a `.npy` file of numbers by memory map; InputError if damaged or without numbers."""
   path = pathlib.Path(path)
   with reading(path, "is truncated or not a .npy file of numbers"):
     with path.open("rb") as file:
@@ -51,7 +51,7 @@ def read_array(path: os.PathLike | str) -> np.ndarray:
 
 
 def read_archived(path: os.PathLike | str, name: str) -> np.ndarray:
-  """Reads an array of numbers from a `.npz` file; InputError if damaged or not there."""
+  """Reads an array of numbers from a `.npz` file; InputError if it is damaged or missing."""
   path = pathlib.Path(path)
   damage = f"is not a .npz file with an array {name!r} of numbers"
   with reading(path, damage), zipfile.ZipFile(path) as archive:
@@ -71,13 +71,13 @@ def read_archived(path: os.PathLike | str, name: str) -> np.ndarray:
 def check_arrays(
   path: object, arrays: Mapping[str, np.ndarray], layout: Mapping[str, tuple[str, tuple[Any, ...]]]
 ) -> None:
-  """Refuses arrays of a file or folder that do not fit together.
+  """Refuses the arrays of a file or folder if they do not fit together.
 
   Args:
-    path: what they were read from.
+    path: the file or folder, for the message.
     arrays: by name.
-    layout: of each, the name of its dtype and its sides: numbers, or texts that stand for the same
-      number everywhere.
+    layout: by name, the dtype of each array and its sides: a number, or a text that stands for one
+      number throughout.
   """
   sides: dict[str, int] = {}
   fits = arrays.keys() == layout.keys()
@@ -99,13 +99,13 @@ def row_parts(shape: tuple[int, int]) -> Iterator[slice]:
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
-  """Returns numbers as contiguous float32; those beyond its range are infinite, without a word."""
+  """Returns numbers as contiguous float32; those beyond its range become infinite."""
   with np.errstate(over="ignore"):
     return np.ascontiguousarray(values, np.float32)
 
 
 def check_inflation(num_bytes: int, inflated: int) -> None:
-  """Refuses what would take far more memory than the file has bytes."""
+  """Refuses content that would inflate to far more bytes than the file has."""
   if inflated > max(_ALWAYS_INFLATED, _MOST_INFLATION * num_bytes):
     raise InputError(
       f"it inflates to more than {_MOST_INFLATION} times its size; save it without compression"
@@ -116,7 +116,7 @@ def _parse_header(content: bytes) -> _Header:
   file = io.BytesIO(content)
   read = _READ_HEADER[np.lib.format.read_magic(file)]
   with warnings.catch_warnings():
-    # Headers of Python 2 are read all the same.
+    # NumPy warns of headers that Python 2 wrote.
     warnings.simplefilter("ignore")
     shape, is_fortran, dtype = read(file)
   if dtype.kind not in "biuf" or any(side < 0 for side in shape):

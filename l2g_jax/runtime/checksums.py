@@ -1,4 +1,4 @@
-"""Checksums of files' contents, remembered for as long as the files are as they were."""
+"""Checksums of many files, remembered for as long as the files stay as they are."""
 
 import concurrent.futures
 import contextlib
@@ -8,19 +8,19 @@ import stat
 import time
 from collections.abc import Mapping, Sequence
 
-import tqdm
-
 from l2g_jax.errors import InputError
-from l2g_jax.runtime import files
+from l2g_jax.runtime import digests
+from l2g_jax.runtime.manifests import read_manifest, write_manifest
+from l2g_jax.runtime.progress import Meter
 from l2g_jax.runtime.workers import available_cores
 
 NAME = "checksums.json"
 _KIND = "l2g_jax.checksums"
 _VERSION = 1
-# A file that changed this shortly before it was read may change again without another time of
-# change: clocks of file systems are coarse, that of FAT counts two seconds.
+# A file that changed so shortly before it was read may change again within one tick of the file
+# system's clock, unseen; that of FAT counts two seconds.
 _RACY_NS = 3_000_000_000
-# Of a file: its size, times of change of content and of entry, in ns, and inode; then the checksum.
+# Size of a file, times of change of its content and its entry in ns, inode; then the checksum.
 _Entry = list[int | str]
 
 
@@ -35,74 +35,74 @@ def checksum_files(
   Args:
     paths: the files.
     memory: a file of ours that remembers checksums by path, size, times of change and inode, if it
-      can be written; None reads every file.
+      can be written; None = read every file.
     show_progress: whether to show a bar where this takes longer than a second.
 
   Returns:
-    For every path the checksum that `files.checksum_file` gives; None where there is no file, or it
-    can't be read.
+    The checksum of `digests.checksum_file` for every path; None where there is no file, or it can't
+    be read.
   """
-  places = [os.path.abspath(path) for path in paths]
+  absolute = [os.path.abspath(path) for path in paths]
   remembered = {} if memory is None else _read(pathlib.Path(memory))
   found: dict[str, _Entry] = {}
   unknown: list[str] = []
-  for place in dict.fromkeys(places):
-    state = _state(place)
-    entry = remembered.get(place)
+  for path in dict.fromkeys(absolute):
+    state = _state(path)
+    entry = remembered.get(path)
     if state is None:
       continue
     if entry is not None and entry[:-1] == state:
-      found[place] = entry
+      found[path] = entry
     else:
-      unknown.append(place)
+      unknown.append(path)
   if unknown:
     fresh = _hash(unknown, show_progress=show_progress)
-    found |= {place: entry for place, (entry, _) in fresh.items()}
-    settled = {place: entry for place, (entry, is_settled) in fresh.items() if is_settled}
+    found |= {path: entry for path, (entry, _) in fresh.items()}
+    settled = {path: entry for path, (entry, is_settled) in fresh.items() if is_settled}
     if memory is not None and settled:
-      # What can't be remembered, on a full or read-only disk, is read again.
+      # On a full or read-only disk the files are read again next time.
       with contextlib.suppress(OSError):
         _write(pathlib.Path(memory), settled)
-  return [str(found[place][-1]) if place in found else None for place in places]
+  return [str(found[path][-1]) if path in found else None for path in absolute]
 
 
 def checksum_file(path: os.PathLike | str) -> str | None:
-  """Returns what `checksum_files` does of one file, which is read."""
+  """Reads one file and returns its checksum, or None, as `checksum_files` does."""
   try:
-    return files.checksum_file(path) if _state(os.fspath(path)) is not None else None
+    return digests.checksum_file(path) if _state(os.fspath(path)) is not None else None
   except OSError:
     return None
 
 
-def _hash(places: Sequence[str], *, show_progress: bool) -> dict[str, tuple[_Entry, bool]]:
-  """Reads files; returns an entry of each that can be read, and whether it may be remembered."""
+def _hash(paths: Sequence[str], *, show_progress: bool) -> dict[str, tuple[_Entry, bool]]:
+  """Reads files; returns an entry for each readable one, and whether to remember it."""
   with (
     concurrent.futures.ThreadPoolExecutor(available_cores()) as pool,
-    tqdm.tqdm(
-      total=len(places), desc="checksums", unit="file", delay=1.0, disable=not show_progress
-    ) as bar,
+    Meter(
+      "checksums", total=len(paths), unit="files", delay=1.0, disabled=not show_progress
+    ) as meter,
   ):
     made = {}
-    for place, result in zip(places, pool.map(_hash_file, places), strict=True):
-      bar.update()
+    for path, result in zip(paths, pool.map(_hash_file, paths), strict=True):
+      meter.advance()
       if result is not None:
-        made[place] = result
+        made[path] = result
     return made
 
 
-def _hash_file(place: str) -> tuple[_Entry, bool] | None:
+def _hash_file(path: str) -> tuple[_Entry, bool] | None:
   start = time.time_ns()
-  before, checksum = _state(place), checksum_file(place)
+  before, checksum = _state(path), checksum_file(path)
   if before is None or checksum is None:
     return None
   _, modified, changed, _ = before
-  return [*before, checksum], _state(place) == before and start - max(modified, changed) > _RACY_NS
+  return [*before, checksum], _state(path) == before and start - max(modified, changed) > _RACY_NS
 
 
-def _state(place: str) -> list[int] | None:
-  """Returns what changes with a file's content, unless it is changed by malice."""
+def _state(path: str) -> list[int] | None:
+  """Returns properties that change with a file's content, but for malice; None without a file."""
   try:
-    status = os.stat(place)
+    status = os.stat(path)
   except OSError:
     return None
   if not stat.S_ISREG(status.st_mode):
@@ -111,9 +111,9 @@ def _state(place: str) -> list[int] | None:
 
 
 def _read(memory: pathlib.Path) -> Mapping[str, _Entry]:
-  """Reads what is remembered; nothing where that was never written or is damaged."""
+  """Reads the remembered entries; none where they were never written or are damaged."""
   try:
-    content = files.read_manifest(memory)
+    content = read_manifest(memory)
   except InputError:
     return {}
   fits = (content.get("kind"), content.get("version")) == (_KIND, _VERSION)
@@ -121,7 +121,7 @@ def _read(memory: pathlib.Path) -> Mapping[str, _Entry]:
 
 
 def _write(memory: pathlib.Path, fresh: Mapping[str, _Entry]) -> None:
-  """Remembers more files, and forgets those that are gone; what is lost is read again."""
-  kept = {place: entry for place, entry in _read(memory).items() if os.path.exists(place)}
+  """Remembers more files, and forgets those that are gone."""
+  kept = {path: entry for path, entry in _read(memory).items() if os.path.exists(path)}
   body = {"kind": _KIND, "version": _VERSION, "files": {**kept, **fresh}}
-  files.write_manifest(memory, body)
+  write_manifest(memory, body)

@@ -13,12 +13,12 @@ from l2g_jax import settings
 
 AXIS = "devices"
 
-# At most, where a device has memory of the host, half of which is left to the host itself.
+# The most that work on the CPU takes, where devices share the memory of the host.
 _HOST_BYTES = 1 << 29
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-  """Returns a mesh of one axis over the first devices; None = all, of other hosts too.
+  """Returns a mesh of one axis over the first devices; None = all, those of other hosts too.
 
   Raises:
     SettingError: there are fewer devices.
@@ -29,11 +29,12 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
 
 
 def split(array: np.ndarray, mesh: Mesh) -> jax.Array:
-  """Puts an array on the devices, each of which holds its share of the rows.
+  """Puts an array on the devices; each holds its share of the rows.
 
   Args:
-    array: `[rows, ...]`, the same on every host; rows are a multiple of the devices.
-    mesh: of one axis.
+    array: `[rows, ...]`, the same on every host; the number of rows is a multiple of that of the
+      devices.
+    mesh: a mesh of one axis.
 
   Returns:
     The array, split along its first axis.
@@ -49,36 +50,36 @@ def replicate(array: np.ndarray, mesh: Mesh) -> jax.Array:
 
 
 def map_shares(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-  """Runs a function on every device's share of the rows, without a word between devices.
+  """Runs a function on every device's share of the rows; devices do not exchange anything.
 
   Args:
-    function: of arguments that all devices have as a whole, and of a tuple of arrays `[rows, ...]`;
-      what it returns has rows too.
-    mesh: of one axis.
+    function: takes arguments that all devices have as a whole, and a tuple of arrays `[rows, ...]`;
+      returns arrays with rows too.
+    mesh: a mesh of one axis.
 
   Returns:
     The function of the same arguments, on all rows.
   """
   specs = (PartitionSpec(), PartitionSpec(AXIS))
-  # Loops of unequal length on each device are no matter of types that vary between devices.
+  # JAX's check of replicated values refuses loops whose length differs between devices.
   return jax.shard_map(
     function, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False
   )
 
 
 def fetch(array: jax.Array) -> np.ndarray:
-  """Returns all of an array on this host, also what other hosts' devices hold."""
+  """Returns a whole array on this host, the shares of other hosts' devices too."""
   if array.is_fully_addressable:
     return np.asarray(array)
   return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 def bytes_at_hand(mesh: Mesh) -> int:
-  """Returns how much of each device's memory work may take: a third of it, or half of what is free.
+  """Returns the bytes of each device that work may take: a third of all, or half of those free.
 
-  A power of two, the same on every host, and from call to call while less than a third is in use,
-  so that the shapes chosen by it are the same everywhere and every time. What the host keeps of
-  files that were read is free.
+  It is a power of two, the same on every host, and the same from call to call while less than a
+  third is in use: shapes that depend on it then do not change. The host's cache of files counts as
+  free.
   """
   devices = mesh.local_devices
   statistics = [device.memory_stats() or {} for device in devices]
@@ -97,5 +98,5 @@ def bytes_at_hand(mesh: Mesh) -> int:
 
 
 def _share(total: int, in_use: int) -> int:
-  """Returns what work may take of a memory; what it takes is the same while little is in use."""
+  """Returns the bytes of a memory that work may take; a constant while little is in use."""
   return min(total // 3, (total - in_use) // 2)

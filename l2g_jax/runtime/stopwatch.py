@@ -10,7 +10,7 @@ _COMPILATION = "/jax/core/compile/"
 
 
 class Stopwatch:
-  """Seconds by stage, in the order the stages began; compilation is told apart."""
+  """Seconds by stage, in the order in which the stages began; compilation is a stage of its own."""
 
   def __init__(self):
     self.seconds: dict[str, float] = {}
@@ -19,7 +19,7 @@ class Stopwatch:
 
   @contextlib.contextmanager
   def measure(self, stage: str) -> Iterator[None]:
-    """Adds the time of the block to a stage, without what JAX spent on compiling."""
+    """Adds the time of the block to a stage, without the time that JAX spent on compiling."""
     start, compiled = time.perf_counter(), self._compilation
     self.seconds.setdefault(stage, 0.0)
     try:

@@ -1,4 +1,4 @@
-"""Work spread over the cores by threads; what they compute does not depend on their number."""
+"""Work spread over the cores by threads; results do not depend on their number."""
 
 import functools
 import itertools
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 def spread(count: int) -> list[slice]:
-  """Cuts a range into as many even parts as there are threads, none of them empty."""
+  """Cuts a range into even parts, one a thread and none empty."""
   bounds = np.linspace(0, count, min(available_cores(), count) + 1).astype(int)
   return [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
 
 
 def in_threads(function: Callable[[Any], T], items: Sequence[Any] | np.ndarray) -> list[T]:
-  """Maps a function over items, one core an item: products within do not spread as well.
+  """Maps a function over items, one core an item: matrix products within stay on that core.
 
   A matrix product of one thread has the same bits for any number of cores.
   """

@@ -1,4 +1,4 @@
-"""Worker processes that share a list of tasks, and end with the process that started them."""
+"""Worker processes that share a list of tasks and end with the process that started them."""
 
 import concurrent.futures
 import multiprocessing
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-  """Returns how many cores this process may use, where the system says so; else all of them."""
+  """Returns the number of cores that this process may use, or all where the system won't say."""
   process = psutil.Process()
   if hasattr(process, "cpu_affinity"):  # not on macOS
     return len(process.cpu_affinity())
@@ -27,15 +27,16 @@ def run_tasks(
   """Yields the results of tasks as they are done.
 
   Args:
-    function: what to do with a task; a function of a module, so that processes can find it.
+    function: does a task; a function of a module, so that processes can find it.
     tasks: picklable; they are started in order.
-    num_workers: processes, no more than tasks; None = one a core. One works in this process.
+    num_workers: the number of processes, at most one a task; None = one a core. A single worker is
+      this process.
   """
   workers = min(num_workers or available_cores(), len(tasks))
   if workers <= 1:
     yield from map(function, tasks)
     return
-  # Forked processes would inherit the locks of JAX's threads.
+  # Forked processes would inherit locks that JAX's threads hold.
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
     workers, mp_context=context, initializer=_follow_parent
@@ -49,7 +50,7 @@ def run_tasks(
 
 
 def _follow_parent() -> None:
-  """Ends this worker with its parent; one whose parent is killed would wait for work for ever."""
+  """Ends this worker with its parent, even one that is killed, which the pool does not notice."""
   parent = multiprocessing.parent_process()
   assert parent is not None
 

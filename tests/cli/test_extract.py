@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from l2g_jax.data import open_store
+from l2g_jax.features.store import open_store
 from tests.cli import toy
 
 

@@ -14,7 +14,7 @@ from l2g_jax.features import fire, store, superglobal
 from l2g_jax.features.extractors import superglobal_extractor
 from l2g_jax.features.weights import save_weights
 from l2g_jax.interop import cann
-from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
 from l2g_jax.pipeline.l2g import PAPER_WEIGHT
 from tests.cli import toy
 from tests.features.synthetic import shallow, synthetic_params

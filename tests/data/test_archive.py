@@ -68,6 +68,8 @@ def _special(name, kind, target=""):
     ("", _special("l.jpg", tarfile.LNKTYPE, "x/a.jpg"), "'l.jpg', a link"),
     ("", _special("p.jpg", tarfile.FIFOTYPE), "which is no plain file"),
     ("", _special("d.jpg", tarfile.CHRTYPE), "which is no plain file"),
+    ("/evil.jpg", b"", "leads outside its folder"),
+    ("x/../evil.jpg", b"", "leads outside its folder"),
     ("x/a.jpg", b"another", "it holds '(x/)?a.jpg' twice"),
   ],
 )
@@ -82,6 +84,23 @@ def test_a_hostile_archive_is_refused_by_name_and_leaves_nothing(
   with pytest.raises(InputError, match=rf"a\.tar\.gz is refused: .*{message}"):
     archives.unpack(folder / "a.tar.gz", folder / "jpg", flat=flat)
   assert names(tmp_path) == ["a/b/c/a.tar.gz"]
+
+
+def test_an_archive_that_inflates_beyond_measure_is_refused(tmp_path):
+  archive = tmp_path / "a.tar.gz"
+  archive.write_bytes(pack([("a.jpg", bytes(65 << 20))]))
+  with pytest.raises(InputError, match=r"refused: it inflates to more than 100 times"):
+    archives.unpack(archive, tmp_path / "jpg")
+  assert names(tmp_path) == ["a.tar.gz"]
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_an_archive_with_a_file_and_a_folder_of_one_name_is_refused(tmp_path, order):
+  archive = tmp_path / "a.tar.gz"
+  archive.write_bytes(pack([("x", b"first"), ("x/a.jpg", b"second")][order]))
+  with pytest.raises(InputError, match=r"a\.tar\.gz is refused: it holds 'x(/a\.jpg)?'"):
+    archives.unpack(archive, tmp_path / "jpg", flat=False)
+  assert names(tmp_path) == ["a.tar.gz"]
 
 
 def test_images_that_are_there_are_not_written_over(tmp_path):

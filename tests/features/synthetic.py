@@ -7,7 +7,7 @@ import jax
 from flax import traverse_util
 
 from benchmarks.synthetic import synthetic_state
-from l2g_jax.interop.checkpoints.conversion import Architecture, convert_tensors
+from l2g_jax.interop.checkpoints.layers import Architecture, convert_tensors
 
 
 def synthetic_params(architecture: Architecture, seed: int) -> dict[str, Any]:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l2g_jax.data import open_store
 from l2g_jax.data.images import read_photograph
 from l2g_jax.errors import InputError
 from l2g_jax.features import LocalExtractor, LocalFeatures, extraction
 from l2g_jax.features import jobs as features_of_jobs
 from l2g_jax.features.extraction import ImageJob, extract_local, extract_shard
 from l2g_jax.features.sift import sift
+from l2g_jax.features.store import open_store
 from l2g_jax.runtime import files
 
 NUM_IMAGES = 11

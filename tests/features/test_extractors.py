@@ -14,7 +14,7 @@ from l2g_jax.features.extractors import fire_extractor, superglobal_extractor
 from l2g_jax.features.fire import FireConfig
 from l2g_jax.features.superglobal import SuperGlobalConfig
 from l2g_jax.features.weights import load_weights, save_weights
-from l2g_jax.interop.checkpoints.conversion import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
 from tests.features.synthetic import shallow, synthetic_params
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (41, 60, 3), np.uint8)

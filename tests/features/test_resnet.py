@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from benchmarks.synthetic import synthetic_state
 from l2g_jax.features.resnet import ResNet, Stage
 from l2g_jax.features.superglobal import BLOCKS
-from l2g_jax.interop.checkpoints.conversion import superglobal_architecture
+from l2g_jax.interop.checkpoints.architectures import superglobal_architecture
 from tests.features.synthetic import run, synthetic_params
 
 

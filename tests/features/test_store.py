@@ -5,7 +5,7 @@ import pytest
 
 from l2g_jax.errors import InputError
 from l2g_jax.features import LocalFeatures, parts, store
-from l2g_jax.runtime import files
+from l2g_jax.runtime import digests, files
 
 COUNTS = ((3, 0, 5), (0,), (2, 7))
 NAMES = ("a", "b", "sub/c", "d", "e", "f")
@@ -228,13 +228,13 @@ def test_reopening_reads_sizes_and_manifests_alone(tmp_path, monkeypatch):
   write(tmp_path)
 
   read = []
-  original = files.checksum_file
+  original = digests.checksum_file
 
   def checksum_file(path):
     read.append(path)
     return original(path)
 
-  monkeypatch.setattr(files, "checksum_file", checksum_file)
+  monkeypatch.setattr(digests, "checksum_file", checksum_file)
   assert store.open_store(tmp_path).names == NAMES
   assert read == []
   store.open_store(tmp_path, verify=True)

@@ -17,11 +17,8 @@ from l2g_jax.features import fire, resnet, superglobal
 from l2g_jax.features.superglobal import SuperGlobalConfig
 from l2g_jax.features.weights import load_weights, save_weights
 from l2g_jax.interop import checkpoints
-from l2g_jax.interop.checkpoints.conversion import (
-  convert_tensors,
-  fire_architecture,
-  superglobal_architecture,
-)
+from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.layers import convert_tensors
 from l2g_jax.runtime import files
 from tests.cli import toy
 from tests.features.golden import load_golden, load_image

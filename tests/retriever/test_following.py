@@ -12,7 +12,7 @@ import pytest
 from l2g_jax.cann import CannConfig
 from l2g_jax.features.extraction import ImageJob, extract_local
 from l2g_jax.retriever import members, stages
-from l2g_jax.runtime import files
+from l2g_jax.runtime import digests, files
 from l2g_jax.runtime.stopwatch import Stopwatch
 from tests.retriever import photos
 
@@ -215,13 +215,13 @@ def damage(path):
 
 def test_reopening_reads_sizes_alone_unless_asked_to_verify(folder, tmp_path, search, monkeypatch):
   read = []
-  original = files.checksum_file
+  original = digests.checksum_file
 
   def checksum_file(path):
     read.append(pathlib.Path(path).suffix)
     return original(path)
 
-  monkeypatch.setattr(files, "checksum_file", checksum_file)
+  monkeypatch.setattr(digests, "checksum_file", checksum_file)
   search()
   assert ".npy" not in read
   photos.write(folder / "new.bmp", 77)

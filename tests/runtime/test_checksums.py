@@ -1,28 +1,29 @@
+import hashlib
 import os
 import pathlib
 
 import pytest
 
-from l2g_jax.runtime import checksums, files
+from l2g_jax.runtime import checksums, digests, files
 from l2g_jax.runtime.checksums import checksum_files
 
 # Long before now, so that a file is not one that may just be changing.
 OLD = 10**18
 CONTENTS = [b"one", b"two", b"one"]
-KNOWN = [files.hashlib.blake2b(content, digest_size=16).hexdigest() for content in CONTENTS]
+KNOWN = [hashlib.blake2b(content, digest_size=16).hexdigest() for content in CONTENTS]
 
 
 @pytest.fixture
 def read(monkeypatch):
   """Which files were read."""
   seen = []
-  original = files.checksum_file
+  original = digests.checksum_file
 
   def checksum_file(path):
     seen.append(pathlib.Path(path).name)
     return original(path)
 
-  monkeypatch.setattr(files, "checksum_file", checksum_file)
+  monkeypatch.setattr(digests, "checksum_file", checksum_file)
   return seen
 
 

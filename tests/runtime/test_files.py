@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.errors import InputError
-from l2g_jax.runtime import atomic, files
+from l2g_jax.runtime import files, locks
 
 ARRAYS = {
   "descriptors": np.arange(24, dtype=np.float32).reshape(6, 4),
@@ -267,7 +267,7 @@ def test_a_lock_that_is_held_is_refused_until_it_is_free(tmp_path):
 def test_who_waits_for_a_lock_says_so_at_once_and_then_with_the_seconds(
   tmp_path, capsys, monkeypatch
 ):
-  monkeypatch.setattr(atomic, "_NOTICE_SECONDS", 0.6)
+  monkeypatch.setattr(locks, "NOTICE_SECONDS", 0.6)
   order, said = [], ""
 
   def wait(notice):

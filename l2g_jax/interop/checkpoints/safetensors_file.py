@@ -30,7 +30,7 @@ _TYPES = {
   "I64": known_type("<i8"),
   "I32": known_type("<i4"),
 }
-# Numbers of other types can be passed over without a look at their size.
+# Numbers of other types can be passed over, whatever their size.
 _OTHER = ElementType(1)
 
 
@@ -41,13 +41,13 @@ def is_safetensors(buffer: mmap.mmap) -> bool:
 
 
 def open_buffer(buffer: mmap.mmap) -> tuple[dict[str, Tensor], ReadStorage]:
-  """Returns the tensors by name, and what reads their numbers; an exception where damaged."""
+  """Returns the tensors by name, and the reader of their numbers; raises where damaged."""
   start = _LENGTH_BYTES + int.from_bytes(buffer[:_LENGTH_BYTES], "little")
   if start > _MOST_HEADER_BYTES:
     raise InputError("its header is too large")
   header = json.loads(buffer[_LENGTH_BYTES:start])
   numbers = memoryview(buffer)[start:]
-  places = {}
+  contents = {}
   tensors = {}
   for name, entry in header.items():
     if name == _METADATA:
@@ -55,13 +55,13 @@ def open_buffer(buffer: mmap.mmap) -> tuple[dict[str, Tensor], ReadStorage]:
     begin, end = entry["data_offsets"]
     if not 0 <= begin <= end <= len(numbers):
       raise InputError("it is truncated")
-    places[name] = numbers[begin:end]
+    contents[name] = numbers[begin:end]
     element = _TYPES.get(entry["dtype"], _OTHER)
     storage = Storage(name, element, (end - begin) // element.itemsize)
     tensors[name] = make_tensor(storage, 0, entry["shape"], _strides(entry["shape"]))
 
   def read_storage(storage: Storage) -> memoryview:
-    return places[storage.key]
+    return contents[storage.key]
 
   return tensors, read_storage
 

@@ -19,8 +19,8 @@ class ElementType:
   """A type of numbers.
 
   Attributes:
-    itemsize: bytes of one.
-    dtype: None where it is none that weights have: such numbers can be passed over, not read.
+    itemsize: bytes of a number.
+    dtype: None where weights never have the type: such numbers can be passed over, not read.
   """
 
   itemsize: int
@@ -28,7 +28,7 @@ class ElementType:
 
 
 def known_type(dtype: Any) -> ElementType:
-  """Returns the type of numbers that can be read."""
+  """Returns a type whose numbers can be read."""
   dtype = np.dtype(dtype)
   return ElementType(dtype.itemsize, dtype)
 
@@ -53,9 +53,9 @@ class Storage:
 
   Attributes:
     key: its name in the file.
-    type: of the numbers.
-    size: how many there are.
-    start: how many numbers of that name in the file come before.
+    type: the type of the numbers.
+    size: the number of numbers.
+    start: the number of numbers before it under the same name.
   """
 
   key: str
@@ -72,10 +72,10 @@ class Tensor:
   """A tensor whose numbers are still in the file.
 
   Attributes:
-    storage: where they lie.
-    offset: the place of the first one in the storage.
-    shape: of the tensor.
-    strides: by how many numbers a step along each dimension leads.
+    storage: holds the numbers.
+    offset: the position of the first number in the storage.
+    shape: the shape of the tensor.
+    strides: numbers to skip for a step along each dimension.
   """
 
   storage: Storage
@@ -98,16 +98,16 @@ def make_tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Tensor:
 
 
 def is_count(value: Any) -> bool:
-  """Whether a value is a number of things that a file may have."""
+  """Whether a value is an integer that may count numbers in a file."""
   return isinstance(value, int) and 0 <= value < _GREATEST_COUNT
 
 
 def read_tensor(tensor: Tensor, read_storage: ReadStorage) -> np.ndarray:
-  """Returns a tensor's numbers, read-only, those of 16 and 8 bits that NumPy lacks as float32.
+  """Returns the numbers of a tensor, read-only; types that NumPy lacks become float32.
 
   Args:
-    tensor: which one.
-    read_storage: from a storage to its bytes.
+    tensor: the tensor.
+    read_storage: returns the bytes of a storage.
 
   Raises:
     InputError: the numbers are of a type that weights do not have, or are not all there.

@@ -1,4 +1,4 @@
-"""Files of `torch.save`, and safetensors, read without PyTorch and without calling what they name.
+"""Files of `torch.save`, and safetensors, read without PyTorch; no function they name is called.
 
 A file of `torch.save` is a pickle beside raw numbers: a zip archive since PyTorch 1.6, one stream
 before. A tensor that `pickle.dump` wrote holds such a stream within itself.
@@ -40,8 +40,8 @@ class TorchFile:
   """An open checkpoint.
 
   Attributes:
-    content: what was saved, with a `Tensor` for every tensor.
-    read: from a `Tensor` of it to its array; InputError where the file does not hold it.
+    content: the object that was saved, with a `Tensor` for every tensor.
+    read: returns the array of a `Tensor`; InputError where the file does not hold it.
   """
 
   content: Any
@@ -53,8 +53,8 @@ def open_torch_file(path: os.PathLike | str) -> Iterator[TorchFile]:
   """Opens a file of `torch.save`, or safetensors.
 
   Raises:
-    InputError: the file is missing, truncated, damaged, no such file, or asks for what runs code;
-      the message says which.
+    InputError: the file is missing, truncated, damaged or of another kind, or names a function that
+      would run code; the message says which.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -88,7 +88,7 @@ def _open_archive(buffer: mmap.mmap) -> tuple[Any, ReadStorage]:
   folder = found[0].removesuffix("data.pkl")
 
   def read(name: str, most: int) -> memoryview:
-    # PyTorch stores without compression; what inflates is no checkpoint.
+    # PyTorch stores without compression; a compressed entry is not its own.
     entry = archive.getinfo(folder + name)
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > most:
       raise InputError(f"its entry {name} is compressed or too large")
@@ -110,15 +110,15 @@ def _open_archive(buffer: mmap.mmap) -> tuple[Any, ReadStorage]:
 
 
 def _content(buffer: mmap.mmap, entry: zipfile.ZipInfo) -> memoryview:
-  """Returns the bytes of an entry that is not compressed, after a look at its checksum."""
+  """Returns the bytes of an entry that is not compressed, and checks its checksum."""
   # Two fields of the header vary in length, not always as the table of contents has them.
   lengths = entry.header_offset + _ZIP_HEADER_BYTES - 4
   name_bytes, extra_bytes = struct.unpack("<HH", buffer[lengths : lengths + 4])
   start = lengths + 4 + name_bytes + extra_bytes
   content = memoryview(buffer)[start : start + entry.file_size]
   checksum = 0
-  for place in range(0, len(content), _CHUNK_BYTES):
-    checksum = zlib.crc32(content[place : place + _CHUNK_BYTES], checksum)
+  for begin in range(0, len(content), _CHUNK_BYTES):
+    checksum = zlib.crc32(content[begin : begin + _CHUNK_BYTES], checksum)
   if len(content) != entry.file_size or checksum != entry.CRC:
     raise zipfile.BadZipFile
   return content
@@ -129,31 +129,31 @@ def _open_stream(buffer: pickles.Buffer, *, embedded: bool = False) -> tuple[Any
     return _open_stream(content, embedded=True)
 
   first = TensorPickles(None if embedded else open_embedded)
-  content, place = first.read(buffer)
+  content, position = first.read(buffer)
   if first.embedded:
     return content, lambda storage: first.embedded[storage.key]
   if content != _STREAM_MAGIC:
     raise InputError("it is a pickle, but not one of PyTorch")
-  protocol, place = TensorPickles().read(buffer, place)
+  protocol, position = TensorPickles().read(buffer, position)
   if protocol != _STREAM_PROTOCOL:
     raise InputError("its format is not known")
-  machine, place = TensorPickles().read(buffer, place)
+  machine, position = TensorPickles().read(buffer, position)
   if machine.get("little_endian") is not True:
     raise InputError("it was written by a big-endian machine")
   reader = TensorPickles()
-  content, place = reader.read(buffer, place)
-  keys, place = TensorPickles().read(buffer, place)
-  places = {}
+  content, position = reader.read(buffer, position)
+  keys, position = TensorPickles().read(buffer, position)
+  starts = {}
   for key in keys:
     storage = reader.storages[key]
-    if int.from_bytes(buffer[place : place + _COUNT_BYTES], "little") != storage.size:
+    if int.from_bytes(buffer[position : position + _COUNT_BYTES], "little") != storage.size:
       raise InputError("it is truncated or damaged")
-    places[key] = place + _COUNT_BYTES
-    place = places[key] + storage.size * storage.type.itemsize
+    starts[key] = position + _COUNT_BYTES
+    position = starts[key] + storage.size * storage.type.itemsize
 
   def read_storage(storage: Storage) -> memoryview:
     itemsize = storage.type.itemsize
-    start = places[storage.key] + storage.start * itemsize
+    start = starts[storage.key] + storage.start * itemsize
     return memoryview(buffer)[start : start + storage.size * itemsize]
 
   return content, read_storage

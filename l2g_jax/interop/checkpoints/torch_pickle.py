@@ -1,8 +1,8 @@
 """The pickle in a file of `torch.save`, read for its tensors.
 
 Training leaves paths, dates, settings and scores beside the weights: they become names and
-placeholders. None of it is ever called, so that no name could do harm; one that runs programs or
-code is refused all the same, since nothing honest saves it.
+placeholders. No name is ever called, so none could do harm. Names that run programs or code are
+refused all the same: no honest checkpoint holds them.
 """
 
 import dataclasses
@@ -85,26 +85,26 @@ _HOSTILE_BUILTINS = {
   "setattr",
 }
 
-# From the content of a stream of one storage to that storage and its bytes.
+# Returns the storage that a stream holds, and the reader of its bytes.
 OpenEmbedded = Callable[[bytes], tuple[Any, Any]]
 
 
 class TensorPickles:
-  """Reads pickles of one file.
+  """Reads the pickles of one file.
 
   Attributes:
-    storages: those that were met, by key.
-    embedded: bytes of those that lie within the pickle, by key.
+    storages: the storages that the pickles name, by key.
+    embedded: the bytes of storages within the pickle itself, by key.
   """
 
   def __init__(self, open_embedded: OpenEmbedded | None = None):
-    """Remembers how bytes of a storage within the pickle are opened; None = there are none."""
+    """Takes the reader of storages within the pickle; None = such storages are refused."""
     self.storages: dict[str, Storage] = {}
     self.embedded: dict[str, bytes | memoryview] = {}
     self._open_embedded = open_embedded
 
   def read(self, buffer: pickles.Buffer, start: int = 0) -> tuple[Any, int]:
-    """Returns what `pickles.read_pickle` does, with a `Tensor` for every tensor."""
+    """Reads a pickle as `pickles.read_pickle` does, with a `Tensor` for every tensor."""
     return pickles.read_pickle(
       buffer, start, resolve=self._resolve, load_persistent=self._load_storage
     )
@@ -134,7 +134,7 @@ class TensorPickles:
     return _part(storage, view[0]) if view and view[0] is not None else storage
 
   def _embed(self, content: Any) -> Storage:
-    """Takes numbers out of the stream that a pickled tensor keeps them in."""
+    """Opens the stream in which a pickled tensor keeps its numbers."""
     assert self._open_embedded is not None
     storage, read = self._open_embedded(pickles.text_bytes(content))
     if not isinstance(storage, Storage):
@@ -156,7 +156,7 @@ def _rebuild_tensor(
   storage: Any, offset: Any, shape: Any, strides: Any, _grad=None, _hooks=None, state: Any = None
 ) -> Tensor:
   tensor = make_tensor(storage, offset, shape, strides)
-  # Numbers that are kept with the other sign, or conjugated.
+  # A state says that the numbers are stored negated or conjugated.
   return _as_type(tensor, ElementType(storage.type.itemsize)) if state else tensor
 
 
@@ -170,7 +170,7 @@ def _rebuild_typed_tensor(
   dtype: Any,
   state: Any = None,
 ) -> Tensor:
-  """Returns a tensor whose storage is bytes, and that knows its type itself."""
+  """Returns a tensor that has a type of its own over a storage of bytes."""
   tensor = make_tensor(storage, offset, shape, strides)
   element = FLOATS_OF_8_BITS.get(getattr(dtype, "name", ""))
   known = element is not None and storage.type == _BYTES and not state

@@ -1,4 +1,4 @@
-"""Pickles of others, read as data: nothing that they name is looked up, let alone called."""
+"""Pickles of other programs, read as data: no name in them is looked up or called."""
 
 from l2g_jax.runtime.pickles.arrays import ARRAYS, PickledArray
 from l2g_jax.runtime.pickles.containers import CONTAINERS

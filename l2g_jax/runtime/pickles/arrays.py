@@ -1,6 +1,6 @@
-"""Arrays and scalars in pickles, of every NumPy: checked first, then built.
+"""Arrays and scalars in pickles of every version of NumPy: checked first, then built.
 
-An array is never larger than the bytes that the pickle has of it.
+An array is never larger than its bytes in the pickle.
 """
 
 import math
@@ -19,7 +19,7 @@ _GREATEST_CHARACTER = 0x10FFFF
 
 
 class PickledType:
-  """A NumPy type: of numbers, texts or bytes, or of objects.
+  """A type of NumPy: numbers, texts, bytes or objects.
 
   Attributes:
     dtype: None where the elements are objects.
@@ -32,7 +32,7 @@ class PickledType:
     self.dtype = np.dtype(text) if _TYPE.fullmatch(text) else None
 
   def set_state(self, state: Any) -> None:
-    """Takes the byte order; fields and the like are not known."""
+    """Takes the byte order; types with fields are refused."""
     _, order, *parts = state
     if order not in ("<", ">", "|", "=") or any(part is not None for part in parts[:3]):
       raise ValueError("a type that is not known")
@@ -44,7 +44,7 @@ class PickledArray:
   """An array.
 
   Attributes:
-    array: of numbers, texts, bytes, or objects as the pickle has them; None until it is there.
+    array: numbers, texts, bytes, or the objects of the pickle; None until the state is there.
   """
 
   def __init__(self, *_: Any):

@@ -1,4 +1,4 @@
-"""Containers and bytes that old protocols build by calls, as Python 2 and 3 name them."""
+"""Containers and bytes, which old protocols build by calls, under their names in Python 2 and 3."""
 
 from collections.abc import Mapping
 from typing import Any

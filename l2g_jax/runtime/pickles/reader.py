@@ -1,9 +1,9 @@
-"""The machine that a pickle is a program for, without the steps that run code.
+"""Reads pickles as data: the machine that a pickle programs, without the steps that run code.
 
 It builds numbers, texts and containers. A name stays a name unless the caller has a `Builder` for
-it, and an object of any other class becomes a `Placeholder`. Python's own unpickler would do for
-that, but it sets memory aside for whatever number a pickle mentions and hashes whatever it is told
-to: a few bytes of it take gigabytes or never end. Here a step costs no more than its own bytes.
+it, and an object of any other class becomes a `Placeholder`. Python's own unpickler could be
+restricted likewise, but it allocates as much memory as a pickle asks for and hashes any key: a few
+bytes take gigabytes or never end. Here a step costs no more than its own bytes.
 """
 
 import codecs
@@ -18,24 +18,24 @@ from l2g_jax.errors import InputError
 
 # A list of a million names takes three million steps.
 _MOST_STEPS = 1 << 23
-# Arithmetic with longer ones takes more than linear time.
+# Arithmetic with longer integers takes more than linear time.
 _MOST_INTEGER_BYTES = 255
-# Greater integers can be chosen to have one hash, so that a dictionary of them never ends.
+# Larger integers can be chosen to share one hash, which makes a dictionary of them endlessly slow.
 _MOST_KEY_BITS = 60
-# Texts of Python 2 are bytes; these two give them back unchanged.
+# Texts of Python 2 are bytes; this encoding keeps them all.
 _TEXT, _TEXT_ERRORS = "utf-8", "surrogateescape"
 
-# Slices of both are bytes.
+# Slices of either are bytes.
 Buffer = bytes | mmap.mmap
 
 
 @dataclasses.dataclass(frozen=True)
 class Name:
-  """Something in a module, by name alone.
+  """The name of an object in a module.
 
   Attributes:
-    module: where it is.
-    name: within the module.
+    module: the name of the module.
+    name: the name within the module.
   """
 
   module: str
@@ -47,26 +47,26 @@ class Name:
 
 @dataclasses.dataclass(frozen=True)
 class Builder:
-  """The one thing that a pickle's call reaches.
+  """A function of ours that a pickle may call.
 
   Attributes:
-    build: a function of ours, from the arguments in the pickle to what stands for the result; it
-      has to check them.
+    build: takes the arguments in the pickle, which it has to check, and returns a stand-in for the
+      result.
   """
 
   build: Callable[..., Any]
 
 
 class Placeholder:
-  """Stands for an object of which nothing is known, and takes whatever is put into it."""
+  """Stands for an object of an unknown class, and takes any content."""
 
 
 @runtime_checkable
 class Stateful(Protocol):
-  """What a builder returns where a pickle gives the object's state later."""
+  """A stand-in for an object whose state comes later in the pickle."""
 
   def set_state(self, state: Any) -> None:
-    """Takes the state, which has to be checked."""
+    """Takes the state, and has to check it."""
 
 
 def read_pickle(
@@ -79,25 +79,27 @@ def read_pickle(
   """Reads one pickle.
 
   Args:
-    buffer: bytes or a memory map that hold it.
-    start: where it begins.
-    resolve: from a name to a `Builder`, or to anything that stands for the name; may refuse it.
-    load_persistent: from an identifier to the object that lies elsewhere; None = there are none.
+    buffer: bytes or a memory map that hold the pickle.
+    start: the position of its first byte.
+    resolve: returns a `Builder` for a name, or any stand-in for it; may refuse the name.
+    load_persistent: returns the object outside the pickle that an identifier names; None = refuse
+      such identifiers.
 
   Returns:
-    Its content and the place behind it. Sets are lists in the pickle's order, byte arrays are
-    bytes, a dictionary's keys of other types than texts, bytes and small integers placeholders.
+    The content of the pickle and the position behind it. Sets become lists in the pickle's order,
+    and byte arrays become bytes. Keys of dictionaries that are neither texts, bytes nor small
+    integers become placeholders.
 
   Raises:
-    InputError: it has too many parts, or `resolve` or a builder refuses it.
-    Exception: it is damaged; of any kind.
+    InputError: the pickle has too many parts, or `resolve` or a builder refuses it.
+    Exception: of any kind; the pickle is damaged.
   """
   machine = _Machine(buffer, start, resolve, load_persistent)
   return machine.run(), machine.position
 
 
 def text_bytes(value: Any) -> bytes:
-  """Returns the bytes that Python 3 keeps as bytes and Python 2 as text."""
+  """Returns bytes, which pickles of Python 2 hold as text."""
   if isinstance(value, str):
     return value.encode(_TEXT, _TEXT_ERRORS)
   if not isinstance(value, bytes):
@@ -106,12 +108,12 @@ def text_bytes(value: Any) -> bytes:
 
 
 def pairs(items: list[Any]) -> dict[Any, Any]:
-  """Returns a dictionary of key, value, key, value, ..., with placeholders for unsafe keys."""
+  """Makes a dictionary of key, value, key, value, ..., with placeholders for unsafe keys."""
   return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
 class _Machine:
-  """A pickle's stack, its marks and what it remembers."""
+  """The stack, the marks and the memory of a pickle that is being read."""
 
   def __init__(
     self,
@@ -296,7 +298,7 @@ def _put(machine: _Machine, number: int) -> None:
 
 
 def _sized(count: int, convert: Callable[[bytes], Any]) -> Callable[[_Machine], None]:
-  """Returns the step that pushes what lies behind its size, a number of `count` bytes."""
+  """Returns the step that reads a size of `count` bytes and pushes the content behind it."""
   return lambda machine: machine.push(convert(machine.take(machine.take_integer(count))))
 
 

@@ -1,0 +1,112 @@
+"""The published networks of SuperGlobal and FIRe: every tensor of theirs, by key and shape."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+from l2g_jax.features import fire, resnet, superglobal
+from l2g_jax.interop.checkpoints.layers import Architecture, Layer, convolution, dense
+
+
+def superglobal_architecture(depth: superglobal.Depth) -> Architecture:
+  """Returns the network of SuperGlobal in a checkpoint of CVNet."""
+  layers = [convolution("trunk/stem", "stem.conv.weight", "stem.bn", resnet.STEM_WIDTH, 3, 7)]
+  for block in _blocks(superglobal.BLOCKS[depth]):
+    there, here = f"s{block.stage}.b{block.number}", _block_target(block)
+    layers += _block_layers(
+      block,
+      here,
+      {
+        "reduce": (f"{there}.f.a.weight", f"{there}.f.a_bn"),
+        "spatial": (f"{there}.f.b.weight", f"{there}.f.b_bn"),
+        "expand": (f"{there}.f.c.weight", f"{there}.f.c_bn"),
+        "project": (f"{there}.proj.weight", f"{there}.bn"),
+      },
+    )
+  width = superglobal.DIMENSION
+  layers.append(dense("whiten", "head.fc.weight", "head.fc.bias", width, width))
+  layers.append(Layer("", {"head.pool.p": (1,)}, lambda power: {"pool_power": power}))
+  return Architecture(
+    tuple(layers),
+    prefix="encoder_q.",
+    own=tuple(f"encoder_q.{part}." for part in ("stem", "s1", "s2", "s3", "s4")),
+    unused=("conv2ds.", "cv_learner.", *(f"encoder_q.se{part}." for part in ("b1", "b2", "fc"))),
+    settings={"depth": str(depth)},
+  )
+
+
+def fire_architecture() -> Architecture:
+  """Returns the network of FIRe in its checkpoint."""
+  layers = [convolution("trunk/stem", "features.0.weight", "features.1", resnet.STEM_WIDTH, 3, 7)]
+  for block in _blocks(fire.BLOCKS):
+    # PyTorch numbers the blocks from 0, and conv, norm, ReLU and pooling before the stages.
+    there, here = f"features.{block.stage + 3}.{block.number - 1}", _block_target(block)
+    layers += _block_layers(
+      block,
+      here,
+      {
+        "reduce": (f"{there}.conv1.weight", f"{there}.bn1"),
+        "spatial": (f"{there}.conv2.weight", f"{there}.bn2"),
+        "expand": (f"{there}.conv3.weight", f"{there}.bn3"),
+        "project": (f"{there}.downsample.0.weight", f"{there}.downsample.1"),
+      },
+    )
+  width, hidden = fire.WIDTH, fire.HIDDEN_WIDTH
+  # The layers of the recurrence lie in a module of their own.
+  for module, name in (("", "inputs"), ("refinement/", "templates"), ("refinement/", "mlp")):
+    shapes = {f"lit.norm_{name}.weight": (width,), f"lit.norm_{name}.bias": (width,)}
+    layers.append(
+      Layer(f"lit/{module}norm_{name}", shapes, lambda scale, bias: {"scale": scale, "bias": bias})
+    )
+  for target, key in (("refinement/query", "q"), ("key", "k"), ("value", "v")):
+    shapes = {f"lit.project_{key}.weight": (width, width)}
+    layers.append(Layer(f"lit/{target}", shapes, lambda weight: {"kernel": weight.T}))
+  layers += [
+    Layer(
+      "lit",
+      {"lit.templates_init": (1, fire.NUM_TEMPLATES, width)},
+      lambda values: {"templates": values[0]},
+    ),
+    dense("lit/refinement/hidden", "lit.mlp.0.weight", "lit.mlp.0.bias", hidden, width),
+    dense("lit/refinement/output", "lit.mlp.2.weight", "lit.mlp.2.bias", width, hidden),
+    Layer(
+      "reduction",
+      {
+        "dim_reduction.weight": (fire.DIMENSION, width, 1, 1),
+        "dim_reduction.bias": (fire.DIMENSION,),
+      },
+      lambda weight, bias: {"kernel": weight[:, :, 0, 0].T, "bias": bias},
+    ),
+  ]
+  return Architecture(tuple(layers), own=("features.", "lit.", "dim_reduction."))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+  stage: int
+  number: int
+  width_in: int
+  width: int
+
+
+def _blocks(counts: Iterable[int]) -> Iterator[_Block]:
+  width_in = resnet.STEM_WIDTH
+  for stage, (count, width) in enumerate(zip(counts, resnet.WIDTHS, strict=False), start=1):
+    for number in range(1, count + 1):
+      yield _Block(stage, number, width_in, width)
+      width_in = resnet.EXPANSION * width
+
+
+def _block_target(block: _Block) -> str:
+  return f"trunk/stage{block.stage}_block{block.number}"
+
+
+def _block_layers(
+  block: _Block, target: str, keys: Mapping[str, tuple[str, str]]
+) -> Iterator[Layer]:
+  inner, outer = block.width, resnet.EXPANSION * block.width
+  sides = {"reduce": (inner, block.width_in, 1), "spatial": (inner, inner, 3)}
+  sides["expand"] = (outer, inner, 1)
+  if block.number == 1:
+    sides["project"] = (outer, block.width_in, 1)
+  for name, side in sides.items():
+    yield convolution(f"{target}/{name}", *keys[name], *side)
