@@ -6,7 +6,6 @@ from .evaluation import evaluate
 from .pipeline.config import L2GConfig
 from .pipeline.l2g import L2G
 from .ranked import Ranked
-from .ranked import Ranked
 from .ranking.rerank import superglobal_rerank
 from .retriever import Retriever
 from .similarity.chamfer import chamfer_similarity
@@ -18,7 +17,6 @@ __all__ = [
   "CannIndex",
   "InputError",
   "L2GConfig",
-  "Ranked",
   "Ranked",
   "Retriever",
   "__version__",

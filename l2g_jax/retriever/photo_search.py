@@ -8,7 +8,7 @@ import numpy as np
 
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import Box, Photograph, crop_photograph, read_photograph
-from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.collection import Collection as PlacedCollection
 from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global
@@ -73,8 +73,8 @@ def rank_images(
   num_results: int,
   *,
   num_candidates: int,
-  config: L2GConfig,
-  weight: float,
+  l2g: L2G,
+  placed: PlacedCollection,
   watch: Stopwatch,
 ) -> Results:
   """Ranks a collection for one photograph; exact copies of it come first.
@@ -86,8 +86,8 @@ def rank_images(
     described: its features.
     num_results: the most that are returned.
     num_candidates: k.
-    config: of the method.
-    weight: w.
+    l2g: the method, with its weight.
+    placed: the lists and global features of the collection, by `l2g.place`.
     watch: takes the seconds of the stages.
   """
   features = GlobalFeatures(described.global_features, collection.global_features)
@@ -105,7 +105,7 @@ def rank_images(
   others = by_name[~np.isin(by_name, ids)]
   if len(ids):
     with watch.measure("embedding and re-ranking"):
-      result = L2G(weight=weight, config=config)(candidates, collection.lists, features)
+      (result,) = l2g.rank(placed, candidates, features.queries)
     order = _Order(
       ids=np.concatenate([result.rankings[0, : len(ids)], others]).tolist(),
       scores=dict(zip(ids.tolist(), result.scores[0, is_found].tolist(), strict=True)),
@@ -141,7 +141,7 @@ def rank_images(
       for rank, image in enumerate(ranked[:num_results], start=1)
     ),
     remarks=tuple(remarks),
-    weight=weight,
+    weight=l2g.weight,
     num_images=len(names),
   )
 

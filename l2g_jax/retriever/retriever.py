@@ -1,6 +1,7 @@
 """A folder of photographs or a data set, made ready for queries and kept so."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from l2g_jax.data.photo_folders import mark_work_folder
 from l2g_jax.errors import InputError
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.protocol import LocalExtractor
+from l2g_jax.pipeline.collection import Collection as PlacedCollection
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import L2G, check_weight
 from l2g_jax.ranked import complete_rankings
@@ -40,6 +42,12 @@ class _State:
 
   images: Listing
   collection: stages.Collection
+  l2g: L2G
+
+  @functools.cached_property
+  def placed(self) -> PlacedCollection:
+    """The lists and global features on the devices, copied at the first query."""
+    return self.l2g.place(self.collection.lists, self.collection.global_features)
 
 
 class Retriever:
@@ -196,8 +204,8 @@ class Retriever:
       described,
       k,
       num_candidates=self.options.num_candidates,
-      config=self.config,
-      weight=self.weight,
+      l2g=state.l2g,
+      placed=state.placed,
       watch=self.watch,
     )
 
@@ -221,7 +229,8 @@ class Retriever:
     Raises:
       InputError: an image can't be used, or candidates do not fit.
     """
-    collection = self._state.collection
+    state = self._state
+    collection = state.collection
     weights = [self.weight] if weights is None else list(weights)
     described = stages.describe_queries(collection, queries, self.watch)
     features = GlobalFeatures(described.global_features, collection.global_features)
@@ -238,9 +247,8 @@ class Retriever:
       else:
         found = candidate_search.compare(collection, described.descriptors, candidates)
     with self.watch.measure("embedding and re-ranking"):
-      l2g = L2G(config=self.config)
-      results = l2g.rank(
-        l2g.place(collection.lists, collection.global_features),
+      results = state.l2g.rank(
+        state.placed,
         found,
         described.global_features,
         weights=weights,
@@ -291,7 +299,7 @@ class Retriever:
   def _look(self, *, verify: bool) -> None:
     images = self._list_images()
     collection = self._prepare(images.jobs, verify)
-    self._state = _State(images, collection)
+    self._state = _State(images, collection, L2G(self.weight, self.config))
 
   def _changeable(self) -> listing.Folder:
     if self._folder is None:
