@@ -62,10 +62,9 @@ _HEAD = "from l2g_jax.cli.command import Command"
 
 
 def script(tmp_path, body, **options):
-  environment = {"PYTHONPATH": str(toy.ROOT), "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
   return subprocess.Popen(
     [sys.executable, "-c", f"{_HEAD}\n{body}\nCommand('toy', '', [], main).run(arguments=[])"],
-    env=environment | {"PYTHONIOENCODING": "ascii", "LANG": "C"},
+    env=toy.environment(tmp_path) | {"PYTHONIOENCODING": "ascii", "LANG": "C"},
     cwd=tmp_path,
     stderr=subprocess.PIPE,
     **options,

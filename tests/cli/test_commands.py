@@ -90,10 +90,7 @@ def search_folder(folder, query, output, cwd):
   return toy.run("search", f"--images={folder}", f"--query={query}", f"--output={output}", cwd=cwd)
 
 
-def test_of_two_first_searches_one_builds_and_both_answer(photographs, work, tmp_path):
-  # What a search of as many images has compiled, where one ran before.
-  if (compiled := work / "work" / "compiled").is_dir():
-    shutil.copytree(compiled, tmp_path / "work" / "compiled")
+def test_of_two_first_searches_one_builds_and_both_answer(photographs, tmp_path):
   # Of one name, size and time.
   queries = [tmp_path / str(number) / "query.bmp" for number in (1, 3)]
   for query in queries:

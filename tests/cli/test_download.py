@@ -87,7 +87,7 @@ def stop_half_way(tmp_path, address, number, held):
   process = subprocess.Popen(
     [sys.executable, "-m", "experiments.download", NAME, f"--mirror={address}"],
     cwd=tmp_path,
-    env={"PYTHONPATH": str(toy.ROOT), "PATH": "", "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"},
+    env=toy.environment(tmp_path),
     stderr=subprocess.PIPE,
     text=True,
   )

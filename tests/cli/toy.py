@@ -1,6 +1,7 @@
 """A data set in the revisited layout, small enough to run whole commands on."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from l2g_jax.cli.command import Command
 
 ROOT = pathlib.Path(__file__).parents[2]
 BOX = (20, 10, 300, 220)
+# All processes of a run of the tests share what they compile.
+_SHARED = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
 
 
 def write_dataset(root: pathlib.Path, name: str = "toy") -> pathlib.Path:
@@ -40,12 +43,18 @@ def write_dataset(root: pathlib.Path, name: str = "toy") -> pathlib.Path:
   return root
 
 
+def environment(home: pathlib.Path) -> dict[str, str]:
+  """Returns the environment of a user who has little but this checkout."""
+  shared = {name: value for name, value in os.environ.items() if name in _SHARED}
+  return {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(home), "JAX_PLATFORMS": "cpu", **shared}
+
+
 def run(module: str, *flags: str, cwd: pathlib.Path) -> subprocess.CompletedProcess[str]:
   """Runs a command of the experiments as a user would."""
   return subprocess.run(
     [sys.executable, "-m", f"experiments.{module}", *flags],
     cwd=cwd,
-    env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(cwd), "JAX_PLATFORMS": "cpu"},
+    env=environment(cwd),
     capture_output=True,
     text=True,
     timeout=300,
