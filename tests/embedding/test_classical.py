@@ -6,13 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 from l2g_jax.embedding.classical import classical_start
 from l2g_jax.embedding.stress import make_problem
-from tests.embedding.test_mds import clustered, distances_of, stress_of
-
-DECOMPOSITIONS = {"eig", "eigh", "svd", "qr", "geqrf", "householder_product", "lu", "schur"}
+from tests.problems import clustered, decomposed_sizes, distances_of, stress_of
 
 start_by_jit = jax.jit(classical_start, static_argnums=(1, 2))
 
@@ -82,16 +79,6 @@ def test_a_problem_of_nothing_and_one_of_equal_points_stay_at_the_origin():
   for weights in (None, np.zeros((50, 50), np.float32)):
     start = start_of(np.zeros((50, 50), np.float32), 40, weights)
     np.testing.assert_allclose(start, 0.0, atol=1e-6)
-
-
-def decomposed_sizes(jaxpr):
-  """Yields the name and the operand's width of every matrix that is decomposed."""
-  for equation in jaxpr.eqns:
-    name = equation.primitive.name
-    if name in DECOMPOSITIONS:
-      yield name, equation.invars[0].aval.shape[-1]
-    for inner in jaxprs_in_params(equation.params):
-      yield from decomposed_sizes(inner)
 
 
 @pytest.mark.parametrize("num_dimensions", [2, 40])

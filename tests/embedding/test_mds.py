@@ -1,5 +1,5 @@
 import functools
-from typing import Literal, get_args
+from typing import Literal
 
 import chex
 import jax
@@ -13,58 +13,21 @@ from sklearn import manifold
 
 from l2g_jax.embedding import mds
 from l2g_jax.errors import InputError
+from tests.problems import (
+  METHODS,
+  SIZE,
+  clustered,
+  distances_of,
+  guttman_by_hand,
+  some_start,
+  some_weights,
+  stress_of,
+)
 from tests.variants import VariantTestCase, jit_variants
-
-METHODS = get_args(mds.Method)
-SIZE = 24
 
 # A chain of single updates is compiled once, whatever its length.
 update_once = functools.partial(mds.smacof, max_iterations=1)
 settle = functools.partial(mds.smacof, max_iterations=3000, rtol=1e-6)
-
-
-def distances_of(points):
-  return np.sqrt(np.sum((points[:, None] - points[None]) ** 2, axis=-1))
-
-
-def stress_of(points, delta, weights=None):
-  weights = np.ones_like(delta) if weights is None else weights
-  points, delta = np.asarray(points, np.float64), delta.astype(np.float64)
-  return np.sum(np.triu(weights * (distances_of(points) - delta) ** 2, 1))
-
-
-def clustered(seed, size=SIZE):
-  """Dissimilarities like those of a shortlist: noisy clusters, no metric."""
-  rng = np.random.default_rng(seed)
-  labels = rng.integers(0, 5, size)
-  delta = np.where(labels[:, None] == labels[None], 0.3, 0.9) + 0.1 * rng.random((size, size))
-  delta = (delta + delta.T) / 2
-  return np.where(np.eye(size, dtype=bool), 0.0, delta).astype(np.float32)
-
-
-def some_weights(seed, size=SIZE, known=0.5):
-  """Weights of which about half are 0; a ring keeps all points connected."""
-  rng = np.random.default_rng(seed)
-  weights = np.where(rng.random((size, size)) < known, rng.uniform(0.2, 2.0, (size, size)), 0.0)
-  weights = np.triu(weights, 1)
-  weights[np.arange(size - 1), np.arange(1, size)] = 1.0
-  return (weights + weights.T).astype(np.float32)
-
-
-def some_start(seed, size=SIZE, num_dimensions=4):
-  return np.random.default_rng(seed).standard_normal((size, num_dimensions)).astype(np.float32)
-
-
-def guttman_by_hand(delta, weights, points, num_iterations):
-  """The weighted Guttman transform X <- V^+ B(X) X, dense, in double precision."""
-  delta, weights = delta.astype(np.float64), weights * (1.0 - np.eye(len(delta)))
-  inverse = np.linalg.pinv(np.diag(weights.sum(axis=1)) - weights)
-  for _ in range(num_iterations):
-    distances = distances_of(points)
-    factors = -weights * delta / np.where(distances > 0.0, distances, np.inf)
-    factors -= np.diag(factors.sum(axis=1))
-    points = inverse @ factors @ points
-  return points
 
 
 # In as many dimensions as points the minimum is one; cubes are far from any metric.

@@ -10,7 +10,7 @@ import pytest
 from l2g_jax.embedding import mds
 from l2g_jax.embedding.reason import Reason
 from l2g_jax.errors import InputError
-from tests.embedding.test_mds import (
+from tests.problems import (
   METHODS,
   clustered,
   distances_of,

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2g_jax.embedding import mds, minimizers, stress
-from tests.embedding.test_classical import decomposed_sizes
-from tests.embedding.test_mds import (
+from tests.problems import (
   SIZE,
   clustered,
+  decomposed_sizes,
   guttman_by_hand,
   some_start,
   some_weights,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2g_jax.embedding import stress
-from tests.embedding.test_mds import clustered, some_start, some_weights, stress_of
+from tests.problems import clustered, some_start, some_weights, stress_of
 from tests.variants import VariantTestCase, jit_variants
 
 

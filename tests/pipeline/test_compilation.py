@@ -1,6 +1,5 @@
 """Compilations are counted by JAX's own events: what was compiled once serves every later query."""
 
-import contextlib
 import dataclasses
 
 import jax
@@ -13,25 +12,8 @@ from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
 from l2g_jax.runtime import sharding
-from tests.embedding.test_mds import clustered
 from tests.pipeline.test_pipeline import CONFIG, SIZE, WEIGHTS, collection, only, rank, ranked
-
-COMPILED = "/jax/core/compile/backend_compile_duration"
-
-
-@contextlib.contextmanager
-def counted_compilations():
-  events = []
-
-  def listen(event, duration_secs, **kwargs):
-    if event == COMPILED:
-      events.append(event)
-
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
-    yield events
-  finally:
-    jax.monitoring.unregister_event_duration_listener(listen)
+from tests.problems import clustered, counted_compilations
 
 
 def test_a_new_program_is_counted():

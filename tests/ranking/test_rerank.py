@@ -11,34 +11,11 @@ from hypothesis import strategies as st
 
 from l2g_jax.errors import InputError
 from l2g_jax.ranking.rerank import superglobal_rerank
+from tests.problems import rerank_by_hand, unit_rows
 from tests.variants import VariantTestCase, jit_variants
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "rerank.npz"
 JITTED = jax.jit(superglobal_rerank, static_argnames=("num_neighbors", "beta", "expansion"))
-
-
-def unit_rows(rng, rows, columns, *, correlated=False):
-  features = rng.standard_normal((rows, columns), dtype=np.float32)
-  if correlated:
-    features += 1.0  # similarities above 0 keep the sums of weights away from 0
-  return features / np.linalg.norm(features, axis=1, keepdims=True)
-
-
-def rerank_by_hand(query, features, num_neighbors, beta, expansion="max"):
-  """A plain loop over the rows, in double precision."""
-  query, features = query.astype(np.float64), features.astype(np.float64)
-  count = min(num_neighbors + 1, len(features))
-  refined = np.empty_like(features)
-  for row, feature in enumerate(features):
-    similarities = features @ feature
-    similarities[row] = 2.0  # itself comes first
-    nearest = np.argsort(-similarities, kind="stable")[:count]
-    weights = np.append(1.0, beta * np.maximum(similarities[nearest[1:]], 0.0))
-    refined[row] = weights @ features[nearest] / weights.sum()
-  first = refined @ query
-  best = refined[np.argsort(-first, kind="stable")[:count]]
-  expanded = best.max(axis=0) if expansion == "max" else best.mean(axis=0)
-  return (first + refined @ expanded) / 2
 
 
 class RerankVariantsTest(VariantTestCase):

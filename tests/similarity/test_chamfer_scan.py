@@ -11,27 +11,11 @@ from l2g_jax.errors import InputError
 from l2g_jax.runtime import sharding
 from l2g_jax.similarity import chamfer_scan, kernels
 from l2g_jax.similarity.chamfer_scan import pack_images, place_images, search_images
-from tests.pipeline.test_compilation import counted_compilations
+from tests.problems import WIDTH, counted_compilations, some_sets
 
 KERNELS = (kernels.Chamfer(), kernels.Power(), kernels.Cann())
 PRECISIONS = ("float32", "bfloat16", "int8")
-WIDTH = 16
 UNKNOWN: Any = "int4"
-
-
-def some_sets(seed, num_sets, most=12):
-  """Sets of 0 to `most` descriptors of any norm; two of the sets are alike."""
-  rng = np.random.default_rng(seed)
-  counts = rng.integers(1, most + 1, num_sets)
-  counts[0] = most
-  sets = [
-    (rng.uniform(0.1, 9.0) * rng.standard_normal((count, WIDTH))).astype(np.float32)
-    for count in counts
-  ]
-  if num_sets > 4:
-    sets[2] = sets[2][:0]
-    sets[4] = sets[3]
-  return sets
 
 
 def scores_by_hand(images, query, kernel):

@@ -14,7 +14,7 @@ from jax.sharding import AbstractDevice, AbstractMesh
 from l2g_jax.runtime import sharding
 from l2g_jax.similarity import chamfer_scan, fused_maximum, kernels
 from l2g_jax.similarity.chamfer_scan import pack_images, place_images, search_images
-from tests.similarity.test_chamfer_scan import some_sets
+from tests.problems import some_sets
 
 HOPPER: Any = types.SimpleNamespace(compute_capability="9.0")
 interpreted = functools.partial(fused_maximum.best_products, interpret=True)
