@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from l2g_jax import evaluation
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement, load_ground_truth
 from l2g_jax.errors import InputError
-from tests.shared import shared_path
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 LETTERS = {"easy": "E", "medium": "M", "hard": "H"}
@@ -39,12 +38,23 @@ def test_equals_the_public_evaluation():
 
 
 def test_equals_the_public_evaluation_on_all_queries(tmp_path):
-  reference = np.load(shared_path("reference", "map.npz"))
-  rankings = reference["ranks"].T
-  path = tmp_path / "gnd.json"
+  reference = np.load(GOLDEN / "evaluation.npz")
+  counts = reference["counts"]
+  ends = np.cumsum(counts.sum(axis=1))[:-1]
+  rankings, judgements = [], []
+  for count, ids, places in zip(
+    counts, *(np.split(reference[name], ends) for name in ("labelled", "places")), strict=True
+  ):
+    easy, hard, junk = (part.tolist() for part in np.split(ids, np.cumsum(count)[:-1]))
+    judgements.append({"bbx": [0, 0, 1, 1], "easy": easy, "hard": hard, "junk": junk})
+    # Which images without a label fill the other places says nothing.
+    ranking = np.empty(800, int)
+    ranking[places] = ids
+    ranking[np.setdiff1d(np.arange(800), places)] = np.setdiff1d(np.arange(800), ids)
+    rankings.append(ranking)
   names = {"imlist": [f"i{i}" for i in range(800)], "qimlist": [f"q{i}" for i in range(70)]}
-  path.write_text(json.dumps({**names, "gnd": json.loads(str(reference["gnd_json"]))}))
-  report = evaluation.evaluate(rankings, load_ground_truth(path))
+  (tmp_path / "gnd.json").write_text(json.dumps({**names, "gnd": judgements}))
+  report = evaluation.evaluate(np.array(rankings), load_ground_truth(tmp_path / "gnd.json"))
   for name, letter in LETTERS.items():
     assert abs(report[name].map - reference[f"{letter}.map"]) < 1e-12
     means = [report[name].mean_precision[k] for k in (1, 5, 10)]

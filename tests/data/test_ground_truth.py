@@ -11,7 +11,7 @@ import pytest
 from l2g_jax.data.ground_truth import load_ground_truth, save_ground_truth
 from l2g_jax.errors import InputError
 from l2g_jax.runtime.pickles import reader
-from tests.shared import shared_path
+from tests.golden.files import FOLDER
 
 ENTRY = {"bbx": [0.0, 1.0, 5.0, 6.5], "easy": [2, 0], "hard": [], "junk": [1]}
 CONTENT = {"imlist": ["a", "b", "c"], "qimlist": ["q"], "gnd": [ENTRY]}
@@ -118,10 +118,13 @@ def test_pickles_of_python_2_are_read(tmp_path):
   assert load_ground_truth(tmp_path / "gnd.json").imlist == ground_truth.imlist
 
 
-@pytest.mark.parametrize(("name", "images"), [("roxford5k", 4993), ("rparis6k", 6322)])
-def test_published_ground_truth_is_read(tmp_path, name, images):
-  ground_truth = load_ground_truth(shared_path("data", "gnd", f"gnd_{name}.pkl"))
-  assert (len(ground_truth.imlist), len(ground_truth.qimlist)) == (images, 70)
+def test_published_ground_truth_is_read(tmp_path):
+  ground_truth = load_ground_truth(FOLDER / "gnd_published.pkl")
+  assert (len(ground_truth.imlist), len(ground_truth.qimlist)) == (400, 3)
+  assert ground_truth.imlist[0] == "ashmolean_000283"
+  query = ground_truth.queries[0]
+  assert query.bbx == (136.5, 34.1, 648.5, 955.7)
+  assert [len(query.easy), len(query.hard), len(query.junk)] == [4, 5, 5]
   save_ground_truth(tmp_path / "gnd.json", ground_truth)
   again = load_ground_truth(tmp_path / "gnd.json")
   for ours, theirs in zip(again.queries, ground_truth.queries, strict=True):

@@ -9,8 +9,8 @@ from l2g_jax.features.fire import FireConfig
 from l2g_jax.features.interpolation import rescale
 from l2g_jax.features.resnet import ResNet, Stage
 from l2g_jax.interop.checkpoints.architectures import fire_architecture
-from tests.features.golden import load_golden, load_image
 from tests.features.synthetic import run, shallow, synthetic_params
+from tests.golden.files import load_golden, load_image
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import pytest
 from absl.testing import parameterized
 
 from l2g_jax.features.interpolation import rescale, resize
-from tests.features.golden import load_golden, load_image
+from tests.golden.files import load_golden, load_image
 from tests.variants import VariantTestCase, jit_variants
 
 JITTED_RESIZE = jax.jit(resize, static_argnames=("scale", "antialias"))

@@ -6,7 +6,7 @@ from PIL import Image
 from l2g_jax.data.images import crop_to_box, read_image
 from l2g_jax.features import preprocess
 from l2g_jax.features.preprocess import FIRE_READING, SUPERGLOBAL_READING
-from tests.features.golden import load_golden, load_image
+from tests.golden.files import load_golden, load_image
 
 MEAN = np.array([0.485, 0.456, 0.406])
 DEVIATION = np.array([0.229, 0.224, 0.225])

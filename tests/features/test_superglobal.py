@@ -15,8 +15,8 @@ from l2g_jax.features.interpolation import resize
 from l2g_jax.features.resnet import ResNet, Stage
 from l2g_jax.features.superglobal import SuperGlobalConfig
 from l2g_jax.interop.checkpoints.architectures import superglobal_architecture
-from tests.features.golden import load_golden, load_image
 from tests.features.synthetic import run, shallow, synthetic_params
+from tests.golden.files import load_golden, load_image
 from tests.variants import VariantTestCase, jit_variants
 
 FLAGS_OFF = {"regional": False, "generalized": False, "scale_gem": False}

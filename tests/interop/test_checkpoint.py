@@ -21,10 +21,9 @@ from l2g_jax.interop.checkpoints.architectures import fire_architecture, supergl
 from l2g_jax.interop.checkpoints.layers import convert_tensors
 from l2g_jax.runtime import files
 from tests.cli import toy
-from tests.features.golden import load_golden, load_image
 from tests.features.synthetic import synthetic_params
+from tests.golden.files import FOLDER, load_golden, load_image
 from tests.interop.torch_writer import Called, Global, write_archive, write_stream
-from tests.shared import shared_path
 
 # Parts of CVNet that SuperGlobal has no use for.
 UNUSED = {"conv2ds.0.weight": np.zeros((2, 3, 3, 3), np.float32)}
@@ -314,8 +313,8 @@ def test_content_without_names_is_refused(tmp_path, content, message):
   [("superglobal", 321, "superglobal"), ("fire", 274, "fire")],
 )
 def test_the_published_keys_are_those_that_are_wanted(name, keys, model):
-  lines = shared_path("reference", f"{name}.txt").read_text().splitlines()
-  listed = dict(line.split("\t")[:2] for line in lines if "\t" in line)
+  lines = (FOLDER / f"{name}_keys.txt").read_text().splitlines()
+  listed = dict(line.split("\t") for line in lines)
   architecture = architecture_of(model)
   wanted = {
     architecture.prefix + key: str(shape)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l2g_jax.embedding import dissimilarity, mds
+from l2g_jax.embedding import mds
 from l2g_jax.errors import InputError
 from l2g_jax.pipeline import l2g as pipeline
 from l2g_jax.pipeline.block import Queries, rerank_block
@@ -21,10 +21,7 @@ from l2g_jax.ranking.fusion import fuse, normalize
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.rerank import superglobal_rerank
 from l2g_jax.runtime import sharding
-from l2g_jax.similarity import kernels
-from l2g_jax.similarity.chamfer import chamfer_similarity
 from tests.problems import equations_of, rerank_by_hand
-from tests.shared import shared_path
 
 NUM_QUERIES, NUM_IMAGES, SIZE, LENGTH, WIDTH = 3, 14, 8, 6, 8
 CONFIG = L2GConfig(num_known=3, num_dimensions=WIDTH, max_iterations=20, num_neighbors=3)
@@ -426,41 +423,3 @@ def test_no_intermediate_has_an_entry_for_every_neighbour_and_dimension():
   # Points by dimensions, or points by points, of all queries; neighbours would make it 6-fold.
   assert largest >= num_queries * (size + 1) ** 2
   assert largest <= num_queries * (size + 1) * (dimension + config.num_dimensions)
-
-
-def mean_average_precision(similarities, labels):
-  """AP as the sum of precisions over the positives, of each item against all others."""
-  precisions = []
-  for row, label in enumerate(labels):
-    order = np.argsort(-similarities[row], kind="stable")
-    hits = labels[order[order != row]] == label
-    if hits.any():
-      precisions.append(np.mean(np.cumsum(hits)[hits] / (1 + np.flatnonzero(hits))))
-  return 100.0 * np.mean(precisions)
-
-
-def test_embedding_of_real_descriptors_is_better_than_their_similarity():
-  data = np.load(shared_path("data", "fire_roxford_queries", "descriptors.npz"))
-  labels, size = data["landmarks"], len(data["landmarks"])
-  sets = np.asarray(normalize(data["descriptors"]))
-  score = jax.jit(chamfer_similarity, static_argnames=("kernel", "block_size"))
-  similarities = np.stack(
-    [score(query, sets, kernel=kernels.Power(alpha=7.0), block_size=8) for query in sets]
-  )
-  assert mean_average_precision(similarities, labels) == pytest.approx(92.0, abs=0.15)
-
-  symmetric = (similarities + similarities.T) / 2
-  nearest = np.argsort(-symmetric + 9.0 * np.eye(size), axis=1, kind="stable")[:, :5]
-  known = np.zeros((size, size), bool)
-  known[np.arange(size)[:, None], nearest] = True
-  known |= known.T
-  pairs = dissimilarity.KnownPairs(
-    jnp.where(known, symmetric, 0.0), jnp.asarray(known), jnp.ones(size, bool)
-  )
-  values, weights = dissimilarity.dissimilarities(pairs, power=0.3)
-  result = mds.smacof(
-    values, weights=weights, num_dimensions=64, max_iterations=60, method="momentum"
-  )
-  embedding = np.asarray(result.embedding)
-  distances = np.linalg.norm(embedding[:, None] - embedding[None], axis=-1)
-  assert mean_average_precision(-distances, labels) >= 97.0

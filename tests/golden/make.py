@@ -1,0 +1,85 @@
+"""Makes golden files out of larger ones that are not kept here.
+
+python -m tests.golden.make KIND SOURCE; the golden file of a kind lies beside this script.
+
+  evaluation    SOURCE is a .npz with `ranks` [N, Q], `gnd_json` and, for each protocol, what the
+                published evaluation says of them. Only the places of labelled images are kept.
+  ground_truth  SOURCE is the published gnd_roxford5k.pkl; its first queries and images are kept.
+  keys          SOURCE is a text whose lines hold a tensor's name, shape and type, of a published
+                checkpoint.
+  similarities  SOURCE is a .npz with `descriptors` [70, 600, 128] of FIRe, of the queries of
+                ROxford, and `landmarks` [70]; their Chamfer similarities are kept.
+"""
+
+import json
+import pathlib
+import pickle
+import sys
+
+import jax
+import numpy as np
+
+from l2g_jax.ranking.fusion import normalize
+from l2g_jax.similarity import kernels
+from l2g_jax.similarity.chamfer import chamfer_similarity
+from tests.golden.files import FOLDER
+
+LABELS = ("easy", "hard", "junk")
+_NUM_IMAGES, _NUM_QUERIES = 400, 3
+
+
+def evaluation(source: pathlib.Path) -> None:
+  reference = np.load(source)
+  queries = json.loads(str(reference["gnd_json"]))
+  labelled = [np.concatenate([query[label] for label in LABELS]) for query in queries]
+  places = [
+    np.argsort(ranking)[ids.astype(int)]
+    for ranking, ids in zip(reference["ranks"].T, labelled, strict=True)
+  ]
+  counts = [[len(query[label]) for label in LABELS] for query in queries]
+  np.savez_compressed(
+    FOLDER / "evaluation.npz",
+    labelled=np.concatenate(labelled).astype(np.int16),
+    places=np.concatenate(places).astype(np.int16),
+    counts=np.array(counts, np.int16),
+    **{
+      f"{letter}.{name}": reference[f"{letter}.{name}"]
+      for letter in "EMH"
+      for name in ("map", "mpk")
+    },
+  )
+
+
+def ground_truth(source: pathlib.Path) -> None:
+  content = pickle.loads(source.read_bytes())
+  content["imlist"] = content["imlist"][:_NUM_IMAGES]
+  for name in ("gnd", "qimlist"):
+    content[name] = content[name][:_NUM_QUERIES]
+  for query in content["gnd"]:
+    for label in LABELS:
+      query[label] = [image for image in query[label] if image < _NUM_IMAGES]
+  # The protocol of the published file.
+  (FOLDER / "gnd_published.pkl").write_bytes(pickle.dumps(content, protocol=3))
+
+
+def keys(source: pathlib.Path) -> None:
+  lines = [line.split("\t")[:2] for line in source.read_text().splitlines() if "\t" in line]
+  (FOLDER / f"{source.stem}_keys.txt").write_text("".join("\t".join(line) + "\n" for line in lines))
+
+
+def similarities(source: pathlib.Path) -> None:
+  data = np.load(source)
+  sets = np.asarray(normalize(data["descriptors"]))
+  score = jax.jit(chamfer_similarity, static_argnames=("kernel", "block_size"))
+  rows = [score(query, sets, kernel=kernels.Power(alpha=7.0), block_size=8) for query in sets]
+  np.savez_compressed(
+    FOLDER / "fire_similarities.npz",
+    similarities=np.stack(rows),
+    landmarks=data["landmarks"].astype(np.int8),
+  )
+
+
+if __name__ == "__main__":
+  {make.__name__: make for make in (evaluation, ground_truth, keys, similarities)}[sys.argv[1]](
+    pathlib.Path(sys.argv[2])
+  )
