@@ -2,26 +2,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: roxf rpar test lint format clean
+.PHONY: roxf rpar test fast lint format clean
 
+# The main job on Revisited Oxford, or on `mini` where there is no copy of it.
 roxf: $(VENV)/installed
 	$(BIN)/python -m experiments.roxf --k=700 --w=0.19
 
+# The same on Revisited Paris.
 rpar: $(VENV)/installed
 	$(BIN)/python -m experiments.rpar --k=700 --w=0.19
 
+# All checks and all tests, on two processes.
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
+# A round of two minutes: a few tests of every room.
+fast: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist=worksteal -m fast
+
+# Style, layout and types.
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Puts right what can be put right by itself.
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Removes what was installed; work/, data/ and their like stay.
 clean:
 	rm -rf $(VENV)
 
