@@ -10,6 +10,8 @@ from l2g_jax import evaluation
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement, load_ground_truth
 from l2g_jax.errors import InputError
 
+pytestmark = pytest.mark.fast
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 LETTERS = {"easy": "E", "medium": "M", "hard": "H"}
 

@@ -15,6 +15,8 @@ from l2g_jax.features.superglobal import SuperGlobalConfig
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import L2G
 
+pytestmark = pytest.mark.fast
+
 NAN, INF = float("nan"), float("inf")
 # What no number of a configuration may be.
 NO_NUMBERS = [NAN, -INF, "1", None, True, [1.0], 1j]

@@ -62,6 +62,7 @@ def test_methods_are_compared_at_one_recall(tables):
   assert sum("(default)" in row["setting"] for row in own) == 1
 
 
+@pytest.mark.fast
 def test_the_fastest_of_those_that_reach_the_recall():
   rows = [
     {"recall": 0.5, "ms a query": 1.0},

@@ -63,6 +63,7 @@ def test_the_peer_computes_the_same(place, channels_last):
   assert row["largest difference"] < (1e-6, 1e-4)[place]
 
 
+@pytest.mark.fast
 def test_features_are_compared_by_name():
   theirs = {"a": np.array([1.0, 0.0]), "b": np.array([0.0, 2.0]), "c": np.array([9.0, 9.0])}
   ours = {"b": np.array([0.0, 2.5]), "a": np.array([3.0, 4.0]), "d": np.array([0.0, 0.0])}

@@ -56,6 +56,7 @@ def folders(index):
   return sorted(path.name.replace(index.state, "STATE") for path in found)
 
 
+@pytest.mark.fast
 def test_lists_equal_brute_force_without_the_image_itself(index, images):
   result = make(index, 7, rescoring_depth=NUM_IMAGES)
   assert result.ids.shape == result.similarities.shape == (NUM_IMAGES, 7)

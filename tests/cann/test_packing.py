@@ -3,6 +3,8 @@ import pytest
 
 from l2g_jax.cann import packing
 
+pytestmark = pytest.mark.fast
+
 
 def residuals(variances, count=4000, seed=0):
   rng = np.random.default_rng(seed)

@@ -28,6 +28,7 @@ def check_equals_brute_force(index, query, images, kernel=kernels.Power()):
 @pytest.mark.parametrize(
   "kernel", [kernels.Chamfer(), kernels.Power(alpha=2.5, tau=0.1), kernels.Cann()], ids=str
 )
+@pytest.mark.fast
 def test_all_probes_and_full_rescoring_equal_brute_force(tmp_path, kernel):
   images = oracle.collection(0)
   index = build(tmp_path, images, kernel=kernel, num_lists=12)
@@ -50,6 +51,7 @@ def test_the_scan_alone_is_near_where_it_reads_everything(tmp_path, unreached, d
   assert np.sum(scores > 0.0) > 30
 
 
+@pytest.mark.fast
 def test_few_probes_find_what_is_near(tmp_path):
   images = oracle.collection(4, num_images=60)
   index = build(tmp_path, images, num_lists=20, num_probes=3, rescoring_depth=10)
@@ -175,6 +177,7 @@ def test_an_exact_zero_takes_no_place_of_an_image_behind_it(tmp_path):
       assert np.sum(found.ids >= 0) == min(k, left)
 
 
+@pytest.mark.fast
 def test_many_queries_equal_single_ones(tmp_path):
   images = oracle.collection(10)
   index = build(tmp_path, images, num_lists=12, num_probes=4, rescoring_depth=5)

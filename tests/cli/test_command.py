@@ -36,6 +36,7 @@ def failing(error):
     (KeyboardInterrupt(), "Interrupted"),
   ],
 )
+@pytest.mark.fast
 def test_commands_end_in_a_sentence(error, message):
   with pytest.raises(SystemExit) as end:
     run(failing(error))

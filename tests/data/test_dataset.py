@@ -5,6 +5,8 @@ import pytest
 from l2g_jax.data.dataset import load_dataset
 from l2g_jax.errors import InputError
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def toy(tmp_path):

@@ -118,6 +118,7 @@ def test_pickles_of_python_2_are_read(tmp_path):
   assert load_ground_truth(tmp_path / "gnd.json").imlist == ground_truth.imlist
 
 
+@pytest.mark.fast
 def test_published_ground_truth_is_read(tmp_path):
   ground_truth = load_ground_truth(FOLDER / "gnd_published.pkl")
   assert (len(ground_truth.imlist), len(ground_truth.qimlist)) == (400, 3)

@@ -10,6 +10,8 @@ from l2g_jax.data import pixels
 from l2g_jax.data.images import read_photograph
 from l2g_jax.data.pixels import OUTLIERS, TRANSPARENT, WIDE, to_rgb
 
+pytestmark = pytest.mark.fast
+
 
 def one(mode, colour, **info):
   image = Image.new(mode, (1, 1), colour)

@@ -58,6 +58,7 @@ def padding_weights(seed):
 
 
 @pytest.mark.parametrize("weights_of", [some_weights, padding_weights])
+@pytest.mark.fast
 def test_few_guttman_transforms_equal_those_by_hand(weights_of):
   delta, weights, start = clustered(2), weights_of(2), some_start(2)
   points = start
@@ -322,6 +323,7 @@ def test_few_dimensions_and_more_than_points(num_dimensions):
   np.testing.assert_array_equal(result.embedding[:, SIZE:], 0.0)
 
 
+@pytest.mark.fast
 def test_counts_are_taken_as_floats():
   delta = np.abs(np.arange(5)[:, None] - np.arange(5)[None])
   result = mds.smacof(delta, weights=np.ones_like(delta), num_dimensions=1)
@@ -388,6 +390,7 @@ def bad(place, value):
     ),
   ],
 )
+@pytest.mark.fast
 def test_bad_values_are_refused(arguments, message):
   with pytest.raises(InputError, match=message):
     mds.smacof(**arguments)

@@ -1,10 +1,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from l2g_jax.embedding import powers
+
+pytestmark = pytest.mark.fast
 
 exponent_of, into_unit, out_of_unit = map(
   jax.jit, (powers.exponent_of, powers.into_unit, powers.out_of_unit)

@@ -17,6 +17,7 @@ def mean_average_precision(similarities, labels):
   return 100.0 * np.mean(precisions)
 
 
+@pytest.mark.fast
 def test_embedding_of_real_images_is_better_than_their_similarity():
   """The queries of ROxford, each against all others, by their FIRe descriptors."""
   golden = load_golden("fire_similarities")

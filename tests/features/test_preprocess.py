@@ -8,6 +8,8 @@ from l2g_jax.features import preprocess
 from l2g_jax.features.preprocess import FIRE_READING, SUPERGLOBAL_READING
 from tests.golden.files import load_golden, load_image
 
+pytestmark = pytest.mark.fast
+
 MEAN = np.array([0.485, 0.456, 0.406])
 DEVIATION = np.array([0.229, 0.224, 0.225])
 

@@ -7,6 +7,8 @@ from l2g_jax.errors import InputError
 from l2g_jax.features import LocalFeatures, parts, store
 from l2g_jax.runtime import digests, files
 
+pytestmark = pytest.mark.fast
+
 COUNTS = ((3, 0, 5), (0,), (2, 7))
 NAMES = ("a", "b", "sub/c", "d", "e", "f")
 KEYS = ("first", "second", "third")

@@ -28,6 +28,7 @@ def test_seeds_of_every_target_find_nothing(tmp_path, name):
       targets.call(target, content, tmp_path)
 
 
+@pytest.mark.fast
 def test_a_fault_is_not_passed_over(tmp_path):
   def call(fault):
     def run(path):

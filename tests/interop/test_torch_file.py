@@ -18,6 +18,8 @@ from l2g_jax.runtime.pickles import Placeholder
 from tests.interop import torch_writer
 from tests.interop.torch_writer import Called, Global, View, write_archive, write_stream
 
+pytestmark = pytest.mark.fast
+
 WRITERS = pytest.mark.parametrize("write", [write_archive, write_stream])
 NUMBERS = np.arange(24, dtype=np.float32)
 BYTES = NUMBERS.view(np.uint8)

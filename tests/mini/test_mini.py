@@ -89,6 +89,7 @@ def test_the_whole_benchmark_has_the_planned_size():
   assert {scene.kind for scene in plan} == {"landmark", "building", "borrowed", "street"}
 
 
+@pytest.mark.fast
 def test_the_plan_depends_on_the_seed_alone():
   assert make_plan(SMALL, seed=0) == make_plan(SMALL, seed=0)
   assert make_plan(SMALL, seed=0) != make_plan(SMALL, seed=1)
@@ -211,6 +212,7 @@ def test_a_benchmark_made_otherwise_is_made_again(made, tmp_path):
   }
 
 
+@pytest.mark.fast
 def test_planes_are_drawn_where_perspective_puts_them():
   rendering = draw([square(0, 0, 200)], camera_at(0.0, 0.0, 4.0))
   rows, columns = np.nonzero(rendering.owned)

@@ -89,6 +89,7 @@ def check_equal(results, others):
     np.testing.assert_array_equal(result.rankings, other.rankings)
 
 
+@pytest.mark.fast
 def test_scores_order_the_candidates_and_the_rest_follows_by_id():
   candidates, lists, features = collection(0)
   results = rank(candidates, lists, features)
@@ -309,6 +310,7 @@ def spoiled(what, field, place, value):
     (2, "database", slice(None), np.inf, "database's global features .* not finite"),
   ],
 )
+@pytest.mark.fast
 def test_bad_values_are_refused(what, field, place, value, message):
   with pytest.raises(InputError, match=message):
     L2G(config=CONFIG)(*spoiled(what, field, place, value))

@@ -10,6 +10,8 @@ from l2g_jax.errors import InputError
 from l2g_jax.ranking.certainty import match_certainty
 from tests.variants import VariantTestCase, jit_variants
 
+pytestmark = pytest.mark.fast
+
 JITTED = jax.jit(match_certainty, static_argnames="ratio")
 SIZE = 12
 

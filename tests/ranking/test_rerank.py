@@ -43,6 +43,7 @@ class RerankVariantsTest(VariantTestCase):
     np.testing.assert_allclose(batch, singles, atol=1e-6)
 
 
+@pytest.mark.fast
 def test_equals_the_public_implementation():
   golden = np.load(GOLDEN)
   rng = np.random.default_rng(1234)

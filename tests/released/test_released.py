@@ -49,6 +49,7 @@ def whitened(note):
   return [(name, whitening.apply_whitening(held, values)) for name, values in make.images()]
 
 
+@pytest.mark.fast
 def test_an_index_finds_what_it_found(root, expected):
   index = CannIndex.open(root / "index", verify=True)
   expected = expected["index"]
@@ -101,6 +102,7 @@ def test_shards_that_a_release_began_are_ended(root, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.fast
 def test_a_store_holds_what_it_held(root, expected, precision):
   directory = root / f"store-{precision}"
   opened, expected = store.open_store(directory), expected[f"store-{precision}"]

@@ -65,6 +65,7 @@ def generations(work):
   return sorted(path.name for path in place.iterdir() if path.is_dir())
 
 
+@pytest.mark.fast
 def test_a_folder_that_did_not_change_is_opened(folder, tmp_path, search):
   before = made(tmp_path / "work")
   for job in photos.jobs_of(folder):
@@ -103,6 +104,7 @@ def test_an_image_that_went_is_removed(folder, search):
   photos.check(collection, folder)
 
 
+@pytest.mark.fast
 def test_an_image_that_changed_in_place_is_replaced(folder, search):
   photos.write(folder / "photo-007.bmp", 78)
   collection, described = search()

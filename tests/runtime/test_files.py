@@ -64,6 +64,7 @@ def test_checksum_of_json_depends_on_the_value_alone():
     files.checksum_json(float("nan"))
 
 
+@pytest.mark.fast
 def test_an_atomic_file_appears_under_its_name_alone(tmp_path):
   target = tmp_path / "new" / "report.json"
   with files.atomic_path(target) as temporary:
@@ -143,6 +144,7 @@ def test_a_bundle_that_fails_at_any_sync_leaves_the_old_one(bundle, monkeypatch,
   assert names_in(bundle.parent) == ["bundle"]
 
 
+@pytest.mark.fast
 def test_manifests_are_read_as_written(tmp_path):
   path, body = tmp_path / "m.json", {"kind": "test", "names": ["é", "b"], "share": 0.1}
   files.write_manifest(path, body)
@@ -175,6 +177,7 @@ def test_an_altered_or_missing_manifest_is_refused(tmp_path):
     files.read_manifest(path)
 
 
+@pytest.mark.fast
 def test_a_bundle_is_read_as_written(bundle):
   loaded = load(bundle)
   assert loaded.metadata == METADATA

@@ -129,6 +129,7 @@ def test_few_cosines_in_memory_change_nothing(monkeypatch):
     np.testing.assert_allclose(result.similarities, whole.similarities, atol=1e-6)
 
 
+@pytest.mark.fast
 def test_descriptors_of_norm_zero_are_left_out():
   images = [np.zeros((3, WIDTH)), np.eye(WIDTH)[:2], np.pad(np.eye(WIDTH)[:1], ((0, 2), (0, 0)))]
   for precision in PRECISIONS:

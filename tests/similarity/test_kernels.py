@@ -8,6 +8,8 @@ import pytest
 from l2g_jax.errors import InputError
 from l2g_jax.similarity import kernels
 
+pytestmark = pytest.mark.fast
+
 ALL = [kernels.Chamfer(), kernels.Power(), kernels.Power(alpha=3.0, tau=0.2), kernels.Cann()]
 
 
