@@ -240,7 +240,7 @@ def test_a_chunk_that_claims_more_than_the_file_has_costs_no_memory(tmp_path):
 
 def test_a_damaged_file_of_far_more_pixels_than_bytes_is_refused_before_it_is_decoded(tmp_path):
   header = struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0)
-  content = decoding._PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", b"\x78\x9c\x63")
+  content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"\x78\x9c\x63")
   (tmp_path / "a.png").write_bytes(content)
   with pytest.raises(InputError, match=r"9000 x 9000 pixels in \d\d bytes are no photograph"):
     read_image(tmp_path / "a.png")

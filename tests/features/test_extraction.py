@@ -1,4 +1,3 @@
-import functools
 import os
 import pathlib
 import shutil
@@ -14,33 +13,16 @@ from PIL import Image
 
 from l2g_jax.data.images import read_photograph
 from l2g_jax.errors import InputError
-from l2g_jax.features import LocalExtractor, LocalFeatures, extraction
+from l2g_jax.features import LocalExtractor, extraction
 from l2g_jax.features import jobs as features_of_jobs
 from l2g_jax.features.extraction import ImageJob, extract_local, extract_shard
 from l2g_jax.features.sift import sift
 from l2g_jax.features.store import open_store
 from l2g_jax.runtime import files
+from tests.features.rows import NUM_IMAGES, extract_rows, rows
 
-NUM_IMAGES = 11
 NUM_PARTS = 4  # Of three images.
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-def extract_rows(image, *, seconds):
-  time.sleep(seconds)
-  count = len(image)
-  values = np.arange(count, dtype=np.float32)
-  return LocalFeatures(
-    descriptors=image.reshape(count, -1)[:, :4].astype(np.float32),
-    locations=np.stack([values, values], axis=1),
-    scales=values + 1,
-    strengths=-values,
-  )
-
-
-def rows(*, seconds=0.0, name="rows"):
-  """An extractor whose descriptors are the first values of every row of an image."""
-  return LocalExtractor(name, 4, {}, functools.partial(extract_rows, seconds=seconds))
 
 
 def write_images(folder):
@@ -404,7 +386,7 @@ def test_no_images_give_an_empty_store(extract):
 SCRIPT = """
 import os, pathlib, signal, sys
 from l2g_jax.features import extraction
-from tests.features.test_extraction import ImageJob, NUM_IMAGES, rows
+from tests.features.rows import NUM_IMAGES, rows
 
 if __name__ == "__main__":
   root, num_workers, seconds, syncs = pathlib.Path(sys.argv[1]), *map(float, sys.argv[2:])
@@ -419,7 +401,7 @@ if __name__ == "__main__":
 
   os.fsync = fsync
   extraction._IMAGES_PER_PART = 3
-  jobs = [ImageJob(f"image {i}", root / "jpg" / f"{i}.png") for i in range(NUM_IMAGES)]
+  jobs = [extraction.ImageJob(f"image {i}", root / "jpg" / f"{i}.png") for i in range(NUM_IMAGES)]
   extractor = rows(seconds=seconds)
   extraction.extract_local(
     jobs, extractor, root / "store", num_workers=int(num_workers), show_progress=False

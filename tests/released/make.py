@@ -142,6 +142,7 @@ def _write_download(root: pathlib.Path) -> dict:
   (folder / "downloads").mkdir(parents=True)
   (folder / "toy.txt").write_text("published\n")
   state = archive.state_of(folder / "toy.txt")
+  # Private: what a release wrote at the end of a download, which can't be had from afar here.
   download._write_record(
     folder / "downloads" / "toy.txt", "http://there/toy.txt", state, {"toy.txt": state}
   )

@@ -72,6 +72,7 @@ def test_equals_the_products_it_replaces():
   values, queries = some_codes(3, 5, 75, 128), some_codes(4, 100, 128)
   scales = some_scales(5, 5, 75)
   best = best_products(values, scales, queries, np.int32(0), num_images=5)
+  # Private: a search on a CPU takes the second alone, and one without the kernel the first.
   for products in (chamfer_scan._products, chamfer_scan._products_in_float32):
     for image, scale, row in zip(values, scales, best, strict=True):
       expected = jnp.max(products(image, queries) * scale[:, None], axis=0)
