@@ -8,7 +8,10 @@ from benchmarks.common import Ceilings
 from benchmarks.shortlists import Shortlists
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
 from l2g_jax.ranking.rerank import superglobal_rerank
-from tests.pipeline.test_pipeline import CONFIG, collection
+from tests.pipeline.problems import (
+  CONFIG,
+  some_collection,
+)
 
 CEILINGS = Ceilings(flops=1e11, bytes=1e10)
 
@@ -66,7 +69,7 @@ def test_stage_is_timed_over_k_and_over_queries():
 
 
 def test_tolerance_rows_end_at_the_plain_method():
-  candidates, lists, features = collection(0)
+  candidates, lists, features = some_collection(0)
   truth = GroundTruth(
     imlist=tuple(map(str, range(len(features.database)))),
     qimlist=tuple(map(str, range(len(features.queries)))),

@@ -9,9 +9,16 @@ from l2g_jax.pipeline.collection import place_collection, rounded_up
 from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranked import Ranked
 from l2g_jax.runtime import sharding
-from tests.pipeline import test_pipeline
-from tests.pipeline.test_pipeline import CONFIG, LENGTH, NUM_IMAGES, WEIGHTS, WIDTH
-from tests.pipeline.test_sharding import check_same, many_queries
+from tests.pipeline.problems import (
+  CONFIG,
+  LENGTH,
+  NUM_IMAGES,
+  WEIGHTS,
+  WIDTH,
+  check_same,
+  many_queries,
+  some_collection,
+)
 
 
 def place(lists, database, *, num_devices=8, **settings):
@@ -35,7 +42,7 @@ def test_a_collection_on_the_host_gives_the_results_of_one_on_the_devices(num_de
 
 
 def test_a_collection_is_resident_where_it_fits(monkeypatch):
-  _, lists, features = test_pipeline.collection(1)
+  _, lists, features = some_collection(1)
   num_bytes = 4 * 64 * (2 * 64 + WIDTH)
   for at_hand, resident in ((2 * num_bytes, True), (2 * num_bytes - 1, False)):
     monkeypatch.setattr(sharding, "bytes_at_hand", lambda _, at_hand=at_hand: at_hand)
@@ -44,7 +51,7 @@ def test_a_collection_is_resident_where_it_fits(monkeypatch):
 
 
 def test_every_device_has_the_whole_of_a_resident_collection():
-  _, lists, features = test_pipeline.collection(2)
+  _, lists, features = some_collection(2)
   placed = place(lists, features.database, resident=True)
   assert placed.resident is not None
   for table, expected in zip(
@@ -58,7 +65,7 @@ def test_every_device_has_the_whole_of_a_resident_collection():
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_candidates_are_looked_up_by_id(resident):
-  _, lists, features = test_pipeline.collection(3)
+  _, lists, features = some_collection(3)
   placed = place(lists, features.database.astype(np.float64), num_devices=2, resident=resident)
   candidates = np.array([[4, -1, 4], [0, 13, -1]])
   tables = placed.tables_of(candidates)
@@ -102,7 +109,7 @@ def test_all_ids_lie_below_the_bound_of_ids():
 
 
 def test_a_feature_that_is_not_finite_is_refused_once_it_is_needed():
-  _, lists, features = test_pipeline.collection(4)
+  _, lists, features = some_collection(4)
   features.database[3, 1] = np.nan
   with pytest.raises(InputError, match=r"database's global features .* not finite"):
     place(lists, features.database, resident=True)
@@ -113,7 +120,7 @@ def test_a_feature_that_is_not_finite_is_refused_once_it_is_needed():
 
 
 def test_features_of_another_rank_and_lists_of_another_collection_are_refused():
-  _, lists, features = test_pipeline.collection(5)
+  _, lists, features = some_collection(5)
   l2g = L2G()
   with pytest.raises(InputError, match=r"must be \[N, D\]"):
     l2g.place(lists, features.database[0])
@@ -125,7 +132,7 @@ def test_features_of_another_rank_and_lists_of_another_collection_are_refused():
 
 
 def test_a_collection_on_the_host_stays_memory_mapped(tmp_path):
-  _, lists, features = test_pipeline.collection(6)
+  _, lists, features = some_collection(6)
   mapped = {}
   for name, array in (("ids", lists.ids), ("similarities", lists.similarities)):
     np.save(tmp_path / f"{name}.npy", array)

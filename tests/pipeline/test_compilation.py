@@ -12,7 +12,15 @@ from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
 from l2g_jax.runtime import sharding
-from tests.pipeline.test_pipeline import CONFIG, SIZE, WEIGHTS, collection, only, rank, ranked
+from tests.pipeline.problems import (
+  CONFIG,
+  SIZE,
+  WEIGHTS,
+  only,
+  rank,
+  ranked,
+  some_collection,
+)
 from tests.problems import clustered, counted_compilations
 
 
@@ -28,7 +36,7 @@ def test_blocks_after_the_first_compile_nothing(num_devices, resident):
   mesh = sharding.make_mesh(num_devices)
 
   def rank(seed, rows, weights=WEIGHTS):
-    candidates, lists, features = only(collection(seed), rows)
+    candidates, lists, features = only(some_collection(seed), rows)
     # One query a device and block: 17 make several blocks, of which the last is padded.
     placed = place_collection(lists, features.database, resident=resident, mesh=mesh)
     l2g = L2G(config=CONFIG, block_bytes=1)
@@ -93,7 +101,7 @@ def test_a_small_collection_whose_lists_grow_with_it_compiles_nothing(resident):
 def test_a_collection_that_is_padded_more_gives_the_same_bits(resident):
   """Images that no candidate's list holds change the padding, and must change no number."""
   mesh = sharding.make_mesh(1)
-  candidates, lists, features = collection(8)
+  candidates, lists, features = some_collection(8)
   l2g = L2G(config=CONFIG)
   few = place_collection(lists, features.database, resident=resident, mesh=mesh)
   more = 200
@@ -125,7 +133,7 @@ NUMBERS = {
 
 def test_no_number_of_the_method_is_compiled_for():
   assert set(NUMBERS) == set(CONFIG.numbers()._fields)
-  arguments = collection(3)
+  arguments = some_collection(3)
   reference = rank(*arguments)
   with counted_compilations() as compilations:
     results = {
@@ -144,7 +152,7 @@ def test_no_number_of_the_method_is_compiled_for():
 
 
 def test_no_weight_of_the_neighbours_is_compiled_for_in_global_search():
-  features = collection(4)[2]
+  features = some_collection(4)[2]
   rankings = rank_by_global(features)
   rerank_by_global(features, rankings, beta=0.15)
   with counted_compilations() as compilations:

@@ -21,52 +21,23 @@ from l2g_jax.ranking.fusion import fuse, normalize
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.rerank import superglobal_rerank
 from l2g_jax.runtime import sharding
+from tests.pipeline.problems import (
+  CONFIG,
+  LENGTH,
+  NUM_IMAGES,
+  NUM_QUERIES,
+  SIZE,
+  WEIGHTS,
+  WIDTH,
+  only,
+  rank,
+  ranked,
+  some_collection,
+)
 from tests.problems import equations_of, rerank_by_hand
 
-NUM_QUERIES, NUM_IMAGES, SIZE, LENGTH, WIDTH = 3, 14, 8, 6, 8
-CONFIG = L2GConfig(num_known=3, num_dimensions=WIDTH, max_iterations=20, num_neighbors=3)
-WEIGHTS = (0.0, 0.19, 1.0)
 # Blocks of one query, of two of which the last is half padding, and of all.
 BLOCK_BYTES = (1, 130_000, 1 << 29)
-
-
-def ranked(similarities, length):
-  ids = np.argsort(-similarities, axis=1, kind="stable")[:, :length]
-  values = np.take_along_axis(similarities, ids, axis=1)
-  return Ranked(np.where(values >= 0.0, ids, -1), np.maximum(values, 0.0).astype(np.float32))
-
-
-def collection(seed, size=SIZE):
-  """Images and queries of a few clusters, with noisy similarities and other noisy features."""
-  rng = np.random.default_rng(seed)
-  places = rng.standard_normal((4, 3))[rng.integers(0, 4, NUM_QUERIES + NUM_IMAGES)]
-  places += 0.2 * rng.standard_normal(places.shape)
-  similarities = np.exp(-np.sum((places[:, None] - places[None]) ** 2, axis=-1))
-  similarities *= rng.uniform(0.5, 1.0, similarities.shape)
-  features = places @ rng.standard_normal((3, WIDTH)) + rng.standard_normal((1, WIDTH))
-  features = (features + 0.5 * rng.standard_normal(features.shape)).astype(np.float32)
-  database = similarities[NUM_QUERIES:, NUM_QUERIES:] - 9.0 * np.eye(NUM_IMAGES)
-  queries = similarities[:NUM_QUERIES, NUM_QUERIES:]
-  queries = np.pad(queries, ((0, 0), (0, max(0, size - NUM_IMAGES))), constant_values=-1.0)
-  return (
-    ranked(queries, size),
-    ranked(database, LENGTH),
-    GlobalFeatures(features[:NUM_QUERIES], features[NUM_QUERIES:]),
-  )
-
-
-def only(arguments, rows):
-  """The same collection for some of its queries."""
-  candidates, lists, features = arguments
-  candidates = Ranked(candidates.ids[rows], candidates.similarities[rows])
-  return candidates, lists, GlobalFeatures(features.queries[rows], features.database)
-
-
-def rank(candidates, lists, features, *, weights=WEIGHTS, config=CONFIG, **settings):
-  """Ranks by several weights."""
-  l2g = L2G(config=config, **settings)
-  placed = l2g.place(lists, features.database)
-  return l2g.rank(placed, candidates, features.queries, weights=weights)
 
 
 def search_order(candidates):
@@ -91,7 +62,7 @@ def check_equal(results, others):
 
 @pytest.mark.fast
 def test_scores_order_the_candidates_and_the_rest_follows_by_id():
-  candidates, lists, features = collection(0)
+  candidates, lists, features = some_collection(0)
   results = rank(candidates, lists, features)
   check_sound(results)
   for result in results:
@@ -105,7 +76,7 @@ def test_scores_order_the_candidates_and_the_rest_follows_by_id():
 
 
 def test_weight_0_is_the_re_ranking_by_the_global_feature():
-  candidates, lists, features = collection(1)
+  candidates, lists, features = some_collection(1)
   config = dataclasses.replace(CONFIG, certainty_ratio=np.inf)
   result = L2G(weight=0.0, config=config)(candidates, lists, features)
   rerank = jax.jit(superglobal_rerank, static_argnames=("num_neighbors", "beta"))
@@ -117,7 +88,7 @@ def test_weight_0_is_the_re_ranking_by_the_global_feature():
 
 
 def test_weight_1_does_not_look_at_the_global_feature():
-  candidates, lists, features = collection(2)
+  candidates, lists, features = some_collection(2)
   other = GlobalFeatures(features.queries[::-1].copy(), features.database[::-1].copy())
   weights = [1.0, 0.19]
   results = rank(candidates, lists, features, weights=weights, config=CONFIG)
@@ -127,7 +98,7 @@ def test_weight_1_does_not_look_at_the_global_feature():
 
 
 def test_certainty_of_the_search_is_added():
-  candidates, lists, features = collection(3)
+  candidates, lists, features = some_collection(3)
   plain = dataclasses.replace(CONFIG, certainty_ratio=np.inf)
   certain = dataclasses.replace(CONFIG, certainty_ratio=2.0)
   scores = L2G(config=plain)(candidates, lists, features).scores
@@ -139,28 +110,27 @@ def test_certainty_of_the_search_is_added():
 
 @pytest.mark.parametrize("fusion", ["concat", "sum"])
 def test_order_does_not_depend_on_the_axes_of_the_embedding(fusion, monkeypatch):
-  arguments = collection(4)
+  arguments = some_collection(4)
   config = dataclasses.replace(CONFIG, fusion=fusion)
   expected = rank(*arguments, weights=[0.4, 1.0], config=config)
   solve = mds.smacof
   # A program traced before would not see the change.
   jax.clear_caches()
-  for seed in range(2):
-    random = np.random.default_rng(seed).standard_normal((WIDTH, WIDTH))
-    rotation = np.linalg.qr(random)[0].astype(np.float32)
+  random = np.random.default_rng(0).standard_normal((WIDTH, WIDTH))
+  rotation = np.linalg.qr(random)[0].astype(np.float32)
 
-    def turned(*arrays, rotation=rotation, **settings):
-      result = solve(*arrays, **settings)
-      embedding = jnp.matmul(result.embedding, rotation, precision="highest")
-      return dataclasses.replace(result, embedding=embedding)
+  def turned(*arrays, **settings):
+    result = solve(*arrays, **settings)
+    embedding = jnp.matmul(result.embedding, rotation, precision="highest")
+    return dataclasses.replace(result, embedding=embedding)
 
-    monkeypatch.setattr(mds, "smacof", turned)
-    check_equal(rank(*arguments, weights=[0.4, 1.0], config=config), expected)
-    jax.clear_caches()
+  monkeypatch.setattr(mds, "smacof", turned)
+  check_equal(rank(*arguments, weights=[0.4, 1.0], config=config), expected)
+  jax.clear_caches()
 
 
 def test_without_a_known_pair_the_search_order_stands():
-  candidates, lists, features = collection(5)
+  candidates, lists, features = some_collection(5)
   # Images that the search found at a similarity of nothing, and lists that hold none of them.
   candidates.similarities[:] = 0.0
   lists.ids[:], lists.similarities[:] = -1, 0.0
@@ -171,7 +141,7 @@ def test_without_a_known_pair_the_search_order_stands():
 
 
 def test_a_query_without_candidates_ranks_by_id_and_disturbs_no_other():
-  arguments = collection(6)
+  arguments = some_collection(6)
   expected = rank(*arguments)
   candidates, lists, features = arguments
   candidates.ids[1], candidates.similarities[1] = -1, 0.0
@@ -184,9 +154,9 @@ def test_a_query_without_candidates_ranks_by_id_and_disturbs_no_other():
 
 
 def test_shortlists_longer_than_the_collection_are_padded():
-  arguments = collection(7, size=NUM_IMAGES + 4)
+  arguments = some_collection(7, size=NUM_IMAGES + 4)
   np.testing.assert_array_equal(arguments[0].ids[:, NUM_IMAGES:], -1)
-  exact = collection(7, size=NUM_IMAGES)
+  exact = some_collection(7, size=NUM_IMAGES)
   results = rank(*arguments)
   check_sound(results)
   for result, other in zip(results, rank(*exact), strict=True):
@@ -214,7 +184,7 @@ def test_duplicates_score_alike():
 
 
 def test_images_and_queries_without_features_never_give_nan():
-  candidates, lists, features = collection(9)
+  candidates, lists, features = some_collection(9)
   image, last = candidates.ids[0, 2], candidates.ids[0, -1]
   lists.ids[image], lists.similarities[image] = -1, 0.0
   candidates.similarities[0, -1] = 0.0
@@ -225,7 +195,7 @@ def test_images_and_queries_without_features_never_give_nan():
 
 
 def test_norms_of_the_global_features_are_of_no_account():
-  candidates, lists, features = collection(10)
+  candidates, lists, features = some_collection(10)
   scaled = GlobalFeatures(
     features.queries * np.float32(7.0),
     features.database * np.linspace(0.1, 9.0, NUM_IMAGES, dtype=np.float32)[:, None],
@@ -235,7 +205,7 @@ def test_norms_of_the_global_features_are_of_no_account():
 
 
 def test_a_batch_equals_single_queries():
-  arguments = collection(11)
+  arguments = some_collection(11)
   results = rank(*arguments)
   for row in range(NUM_QUERIES):
     singles = rank(*only(arguments, [row]))
@@ -248,7 +218,7 @@ def test_a_batch_equals_single_queries():
 
 
 def test_blocks_change_nothing():
-  arguments = collection(12)
+  arguments = some_collection(12)
   solve = functools.partial(rank, mesh=sharding.make_mesh(1))
   results = [solve(*arguments, block_bytes=block_bytes) for block_bytes in BLOCK_BYTES]
   for other in results[:2]:
@@ -262,7 +232,7 @@ def test_blocks_change_nothing():
 
 
 def test_several_weights_equal_separate_calls():
-  arguments = collection(13)
+  arguments = some_collection(13)
   results = rank(*arguments)
   separate = [L2G(weight=weight, config=CONFIG)(*arguments) for weight in WEIGHTS]
   check_equal(results, separate)
@@ -270,7 +240,7 @@ def test_several_weights_equal_separate_calls():
 
 @pytest.mark.parametrize("num_reranked", [4, SIZE + 2])
 def test_only_the_head_is_re_ranked(num_reranked):
-  candidates, lists, features = collection(14)
+  candidates, lists, features = some_collection(14)
   config = dataclasses.replace(CONFIG, num_reranked=num_reranked)
   result = L2G(config=config)(candidates, lists, features)
   check_sound([result])
@@ -283,13 +253,13 @@ def test_only_the_head_is_re_ranked(num_reranked):
 
 
 def test_same_arguments_give_the_same_bits():
-  arguments = collection(15)
+  arguments = some_collection(15)
   first, second = (L2G(config=CONFIG)(*arguments) for _ in range(2))
   np.testing.assert_array_equal(first.scores, second.scores)
 
 
 def spoiled(what, field, place, value):
-  arguments: list[Any] = list(collection(16))
+  arguments: list[Any] = list(some_collection(16))
   array = getattr(arguments[what], field).copy()
   array[place] = value
   arguments[what] = dataclasses.replace(arguments[what], **{field: array})
@@ -319,11 +289,11 @@ def test_bad_values_are_refused(what, field, place, value, message):
 @pytest.mark.parametrize("weight", [-0.1, 1.1, np.nan])
 def test_a_weight_outside_the_unit_interval_is_refused(weight):
   with pytest.raises(InputError, match="must be between 0 and 1"):
-    L2G(weight=weight, config=CONFIG)(*collection(16))
+    L2G(weight=weight, config=CONFIG)(*some_collection(16))
 
 
 def test_shapes_that_do_not_fit_are_refused():
-  candidates, lists, features = collection(17)
+  candidates, lists, features = some_collection(17)
   fewer = GlobalFeatures(features.queries[:2], features.database)
   narrow = GlobalFeatures(features.queries[:, :3], features.database)
   shorter = Ranked(lists.ids[:-1], lists.similarities[:-1])
@@ -350,7 +320,7 @@ def test_an_empty_head_is_refused():
 
 def test_no_weight_is_refused():
   with pytest.raises(InputError, match="a weight at least"):
-    rank(*collection(16), weights=[], config=CONFIG)
+    rank(*some_collection(16), weights=[], config=CONFIG)
 
 
 @pytest.mark.parametrize("num_dimensions", [WIDTH - 1, WIDTH + 1])
@@ -358,11 +328,11 @@ def test_a_sum_with_features_of_other_dimensions_is_refused(num_dimensions):
   config = dataclasses.replace(CONFIG, fusion="sum", num_dimensions=num_dimensions)
   message = rf"choose `concat`, or num_dimensions = {WIDTH} .*, not {num_dimensions}\.$"
   with pytest.raises(InputError, match=message):
-    L2G(config=config)(*collection(19))
+    L2G(config=config)(*some_collection(19))
 
 
 def test_a_sum_is_re_ranked_by_its_cosines(monkeypatch):
-  candidates, lists, features = collection(20)
+  candidates, lists, features = some_collection(20)
   config = dataclasses.replace(CONFIG, fusion="sum", certainty_ratio=np.inf, beta=0.4)
   fixed = np.random.default_rng(20).standard_normal((SIZE + 1, WIDTH)).astype(np.float32)
   solve = mds.smacof
@@ -385,7 +355,7 @@ def test_a_sum_is_re_ranked_by_its_cosines(monkeypatch):
 
 
 def test_ties_keep_the_order_of_the_search():
-  candidates, lists, features = collection(18)
+  candidates, lists, features = some_collection(18)
   # Images that the search has reached and nothing else tells apart: all scores are equal.
   lists.similarities[:] = 0.0
   candidates.similarities[:] = 0.5

@@ -1,4 +1,3 @@
-import dataclasses
 import os
 import pathlib
 import socket
@@ -13,24 +12,9 @@ import pytest
 from l2g_jax.errors import InputError
 from l2g_jax.pipeline import l2g as pipeline
 from l2g_jax.runtime import sharding
-from tests.pipeline.test_pipeline import CONFIG, collection, only, rank
+from tests.pipeline.problems import CONFIG, check_same, many_queries, rank, scores_of_seeds
 
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-def many_queries(seed, num_queries):
-  """More queries than devices, some of them alike."""
-  arguments = collection(seed)
-  return only(arguments, np.arange(num_queries) % len(arguments[0].ids))
-
-
-def check_same(results, others):
-  for result, other in zip(results, others, strict=True):
-    np.testing.assert_allclose(result.scores, other.scores, atol=1e-5)
-    np.testing.assert_array_equal(result.rankings, other.rankings)
-    for field in dataclasses.fields(pipeline.Diagnostics):
-      many, one = (getattr(each.diagnostics, field.name) for each in (result, other))
-      np.testing.assert_allclose(many, one, atol=1e-5)
 
 
 # 13 queries on 8 devices: a full block and a padded one, or two queries on each device.
@@ -121,17 +105,10 @@ import numpy as np
 
 address, process, output = sys.argv[1:]
 jax.distributed.initialize(address, num_processes=2, process_id=int(process))
-from tests.pipeline.test_sharding import scores_of_seeds, sharding
 
 assert jax.device_count() == 4 and jax.local_device_count() == 2
 np.save(output, scores_of_seeds(sharding.make_mesh()))
 """
-
-
-def scores_of_seeds(mesh):
-  """Scores `[seeds, W, queries, k]`."""
-  results = [rank(*many_queries(seed, 5), mesh=mesh) for seed in (0, 1, 22)]
-  return np.stack([[result.scores for result in weights] for weights in results])
 
 
 def test_two_hosts_each_get_the_whole_result(tmp_path):
