@@ -105,6 +105,8 @@ import numpy as np
 
 address, process, output = sys.argv[1:]
 jax.distributed.initialize(address, num_processes=2, process_id=int(process))
+from l2g_jax.runtime import sharding
+from tests.pipeline.problems import scores_of_seeds
 
 assert jax.device_count() == 4 and jax.local_device_count() == 2
 np.save(output, scores_of_seeds(sharding.make_mesh()))
