@@ -1,1 +1,1 @@
-"""From known similarities to vectors: dissimilarities and multidimensional scaling."""
+"""From known similarities to vectors: dissimilarities, then multidimensional scaling."""

@@ -1,7 +1,7 @@
-"""Classical scaling of one problem, by products of matrices and Cholesky factors alone.
+"""Classical scaling (Torgerson, 1952) of one problem, by matrix products and Cholesky factors.
 
-Decompositions of a batch of matrices run one after another on a GPU, and slowly on a TPU; products
-do not. Only matrices that a batched Jacobi method takes at once meet `eigh`.
+A GPU decomposes the matrices of a batch one after another, and a TPU is slow at it; products run
+together. `eigh` is called only for matrices small enough for a batched Jacobi method.
 """
 
 from typing import NamedTuple
@@ -10,19 +10,21 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from l2g_jax.embedding.lanczos import least_eigenvalue
 from l2g_jax.embedding.stress import Problem, centre, distances_of, product
 
 # Products with the centred matrix that turn a random subspace towards the leading one. It need not
-# get there: what is left of chance parts points that the leading directions alone would put in one
-# place, and the stress falls the sooner for it.
+# arrive there: the random remainder parts points that would coincide in the leading directions, and
+# the stress then falls faster.
 _PRODUCTS = 6
-# Of a subspace that is cut to fewer dimensions, and the most that `eigh` is given.
+# The least rank of a subspace, also where fewer dimensions are wanted; and the largest matrix that
+# `eigh` decomposes.
 _LEAST_RANK = 32
-_LANCZOS_STEPS = 8
-# A pass orthonormalises columns whose norms differ by three digits in float32.
+# One pass orthonormalises columns whose norms differ by up to three digits in float32; the second
+# makes up for the rest (Yamamoto and others, 2015).
 _CHOLESKY_PASSES = 2
-# The sign of a matrix is found when so few of its eigenvalues are not yet near -1 or 1; those that
-# are 0 but for rounding never are, and the steps come to an end.
+# The iteration for the sign of a matrix stops when all but this share of its eigenvalues are near
+# -1 or 1. Eigenvalues that are 0 but for rounding never get there, hence the limit on the steps.
 _UNSIGNED_SHARE = 0.02
 _SIGN_STEPS = 40
 
@@ -38,11 +40,12 @@ def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> S
   """Embeds a problem of n points by classical scaling, clipped and scaled to the least stress.
 
   The centred matrix C is shifted by its least eigenvalue, so that subspace iteration finds the
-  greatest eigenvalues and not those far below 0. In the subspace Q that it finds, the positive part
-  of Q^T C Q = F F^T gives the points Q F; all of C where `num_dimensions` reaches n.
+  greatest eigenvalues and not those far below 0. It finds an orthonormal basis Q `[n, r]`. The
+  positive part of Q^T C Q is F F^T, and the points are Q F. Q is the identity where
+  `num_dimensions` reaches n.
 
   Args:
-    problem: pairs of weight 0 stand at the mean of the others.
+    problem: of n points; pairs of weight 0 get the mean dissimilarity of the others.
     num_dimensions: m.
     seed: of the random subspace.
 
@@ -56,11 +59,11 @@ def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> S
   if size < 2:
     points = jnp.zeros((size, num_dimensions), problem.delta.dtype)
     return Scaled(points, jnp.zeros_like(problem.delta))
-  # The subspace has the key itself, Lanczos' method one of its own.
+  # The subspace uses the key itself, Lanczos' method one of its own.
   key = jax.random.key(seed)
   centred = _centred_squares(problem)
   chance = jax.random.normal(jax.random.fold_in(key, 1), (size,), centred.dtype)
-  shift = jnp.maximum(-_least_eigenvalue(centred, chance), 0.0)
+  shift = jnp.maximum(-least_eigenvalue(centred, chance), 0.0)
   rank = max(num_dimensions, _LEAST_RANK)
   basis = jnp.eye(size, dtype=centred.dtype)
   if rank < size:
@@ -81,7 +84,7 @@ def classical_start(problem: Problem, num_dimensions: int, seed: ArrayLike) -> S
 
 
 def _centred_squares(problem: Problem) -> jax.Array:
-  """Returns -1/2 J D^2 J `[n, n]`, of which classical scaling takes the eigenvectors."""
+  """Returns -1/2 J D^2 J `[n, n]`, whose eigenvectors are the axes of classical scaling."""
   total = jnp.sum(problem.weights)
   mean = jnp.sum(problem.weights * problem.delta) / jnp.where(total > 0.0, total, 1.0)
   squared = jnp.where(problem.weights > 0.0, problem.delta, mean) ** 2
@@ -89,25 +92,8 @@ def _centred_squares(problem: Problem) -> jax.Array:
   return -0.5 * centre(problem, centre(problem, squared).T)
 
 
-def _least_eigenvalue(matrix: jax.Array, vector: jax.Array) -> jax.Array:
-  """Returns about the least eigenvalue, from above, by Lanczos' method from a vector of chance."""
-  vector = vector / jnp.linalg.norm(vector)
-  before, norm = jnp.zeros_like(vector), jnp.zeros((), matrix.dtype)
-  diagonal, beside = [], []
-  for _ in range(_LANCZOS_STEPS):
-    image = product(matrix, vector) - norm * before
-    diagonal.append(jnp.vdot(image, vector))
-    image = image - diagonal[-1] * vector
-    norm = jnp.linalg.norm(image)
-    beside.append(norm)
-    # Where the space is exhausted the image is nothing, and so is what follows.
-    before, vector = vector, image / jnp.maximum(norm, jnp.finfo(matrix.dtype).tiny)
-  off = jnp.diag(jnp.stack(beside[:-1]), 1)
-  return jnp.linalg.eigvalsh(jnp.diag(jnp.stack(diagonal)) + off + off.T)[0]
-
-
 def _leading_basis(matrix: jax.Array, shift: jax.Array, basis: jax.Array) -> jax.Array:
-  """Turns columns of chance `[n, r]` to orthonormal ones near the leading eigenvectors."""
+  """Turns random columns `[n, r]` into orthonormal ones near the leading eigenvectors."""
 
   def turn(_, basis: jax.Array) -> jax.Array:
     basis = product(matrix, basis) + shift * basis
@@ -122,25 +108,25 @@ def _leading_basis(matrix: jax.Array, shift: jax.Array, basis: jax.Array) -> jax
 
 
 def _cholesky(gram: jax.Array) -> jax.Array:
-  """Returns the Cholesky factor of a matrix that rounding may have put below 0."""
+  """Returns the Cholesky factor of a matrix whose least eigenvalues may be below 0 by rounding."""
   rounding = 10.0 * jnp.finfo(gram.dtype).eps * jnp.trace(gram)
-  # A matrix of nothing has a factor too.
+  # A matrix of zeros has a factor too.
   rounding = jnp.maximum(rounding, jnp.finfo(gram.dtype).tiny)
   return jnp.linalg.cholesky(gram + rounding * jnp.eye(len(gram), dtype=gram.dtype))
 
 
 def _leading_factor(inner: jax.Array, num_dimensions: int) -> jax.Array:
-  """Returns F `[r, min(m, r)]`: F F^T is the part of the greatest eigenvalues, if above 0."""
+  """Returns F `[r, min(m, r)]`; F F^T is the part of the m greatest eigenvalues above 0."""
   values, vectors = jnp.linalg.eigh(inner)
   values, vectors = values[::-1][:num_dimensions], vectors[:, ::-1][:, :num_dimensions]
   return vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
 
 
 def _positive_factor(inner: jax.Array) -> jax.Array:
-  """Returns F `[r, r]`: F F^T is the part of the positive eigenvalues.
+  """Returns F `[r, r]`; F F^T is the part of the positive eigenvalues.
 
-  The sign S of the matrix, by Newton and Schulz' iteration, splits it: S B is its absolute value,
-  (I + S) / 2 projects on what is above 0.
+  The sign S of the matrix A, by the iteration of Newton and Schulz, splits it: S A is the absolute
+  value of A, and (I + S) / 2 projects on the eigenvectors of positive eigenvalues.
   """
   identity = jnp.eye(len(inner), dtype=inner.dtype)
 
@@ -149,7 +135,8 @@ def _positive_factor(inner: jax.Array) -> jax.Array:
     squared = product(sign, sign)
     return 1.5 * sign - 0.5 * product(sign, squared), jnp.trace(squared), count + 1
 
-  # The iteration takes eigenvalues below sqrt(3): none can be greater than that times the bound.
+  # The iteration converges for eigenvalues below sqrt(3). After the division none is above 1 / 0.7,
+  # since the Frobenius norm bounds them all.
   bound = 0.7 * jnp.linalg.norm(inner)
   start = inner / jnp.where(bound > 0.0, bound, 1.0)
   enough = (1.0 - _UNSIGNED_SHARE) * len(inner)

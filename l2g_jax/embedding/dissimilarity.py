@@ -1,7 +1,8 @@
-"""From similarities already known to the dissimilarities of a query's shortlist.
+"""Dissimilarities of a query and its shortlist, from similarities that are already known.
 
-A problem has n = k + 1 points: the query is point 0, candidate c is point c + 1. Nothing is matched
-here: every pair's similarity comes from the search or from neighbour lists made offline.
+A problem has n = k + 1 points: the query is point 0, candidate c is point c + 1. No images are
+matched here: every similarity comes from the search or from neighbour lists made offline
+(arXiv 2509.04351, sparse dissimilarities).
 """
 
 from typing import Literal, get_args
@@ -17,7 +18,8 @@ from l2g_jax import settings
 QueryPairs = Literal["own", "all"]
 Completion = Literal["one", "mean", "masked"]
 
-# The method's defaults, chosen on development data.
+# Defaults of the method: COMPLETION as in arXiv 2509.04351; the others were chosen on FIRe and
+# RootSIFT descriptors of development data, since the paper leaves them open.
 NUM_KNOWN = 15
 QUERY_PAIRS: QueryPairs = "own"
 POWER = 0.3
@@ -49,27 +51,27 @@ def known_pairs(
   num_known: ArrayLike = NUM_KNOWN,
   query_pairs: QueryPairs = QUERY_PAIRS,
 ) -> KnownPairs:
-  """Collects what is known of the pairs of a query and its candidates.
+  """Collects the known pairs of a query and its candidates.
 
-  A pair of candidates is known if either is among the other's `num_known` nearest of the shortlist,
-  by the stored lists; its similarity is the mean of the directions that are stored. A pair of the
-  query is known for the `num_known` best candidates (`own`), or for all (`all`); never at
-  similarity 0, which the search gives to what it did not reach.
+  A pair of candidates is known if either is among the other's `num_known` nearest in the shortlist,
+  by the stored lists; its similarity is the mean of the stored directions. The query's pairs are
+  known for its `num_known` best candidates (`own`) or for all (`all`), but never at similarity 0,
+  which marks images that the search did not reach.
 
   Args:
     candidates: `[k]` int32, database images, best first, no image twice; -1 pads.
-    similarities: `[k]` of the query to them, at least 0.
+    similarities: `[k]` of the query to the candidates, at least 0.
     neighbor_ids: `[k, L]` int32, the stored list of every candidate, best first; -1 pads.
-    neighbor_similarities: `[k, L]` of every candidate to those, at least 0.
+    neighbor_similarities: `[k, L]` of every candidate to the images of its list, at least 0.
     num_images: N, the size of the collection that the ids belong to.
-    num_known: t, neighbours of each point that are taken as known, at least 0; may be traced.
+    num_known: t, how many nearest neighbours of each point are known, at least 0; may be traced.
     query_pairs: `own` or `all`.
 
   Returns:
     The `KnownPairs` of the n = k + 1 points.
 
   Raises:
-    SettingError: `query_pairs` is neither, or `num_known` or `num_images` below its least.
+    SettingError: `query_pairs` is neither, or `num_known` or `num_images` is below 0.
   """
   query_pairs = settings.choice("query_pairs", query_pairs, get_args(QueryPairs))
   num_known = settings.integer("num_known", num_known, least=0)
@@ -81,7 +83,7 @@ def known_pairs(
   chex.assert_equal_shape([candidates, similarities])
   chex.assert_equal_shape([neighbor_ids, neighbor_similarities])
   size = len(candidates)
-  # Padding is looked up, and written, one place past the images, where nothing is read.
+  # Padding is read and written one row past the images; that row maps to no candidate.
   table = jnp.full((num_images + 1,), size, jnp.int32)
   table = table.at[jnp.where(candidates >= 0, candidates, num_images)].set(jnp.arange(size))
   table = table.at[num_images].set(size)
@@ -120,9 +122,9 @@ def dissimilarities(
 ) -> tuple[jax.Array, jax.Array]:
   """Turns known similarities into dissimilarities and weights for SMACOF.
 
-  Similarities are divided by the largest known one and clipped to [0, 1]; D = 1 - s^power. Unknown
-  pairs get 1 (`one`, arXiv 2509.04351), the mean of the known ones (`mean`), or weight 0
-  (`masked`).
+  Similarities s are divided by the largest known one and clipped to [0, 1]; then D = 1 - s^power.
+  Unknown pairs get D = 1 (`one`, arXiv 2509.04351), the mean D of the known pairs (`mean`), or
+  weight 0 (`masked`).
 
   Args:
     pairs: the known pairs of n points.
@@ -133,7 +135,7 @@ def dissimilarities(
     Dissimilarities `[n, n]` in [0, 1] with a zero diagonal, and weights `[n, n]`, 0 or 1.
 
   Raises:
-    SettingError: the completion is unknown, or the power not above 0.
+    SettingError: the completion is unknown, or the power is not above 0.
   """
   completion = settings.choice("completion", completion, get_args(Completion))
   power = settings.real("power", power, above=0.0)

@@ -1,7 +1,7 @@
-"""Multidimensional scaling by SMACOF, for one problem or a batch, under one `jit`.
+"""Multidimensional scaling by SMACOF (de Leeuw, 1977), for one problem or a batch, under one `jit`.
 
-The stress of an embedding X is sum_{i<j} w_ij (d_ij(X) - delta_ij)^2. Weights of 0 stand for pairs
-that are unknown, and for points that only pad the problem; a padded point stays at the origin.
+The stress of an embedding X is sum_{i<j} w_ij (d_ij(X) - delta_ij)^2. A weight of 0 marks a pair as
+unknown; a point without any positive weight only pads the problem and stays at the origin.
 """
 
 import functools
@@ -19,13 +19,22 @@ from l2g_jax.embedding import powers
 from l2g_jax.embedding.classical import classical_start
 from l2g_jax.embedding.minimizers import Method, Minimum, minimise
 from l2g_jax.embedding.reason import Reason
+from l2g_jax.embedding.saddle import on_saddle
 from l2g_jax.embedding.smacof_input import read_init, read_problem
 from l2g_jax.embedding.start import Given, part, start_from
-from l2g_jax.embedding.stress import Problem, Unit, centre, distances_of, measure, stress_of
+from l2g_jax.embedding.stress import (
+  Problem,
+  Unit,
+  centre,
+  distances_of,
+  measure,
+  resolves,
+  stress_of,
+)
 from l2g_jax.errors import InputError
 
-# Defaults here and in the whole method. At the tolerance the order of a re-ranking is as good as
-# that of the plain method at convergence; few problems need as many iterations.
+# Defaults here and in `L2GConfig`. At this tolerance a re-ranking has about the mAP that the plain
+# method has at convergence (`python -m benchmarks.tolerance`). Few problems need that many updates.
 NUM_DIMENSIONS = 128
 METHOD: Method = "quasi_newton"
 MAX_ITERATIONS = 200
@@ -34,16 +43,21 @@ RTOL = 1e-4
 
 @flax.struct.dataclass
 class SmacofResult:
-  """An embedding and how it came about; a batch adds a leading axis `[B]` to every field.
+  """An embedding and how it was reached; a batch adds a leading axis `[B]` to every field.
 
   Attributes:
     embedding: `[n, m]`, centred on its points of positive weight.
     stress: `[]`, sum over i < j of w (d - delta)^2 of this embedding; infinite, or 0, where that is
       beyond the range of the type.
-    normalized_stress: `[]`, stress-1, sqrt(sum w (d - delta)^2 / sum w d^2), 0 where all is 0.
-    num_iterations: `[]` int32, how often the embedding was updated.
-    converged: `[]` bool, whether the stress had stopped to fall, to `rtol`.
-    reason: `[]` int32, a `Reason`: why the iteration stopped. `explain` says it in a sentence.
+    normalized_stress: `[]`, stress-1, sqrt(sum w (d - delta)^2 / sum w d^2); 0 for a stress of 0.
+    num_iterations: `[]` int32, the number of updates.
+    converged: `[]` bool, whether the reason is `SETTLED`, `NEGLIGIBLE` or `EMPTY`.
+    reason: `[]` int32, the `Reason` to stop; `explain` puts it in a sentence. `LIMIT`:
+      `max_iterations` were done before the stress settled; `SETTLED`: the stress fell by less than
+      `rtol` of itself over 5 iterations; `NEGLIGIBLE`: it is no more than rounding error; `EMPTY`:
+      no pair has a positive weight; `NOT_FINITE`: a number left the range of its type, or the input
+      held one; `SADDLE`: it settled, but `init` spans too few dimensions, which SMACOF can't leave;
+      `UNRESOLVED`: the weights are too far apart for the stress to show the light pairs.
   """
 
   embedding: jax.Array
@@ -54,9 +68,9 @@ class SmacofResult:
   reason: jax.Array
 
   def explain(self) -> str | list[str]:
-    """Returns why the iteration stopped, as a sentence; of a batch one for each problem.
+    """Returns the reason to stop as a sentence; for a batch, one sentence for each problem.
 
-    On the host: not under `jit`, where `reason` itself can be returned.
+    It works on the host alone. Under `jit`, return `reason` and explain it outside.
     """
     sentences = [Reason(code).sentence for code in np.ravel(self.reason)]
     return sentences if np.ndim(self.reason) else sentences[0]
@@ -76,47 +90,54 @@ def smacof(
   """Minimises the stress of an embedding by majorization.
 
   `guttman` is the plain method: every update is the Guttman transform X <- V^+ B(X) X, and the
-  stress never rises; weights that differ take some products with V more, by conjugate gradients
-  (about ten where weights are dense). The other methods take the same
-  step with V bounded by a multiple of its diagonal, which needs no inverse and is the same
-  transform where all weights are equal. `quasi_newton`, the default, corrects it by the curvature
-  that the last step met (memoryless BFGS); where the stress would rise, the plain step is taken.
-  `momentum` takes it from a point ahead of the last one (Nesterov), and starts anew when the stress
-  rises. `lbfgs` minimises the same stress by `optax.lbfgs`, without majorization.
+  stress never rises. Unequal weights cost further products with V, by conjugate gradients (about
+  ten where weights are dense). The other methods bound V by a multiple of its diagonal: that needs
+  no inverse, and gives the same transform where all weights are equal. `quasi_newton`, the default,
+  corrects the step by the curvature along the previous one (memoryless BFGS), and falls back on the
+  plain step where the stress would rise. `momentum` steps from a point ahead of the last one
+  (Nesterov), and restarts when the stress rises. `lbfgs` minimises the same stress by
+  `optax.lbfgs`, without majorization.
 
-  A batch runs in lock step on an accelerator and one after another on a CPU, where that is faster;
-  a problem's result does not depend on the others.
+  The problems of a batch run in lock step on an accelerator, and one after another on a CPU, where
+  that is faster. A problem's result does not depend on the others.
 
-  The result scales with the dissimilarities, over the whole range of the type: they are measured in
-  a power of 2 of their own, and so are the weights. float16, bfloat16, bool and counts are computed
-  and answered in float32 (counts and NumPy's doubles in float64 where JAX has that enabled).
+  The result scales with the dissimilarities over the whole range of the type, since they and the
+  weights are measured in powers of 2 of their own. float16, bfloat16, bool and integers are
+  computed and returned in float32 (integers and NumPy's float64 in float64 where JAX has it
+  enabled).
 
-  JAX derives it forwards only (`jax.jvp`): it iterates until the stress has settled.
+  SMACOF iterates until the stress settles, so that JAX differentiates it in forward mode only
+  (`jax.jvp`).
 
   Args:
     dissimilarities: `[n, n]` or `[B, n, n]`, symmetric, at least 0; the diagonal is taken as 0.
-    weights: like `dissimilarities`, at least 0; None = all 1. 0 = pair unknown or padded, whatever
-      stands there, NaN too.
+    weights: like `dissimilarities`, at least 0; None = all 1. 0 marks a pair as unknown or padded;
+      its dissimilarity is ignored, even NaN. Keep the ratio of the greatest to the least weight
+      above 0 below 2^23 in float32 (2^52 in float64): beyond it the light pairs are lost in the
+      rounding error of the heavy ones, and the result is `UNRESOLVED`.
     init: `[n, m]` or `[B, n, m]` to start from; None = classical scaling, clipped to its positive
-      eigenvalues and scaled to the least stress. One that is 2^16 times larger or smaller than the
-      dissimilarities is first brought to their size; points in one place that must part are moved
-      apart by a hundredth of its extent.
+      eigenvalues and scaled to the least stress. It should span all m dimensions: steps never leave
+      the subspace that the start spans, so that points on a line stay on it, and the result is then
+      a `SADDLE`. A start 2^16 times larger or smaller than the dissimilarities is first brought to
+      their size; coincident points of positive dissimilarity are moved apart by a hundredth of the
+      start's extent.
     num_dimensions: m, ignored when `init` is given.
-    max_iterations: updates at most; 0 returns the start.
+    max_iterations: the most updates; 0 returns the start.
     rtol: stop once the stress fell by less than this fraction of itself over 5 updates; at least 0.
     method: `quasi_newton`, `momentum`, `guttman` or `lbfgs`.
-    seed: of the random subspace in which the classical start is looked for, from 0 to 2^32 - 1; may
-      be traced, as `rtol` and `max_iterations` may be.
+    seed: of the random subspace in which the classical start is sought, from 0 to 2^32 - 1. `seed`,
+      `rtol` and `max_iterations` may be traced.
 
   Returns:
     A `SmacofResult`.
 
   Raises:
     InputError: an array that is not traced holds a value of positive weight that is not finite in
-      its type, or is below 0, or is not symmetric; or a shape or a setting makes no sense.
+      its type, is below 0, or is not symmetric, or a positive weight that is 0 in its type; or a
+      shape or a setting is invalid.
 
-  Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8; memoryless
-  BFGS is Shanno's (1978), the restart that of O'Donoghue and Candes (2015).
+  Source: de Leeuw (1977); Borg and Groenen, Modern Multidimensional Scaling, chapter 8. Memoryless
+  BFGS is Shanno's (1978), the restart is O'Donoghue and Candes' (2015).
   """
   num_dimensions = settings.integer("num_dimensions", num_dimensions, least=1)
   max_iterations = settings.integer("max_iterations", max_iterations, least=0)
@@ -146,10 +167,10 @@ def classical_scaling(
 ) -> jax.Array:
   """Returns the classical (Torgerson) embedding, clipped and scaled to the least stress.
 
-  The leading eigenvectors of the doubly centred matrix are looked for in a random subspace, refined
-  by products with the matrix; exact where `num_dimensions` or 32 reaches n. Up to 32 dimensions are
-  sorted by their extent; more have arbitrary axes. Directions of negative eigenvalues are left out,
-  and pairs of weight 0 stand at the mean of the others.
+  The leading eigenvectors of the doubly centred matrix are sought in a random subspace, which
+  products with the matrix refine; the embedding is exact where `num_dimensions` or 32 reaches n. Up
+  to 32 dimensions are sorted by their extent; more have arbitrary axes. Directions of negative
+  eigenvalues are left out. Pairs of weight 0 get the mean dissimilarity of the others.
 
   Args:
     dissimilarities: `[n, n]`, symmetric, at least 0.
@@ -161,7 +182,7 @@ def classical_scaling(
     `[n, m]`.
 
   Raises:
-    InputError: as `smacof`.
+    InputError: as for `smacof`, or the arrays hold a batch.
   """
   delta, weights = read_problem(dissimilarities, weights)
   if delta.ndim != 2:
@@ -176,7 +197,7 @@ def classical_scaling(
 
 
 def _scalar(value: ArrayLike, dtype: Any) -> ArrayLike:
-  """Returns a number in a type; one that is not traced on the host, where nothing is compiled."""
+  """Returns a number in a type; on the host, which compiles no program, unless it is traced."""
   return value.astype(dtype) if isinstance(value, Tracer) else np.asarray(value, dtype)
 
 
@@ -196,13 +217,13 @@ def _solve(
     delta, weights, init = arrays
     problem, unit = measure(delta, weights)
     if init is None:
-      # More dimensions than points hold nothing.
+      # n points span at most n dimensions; `_result` pads the embedding to m.
       start = classical_start(problem, max(1, min(num_dimensions, len(delta))), seed)
       distances = start.distances
     else:
       start = start_from(problem, init, unit.length)
       distances = distances_of(start.points)
-    # A start that is answered as it is stays as it is.
+    # Without iterations the start is returned as it is.
     parted = part(problem, start.points, distances)
     points = jnp.where(max_iterations > 0, parted, start.points)
     minimum = minimise(
@@ -216,8 +237,9 @@ def _solve(
     exponent = unit.length
     if isinstance(start, Given):
       exponent = jnp.where(minimum.num_iterations > 0, unit.length, start.exponent)
+    result = _result(problem, unit, minimum, exponent, weights, is_given=init is not None)
     missing = 0 if init is not None else num_dimensions - points.shape[1]
-    return _result(problem, unit, minimum, exponent, missing)
+    return result.replace(embedding=jnp.pad(result.embedding, ((0, 0), (0, missing))))
 
   arrays = (delta, weights, init)
   if delta.ndim == 2:
@@ -228,12 +250,24 @@ def _solve(
 
 
 def _result(
-  problem: Problem, unit: Unit, minimum: Minimum, exponent: jax.Array, missing: int
+  problem: Problem,
+  unit: Unit,
+  minimum: Minimum,
+  exponent: jax.Array,
+  weights: jax.Array | None,
+  *,
+  is_given: bool,
 ) -> SmacofResult:
-  """Makes the result, with columns of 0 for dimensions that are missing.
+  """Makes the result in the units of the input.
 
-  The embedding is 2^exponent times the minimum's: that is the problem's unit but for a start of
-  another size, which is compared in the larger of both units.
+  Args:
+    problem: in its own unit.
+    unit: that unit.
+    minimum: its embedding, times 2^exponent, is the result's.
+    exponent: `[]` int32; the unit's, unless a start of another size is returned as it is. Such a
+      start is compared with the dissimilarities in the larger of both units.
+    weights: `[n, n]`, as they came.
+    is_given: whether the start was given, and so may span too few dimensions.
   """
   embedding = centre(problem, minimum.embedding)
   distances = distances_of(embedding)
@@ -247,11 +281,18 @@ def _result(
     compared = problem._replace(delta=powers.multiply(problem.delta, unit.length - larger))
     stress = stress_of(compared, powers.multiply(distances, exponent - larger))
     normalized = powers.multiply(jnp.sqrt(stress / energy), larger - exponent)
+  reason = minimum.reason
+  if is_given:
+    flat = (reason == Reason.SETTLED) & on_saddle(problem, embedding, distances)
+    reason = jnp.where(flat, Reason.SADDLE, reason)
+  if weights is not None:
+    fitted = (reason == Reason.SETTLED) | (reason == Reason.NEGLIGIBLE)
+    reason = jnp.where(fitted & ~resolves(weights), Reason.UNRESOLVED, reason)
   embedding = powers.out_of_unit(embedding, exponent)
   finite = jnp.all(jnp.isfinite(embedding)) & jnp.isfinite(stress)
-  reason = jnp.where(finite, minimum.reason, Reason.NOT_FINITE).astype(jnp.int32)
+  reason = jnp.where(finite, reason, Reason.NOT_FINITE).astype(jnp.int32)
   return SmacofResult(
-    embedding=jnp.pad(embedding, ((0, 0), (0, missing))),
+    embedding=embedding,
     stress=powers.out_of_unit(stress, 2 * larger + unit.weight),
     normalized_stress=jnp.where(stress > 0.0, normalized, stress),
     num_iterations=minimum.num_iterations,

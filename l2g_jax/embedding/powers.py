@@ -1,7 +1,8 @@
-"""Scaling by powers of two, which is exact: solvers then work on numbers near 1.
+"""Scaling by powers of 2, which is exact, so that solvers work on numbers near 1.
 
-Devices take numbers below the normal range of a type (subnormal) for 0. Their bits are still there:
-a subnormal number is a count of the least one, and is handled as that.
+Devices flush numbers below the normal range of a type (subnormal numbers) to 0, but their bits
+remain. A subnormal number is a multiple of the least number of its type, and is handled as that
+integer.
 """
 
 import jax
@@ -17,16 +18,25 @@ def exponent_of(array: jax.Array) -> jax.Array:
     array: float32 or float64, of any shape.
 
   Returns:
-    `[]` int32; 0 where all is 0, or something is not finite.
+    `[]` int32; 0 where all values are 0, or one is not finite.
   """
-  info = jnp.finfo(array.dtype)
   # Without the sign, bits order numbers as their magnitudes do.
-  greatest = jnp.max(_magnitude_bits(array), initial=0)
-  normal = (greatest >> info.nmant) - (info.maxexp - 1)
-  highest_bit = jnp.iinfo(greatest.dtype).bits - 1 - jax.lax.clz(greatest)
-  subnormal = highest_bit + _least_exponent(array)
-  exponent = jnp.where(greatest >> info.nmant > 0, normal, subnormal)
-  return jnp.where((greatest > 0) & (exponent < info.maxexp), exponent, 0).astype(jnp.int32)
+  return _exponent(jnp.max(_magnitude_bits(array), initial=0), array)
+
+
+def span_of(array: jax.Array) -> jax.Array:
+  """Returns the exponent of the greatest magnitude less that of the least one above 0.
+
+  Args:
+    array: float32 or float64, of any shape.
+
+  Returns:
+    `[]` int32; 0 where all values are 0.
+  """
+  bits = _magnitude_bits(array)
+  greatest = jnp.max(bits, initial=0)
+  least = jnp.min(jnp.where(bits > 0, bits, greatest), initial=greatest)
+  return _exponent(greatest, array) - _exponent(least, array)
 
 
 def into_unit(array: jax.Array, exponent: jax.Array) -> jax.Array:
@@ -57,9 +67,9 @@ def out_of_unit(array: jax.Array, exponent: jax.Array) -> jax.Array:
 
 
 def multiply(array: jax.Array, exponent: jax.Array) -> jax.Array:
-  """Returns `array` times 2^exponent, for numbers and results that are not subnormal."""
+  """Returns `array` times 2^exponent, where neither it nor the result is subnormal."""
   info = jnp.finfo(array.dtype)
-  # In two steps, since ratios of numbers of a type may be beyond its range.
+  # Two steps, since the ratio of two numbers of a type may be beyond its range.
   exponent = jnp.clip(exponent, 2 * info.minexp, 2 * (info.maxexp - 1))
   half = exponent >> 1
   for part in (half, exponent - half):
@@ -68,13 +78,23 @@ def multiply(array: jax.Array, exponent: jax.Array) -> jax.Array:
   return array
 
 
+def _exponent(bits: jax.Array, array: jax.Array) -> jax.Array:
+  """Returns the exponent `[]` int32 of a magnitude given by its bits, in the type of an array."""
+  info = jnp.finfo(array.dtype)
+  normal = (bits >> info.nmant) - (info.maxexp - 1)
+  highest_bit = jnp.iinfo(bits.dtype).bits - 1 - jax.lax.clz(bits)
+  subnormal = highest_bit + _least_exponent(array)
+  exponent = jnp.where(bits >> info.nmant > 0, normal, subnormal)
+  return jnp.where((bits > 0) & (exponent < info.maxexp), exponent, 0).astype(jnp.int32)
+
+
 def _magnitude_bits(array: jax.Array) -> jax.Array:
-  """Returns the bits but for the sign."""
+  """Returns the bits of an array without the sign."""
   integer = _INTEGERS[array.dtype.itemsize]
   return jax.lax.bitcast_convert_type(array, integer) & jnp.iinfo(integer).max
 
 
 def _least_exponent(array: jax.Array) -> int:
-  """Returns that of the least number above 0 of a type."""
+  """Returns the exponent of the least number above 0 in the type of an array."""
   info = jnp.finfo(array.dtype)
   return int(info.minexp - info.nmant)

@@ -1,4 +1,4 @@
-"""What SMACOF and classical scaling are given: made floats of a type that serves, and checked.
+"""The input of SMACOF and classical scaling: its conversion to floats, and its checks.
 
 Traced arrays have no values yet, so that only their shapes are checked.
 """
@@ -16,8 +16,8 @@ from jax.typing import ArrayLike
 from l2g_jax.embedding import powers
 from l2g_jax.errors import InputError
 
-# Both directions of a pair are equal to this share of the pair; dissimilarities also to this share
-# of the greatest, since small ones may be differences of larger numbers.
+# Both directions of a pair may differ by rounding, by this share of the pair. Dissimilarities may
+# also differ by a share of the greatest one, since a small one may be a difference of larger ones.
 _SYMMETRY = 1e-4
 _SYMMETRY_OF_GREATEST = 1e-6
 
@@ -28,13 +28,14 @@ def read_problem(
   """Returns both as floats `[n, n]` or `[B, n, n]`, weights in the type of the dissimilarities.
 
   Raises:
-    InputError: they are no square matrices of one shape; or an array that is not traced holds a
-      value of positive weight that is not finite, is below 0, or is not symmetric.
+    InputError: they are not square matrices of one shape; or an array that is not traced holds a
+      value of positive weight that is not finite, is below 0, or is not symmetric, or a positive
+      weight that is 0 in the type.
   """
   delta = _read(dissimilarities, "dissimilarities")
   if delta.ndim == 1:
     raise InputError(
-      "SMACOF takes a matrix [n, n] of dissimilarities; make one of a condensed vector by "
+      "SMACOF takes a matrix [n, n] of dissimilarities; convert a condensed vector by "
       "scipy.spatial.distance.squareform."
     )
   if delta.ndim not in (2, 3) or delta.shape[-1] != delta.shape[-2]:
@@ -60,7 +61,7 @@ def read_init(init: ArrayLike, delta: jax.Array) -> jax.Array:
   """Returns a start `[..., n, m]` for dissimilarities `[..., n, n]`, in their type.
 
   Raises:
-    InputError: it has another shape, no dimension, or a value that is not finite.
+    InputError: it does not fit that shape, has no dimension, or holds a value that is not finite.
   """
   init = _read(init, "init", delta.dtype)
   if init.ndim != delta.ndim or init.shape[:-1] != delta.shape[:-1] or init.shape[-1] < 1:
@@ -75,9 +76,9 @@ def read_init(init: ArrayLike, delta: jax.Array) -> jax.Array:
 
 
 def _read(array: ArrayLike, name: str, dtype: Any = None) -> jax.Array:
-  """Returns floats of a type, or of the array's own; of float32 for half precision and counts."""
+  """Returns floats of a type; None = its own, or float32 for half precision and integers."""
   if not isinstance(array, jax.Array):
-    # On the host: the device's counts and floats may be too short for these.
+    # On the host: the device's integers and floats may be too short for these.
     if np.ma.isMaskedArray(array):
       raise InputError(f"SMACOF takes no masked {name}; mask unknown pairs by a weight of 0.")
     try:
@@ -87,7 +88,7 @@ def _read(array: ArrayLike, name: str, dtype: Any = None) -> jax.Array:
   if array.dtype != bool and not (
     jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)
   ):
-    raise InputError(f"SMACOF needs {name} that are numbers, not of type {array.dtype}.")
+    raise InputError(f"SMACOF needs real numbers as {name}, not values of type {array.dtype}.")
   if dtype is None:
     own = array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else float
     own = jax.dtypes.canonicalize_dtype(own)
@@ -98,11 +99,16 @@ def _read(array: ArrayLike, name: str, dtype: Any = None) -> jax.Array:
     shortened = array.astype(dtype)
   if np.any(array) and not np.any(shortened):
     raise InputError(f"SMACOF needs {name}{_within(dtype)}: these are all 0 there; scale them.")
+  if name == "weights" and np.any((array != 0) & (shortened == 0)):
+    raise InputError(
+      f"SMACOF needs weights{_within(dtype)}: the least above 0 is 0 there, which would make its "
+      "pair unknown; scale the weights, or set it to 0."
+    )
   return jnp.asarray(shortened)
 
 
 def _within(dtype: Any) -> str:
-  """Says what a type holds."""
+  """Returns the range of a type, in words for a message."""
   return f" within the range of {jnp.dtype(dtype).name}, {jnp.finfo(dtype).max:.0e}"
 
 
@@ -110,7 +116,7 @@ def _check_values(array: jax.Array, weights: jax.Array | None, name: str) -> Non
   """Refuses values of positive weight that no embedding can answer."""
   tolerance = _SYMMETRY_OF_GREATEST if name == "dissimilarities" else 0.0
   if all(device.platform == "cpu" for device in array.devices()):
-    # On the host, where nothing is compiled for that, and no copy is made.
+    # On the host, which compiles no program and makes no copy.
     stack = array.shape if array.ndim == 3 else (1, *array.shape)
     problems = np.asarray(array).reshape(stack)
     known = [None] * len(problems) if weights is None else np.asarray(weights).reshape(stack)
@@ -138,7 +144,7 @@ def _properties_on_devices(array: jax.Array, weights: jax.Array | None, *, toler
   """Returns the properties of all problems `[..., n, n]`; only these leave the devices."""
 
   def of_one(array, weights):
-    # Where numbers below the normal range count as 0, no product may come there.
+    # Products must stay in the normal range: devices take numbers below it for 0.
     weights = None if weights is None else _near_one(weights)
     return _properties(jnp, array, weights, tolerance, _near_one)
 
@@ -152,7 +158,7 @@ def _properties(
 ):
   """Returns whether a matrix is finite, at least 0 and symmetric, by NumPy or by JAX.
 
-  What stands on the diagonal or has a weight of 0 is of no account.
+  The diagonal and pairs of weight 0 are ignored.
   """
   counts = ~library.eye(len(array), dtype=bool)
   if weights is not None:

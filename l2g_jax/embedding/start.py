@@ -1,4 +1,4 @@
-"""Where a minimisation starts: at the problem's size, with points apart that must part."""
+"""The start of a minimisation: in the problem's unit, with coincident points moved apart."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,16 @@ import jax.numpy as jnp
 from l2g_jax.embedding import powers
 from l2g_jax.embedding.stress import Problem, centre
 
-# Starts whose extent is within this many powers of 2 of the dissimilarities are taken as they are.
+# A start whose extent is within 2^16 times the dissimilarities, either way, is taken as it is: its
+# squares, and the squares of those in the stress, stay well within the range of float32.
 _ORDINARY = 16
-# Of the extent: how far points are moved that must part.
+# Coincident points are moved by this share of the start's extent: far above rounding error, and too
+# little to spoil a good start.
 _NUDGE = 0.01
 
 
 class Given(NamedTuple):
-  """A start that was given: points times a power of 2.
+  """A given start: points times a power of 2.
 
   Attributes:
     points: `[n, m]`, centred.
@@ -29,8 +31,8 @@ class Given(NamedTuple):
 def start_from(problem: Problem, init: jax.Array, exponent: jax.Array) -> Given:
   """Centres a given start, and measures it in the unit of the problem.
 
-  Squares of what is of quite another size than the dissimilarities would leave the range of the
-  type: then only the shape of the start is kept.
+  If it is of quite another size than the dissimilarities, its squares would leave the range of the
+  type; then only its shape is kept.
 
   Args:
     problem: of n points.
@@ -38,7 +40,7 @@ def start_from(problem: Problem, init: jax.Array, exponent: jax.Array) -> Given:
     exponent: `[]` int32, the unit of the problem is 2^exponent.
 
   Returns:
-    The start. Its exponent differs from that of the problem where its size does.
+    The start. Its exponent differs from the problem's if its size does.
   """
   first = powers.exponent_of(init)
   points = centre(problem, powers.into_unit(init, first))
@@ -51,15 +53,15 @@ def start_from(problem: Problem, init: jax.Array, exponent: jax.Array) -> Given:
 
 
 def part(problem: Problem, points: jax.Array, distances: jax.Array) -> jax.Array:
-  """Moves points a little that are in one place, rounding apart, although they must not be.
+  """Moves points slightly apart that coincide, but for rounding, and have a dissimilarity above 0.
 
-  Majorization moves points in one place alike, and would leave them there: a place where the
-  gradient is 0, but not one of least stress (de Leeuw, 1984).
+  Majorization moves coincident points alike, so that they would stay together: the gradient is 0
+  there, but the stress is not at a minimum (de Leeuw, 1984).
 
   Args:
     problem: of n points.
     points: `[n, m]`.
-    distances: `[n, n]`, of the points.
+    distances: `[n, n]` of the points.
 
   Returns:
     `[n, m]`.
@@ -68,8 +70,8 @@ def part(problem: Problem, points: jax.Array, distances: jax.Array) -> jax.Array
   resolution = 2.0 * jnp.finfo(points.dtype).eps ** 0.5 * extent
   together = (problem.weights > 0.0) & (distances <= resolution)
   together &= problem.delta > 10.0 * resolution
-  # Fixed irregular directions, by digits of a sine far behind the point: they span the space, as
-  # sines of even steps would not.
+  # Fixed irregular directions: the fractional parts of a sine times a large number, as shaders make
+  # noise. They span the space, which sines of evenly spaced angles alone would not.
   digits = 43758.5453 * jnp.sin(1.0 + jnp.arange(points.size, dtype=points.dtype))
   directions = (digits - jnp.floor(digits) - 0.5).reshape(points.shape)
   length = _NUDGE * jnp.where(extent > 0.0, extent, 1.0) / max(1, points.shape[1]) ** 0.5

@@ -1,4 +1,4 @@
-"""The stress of an embedding, and its gradient."""
+"""The stress of an embedding and its gradient (Borg and Groenen, chapter 8), in suitable units."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,12 +8,13 @@ import jax.numpy as jnp
 
 from l2g_jax.embedding import powers
 
-# Exponent of the greatest weight at most, negative: squares of distances come on top.
+# Weights are raised by at most 2^60 to keep the stress from vanishing; that leaves half the range
+# of float32 to products with squared distances.
 _MOST_LIFT = -60
 
 
 class Problem(NamedTuple):
-  """What an embedding is fitted to.
+  """Dissimilarities and weights to which an embedding is fitted.
 
   Attributes:
     delta: `[n, n]` dissimilarities, zero on the diagonal.
@@ -27,7 +28,7 @@ class Problem(NamedTuple):
 
 
 def make_problem(delta: jax.Array, weights: jax.Array | None) -> Problem:
-  """Clears the diagonals, and what has no weight; no weights are weights of 1."""
+  """Clears the diagonals and all dissimilarities of weight 0; None = all weights are 1."""
   weights = _clear_diagonal(jnp.ones_like(delta) if weights is None else weights)
   return Problem(
     # An unknown dissimilarity may be NaN, which a weight of 0 alone would not clear.
@@ -38,7 +39,7 @@ def make_problem(delta: jax.Array, weights: jax.Array | None) -> Problem:
 
 
 class Unit(NamedTuple):
-  """In what a problem is measured: powers of 2, by their exponents `[]` int32."""
+  """The units of length and weight of a problem, as exponents of 2, `[]` int32 each."""
 
   length: jax.Array
   weight: jax.Array
@@ -47,15 +48,17 @@ class Unit(NamedTuple):
 def measure(delta: jax.Array, weights: jax.Array | None) -> tuple[Problem, Unit]:
   """Makes a problem in units in which its numbers are near 1.
 
-  The greatest dissimilarity that has a weight is then in [1, 2), and so are the weights, or larger
-  where those of the great dissimilarities are the smaller ones: the stress must not vanish.
+  The greatest dissimilarity that has a weight is then in [1, 2), and so is the greatest weight. If
+  the pairs of large dissimilarity have small weights, weights are larger, so that the stress does
+  not vanish.
 
   Args:
     delta: `[n, n]`, of any size.
     weights: `[n, n]`, of any size; None = all 1.
 
   Returns:
-    The problem, and its units: its stress is to be multiplied by 2^(2 length + weight).
+    The problem and its units: the stress in the original units is 2^(2 length + weight) times the
+    problem's.
   """
   weight = jnp.zeros((), jnp.int32)
   if weights is not None:
@@ -72,6 +75,12 @@ def measure(delta: jax.Array, weights: jax.Array | None) -> tuple[Problem, Unit]
   return problem, Unit(length, weight)
 
 
+def resolves(weights: jax.Array) -> jax.Array:
+  """Returns whether a sum of weights `[n, n]` still shows the least of those above 0, `[]` bool."""
+  span = powers.span_of(_clear_diagonal(weights))
+  return span <= jnp.finfo(weights.dtype).nmant
+
+
 def _clear_diagonal(matrix: jax.Array) -> jax.Array:
   return jnp.where(jnp.eye(len(matrix), dtype=bool), 0.0, matrix)
 
@@ -86,7 +95,7 @@ def distances_of(points: jax.Array) -> jax.Array:
   squares = jnp.sum(points**2, axis=1)
   gram = product(points, points.T)
   squared = squares[:, None] + squares[None, :] - 2.0 * gram
-  # A root has no derivative at 0: that of a distance is 0 there. What is not a number stays so.
+  # A root has no derivative at 0; that of a distance is set to 0 there. NaN stays NaN.
   apart = ~(squared <= 0.0) & ~jnp.eye(len(points), dtype=bool)
   return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
 
@@ -97,11 +106,21 @@ def stress_of(problem: Problem, distances: jax.Array) -> jax.Array:
 
 
 def centre(problem: Problem, points: jax.Array) -> jax.Array:
-  """Moves the mean of the points of positive weight to the origin, and all others there."""
+  """Moves the mean of the points of positive weight to the origin, and all other points there."""
   valid = problem.degrees > 0.0
   count = jnp.maximum(jnp.sum(valid, dtype=points.dtype), 1.0)
   mean = jnp.sum(jnp.where(valid, points, 0.0), axis=0, keepdims=True) / count
   return jnp.where(valid, points - mean, 0.0)
+
+
+def coefficients(problem: Problem, distances: jax.Array) -> jax.Array:
+  """Returns w (1 - delta / d) `[n, n]`, minus the entries of V - B(X) off the diagonal.
+
+  For points in one place, d = 0, delta / d is taken as 0, by majorization's convention.
+  """
+  apart = distances > 0.0
+  ratios = jnp.where(apart, problem.delta / jnp.where(apart, distances, 1.0), 0.0)
+  return problem.weights * (1.0 - ratios)
 
 
 def residual(
@@ -115,9 +134,7 @@ def residual(
     distances: `[n, n]` of the points.
     precision: of the product with the points; `high` is TF32 on NVIDIA's GPUs.
   """
-  apart = distances > 0.0
-  ratios = jnp.where(apart, problem.delta / jnp.where(apart, distances, 1.0), 0.0)
-  factors = problem.weights * (1.0 - ratios)
+  factors = coefficients(problem, distances)
   pulled = jnp.matmul(factors, points, precision=precision)
   return jnp.sum(factors, axis=1, keepdims=True) * points - pulled
 

@@ -12,6 +12,7 @@ from l2g_jax.embedding.reason import Reason
 from l2g_jax.errors import InputError
 from tests.problems import (
   METHODS,
+  SIZE,
   clustered,
   distances_of,
   some_start,
@@ -182,7 +183,16 @@ def reasons():
     Reason.NEGLIGIBLE: lambda: settle(exact),
     Reason.EMPTY: lambda: settle(delta, weights=np.zeros_like(delta)),
     Reason.NOT_FINITE: lambda: jax.jit(settle)(np.full_like(delta, np.nan)),
+    Reason.SADDLE: lambda: mds.smacof(delta, init=start * [1.0, 0.0, 0.0, 0.0]),
+    Reason.UNRESOLVED: lambda: settle(delta, weights=pinned(1e30)),
   }
+
+
+def pinned(weight):
+  """Weights of 1 but for a few pairs."""
+  weights = np.ones((SIZE, SIZE), np.float32)
+  weights[0, 1:4] = weights[1:4, 0] = weight
+  return weights
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -192,6 +202,29 @@ def test_a_result_says_why_it_stopped(reason):
   assert result.explain() == reason.sentence
   assert bool(result.converged) == reason.converged
   assert result.num_iterations < 2000
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_start_that_spans_too_few_dimensions_ends_on_a_saddle(method):
+  delta, start = clustered(14), some_start(14)
+  settle = functools.partial(mds.smacof, delta, max_iterations=1000, rtol=1e-3, method=method)
+  whole = settle(init=start)
+  assert whole.reason == Reason.SETTLED
+  for rank in (1, 2):
+    flat = settle(init=np.where(np.arange(4) < rank, start, 0.0))
+    assert flat.reason == Reason.SADDLE
+    assert not flat.converged
+    assert whole.stress < 0.9 * flat.stress
+
+
+@pytest.mark.parametrize(("ratio", "reason"), [(2**22, Reason.SETTLED), (2**25, Reason.UNRESOLVED)])
+def test_weights_too_far_apart_for_their_type_are_named(ratio, reason):
+  settle = functools.partial(mds.smacof, clustered(6), init=some_start(6), max_iterations=5000)
+  for solve_one in (settle, jax.jit(settle)):
+    for size in (1e-37, 1.0, 1e30):
+      result = solve_one(weights=pinned(ratio) * np.float32(size))
+      assert result.reason == reason
+      assert result.converged == reason.converged
 
 
 def test_each_problem_of_a_batch_says_why_it_stopped():
@@ -214,6 +247,7 @@ def test_each_problem_of_a_batch_says_why_it_stopped():
     ({"dissimilarities": np.full((2, 3, 3), np.inf)}, "finite dissimilarities"),
     ({"weights": np.ones((2, 2))}, "weights of the shape"),
     ({"weights": -np.ones((3, 3))}, "weights of at least 0"),
+    ({"weights": np.where(np.eye(3)[::-1], 1.0, 1e-50)}, "least above 0 is 0 there"),
     ({"weights": 1e-20 * np.triu(np.ones((3, 3)))}, "symmetric weights"),
     ({"dissimilarities": 1e-20 * np.triu(np.ones((3, 3)))}, "symmetric dissimilarities"),
     ({"num_dimensions": 0}, "num_dimensions must be at least 1"),
