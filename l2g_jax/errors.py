@@ -1,4 +1,4 @@
-"""The exceptions that mean: what was given is wrong, and here is what to do about it."""
+"""Exceptions for wrong input, whose message says how to correct it."""
 
 import contextlib
 import errno
@@ -14,12 +14,12 @@ class InputError(ValueError):
 
 
 class SettingError(InputError):
-  """Raised for a setting that lies outside of its range.
+  """Raised for a setting outside its range.
 
   Attributes:
-    setting: its name; a command puts that of its flag there.
-    wanted: the range, as "at least 1".
-    value: what was given.
+    setting: its name; a command replaces it by the name of its flag.
+    wanted: the range, such as "at least 1".
+    value: the value that was given.
   """
 
   def __init__(self, setting: str, wanted: str, value: Any):
@@ -32,10 +32,10 @@ class SettingError(InputError):
 
 @contextlib.contextmanager
 def damage_refused(sentence: str) -> Iterator[None]:
-  """Raises an InputError with that sentence for whatever reading a damaged file raises.
+  """Raises an InputError with a sentence in place of any error of reading a damaged file.
 
-  An InputError passes as it is. A file that may not be read, or not be opened because too many are
-  open, is not called damaged.
+  An InputError passes unchanged. A file that may not be read, or that can't be opened because too
+  many are open, is not called damaged.
   """
   try:
     yield
@@ -51,12 +51,12 @@ def damage_refused(sentence: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: object, damage: str) -> Iterator[None]:
-  """Makes sentences about a file of what reading it raises.
+  """Turns the errors of reading a file into sentences that name it.
 
   Args:
     path: of the file.
-    damage: what is said of it where anything but an InputError is raised, without a full stop; an
-      InputError says itself what is wrong with it.
+    damage: the predicate of the sentence for any error but an InputError, such as "is truncated",
+      without a full stop. The sentence for an InputError contains its own message.
   """
   with damage_refused(f"{path} {damage}."):
     try:

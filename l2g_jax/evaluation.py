@@ -1,8 +1,9 @@
-"""Evaluation of the revisited protocol: AP, mAP and mean precision at k, Easy, Medium and Hard.
+"""Evaluation by the revisited protocol: AP, mAP and mean precision at k, Easy, Medium and Hard.
+
+Easy counts easy images as positive and ignores hard and junk ones; Medium counts easy and hard ones
+and ignores junk; Hard counts hard ones and ignores easy and junk ones.
 
 Source: Radenovic et al., Revisiting Oxford and Paris, CVPR 2018, and its public evaluation code.
-Easy counts easy images as positive and leaves hard and junk ones out; Medium counts easy and hard;
-Hard counts hard ones and leaves easy and junk ones out.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from l2g_jax.errors import InputError
 
 Rule = Literal["trapezoid", "rectangle"]
 
-# What counts as positive, and what is taken out of a ranking, by protocol.
+# Labels that count as positive, and labels that are taken out of a ranking, by protocol.
 PROTOCOLS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
   "easy": (("easy",), ("junk", "hard")),
   "medium": (("easy", "hard"), ("junk",)),
@@ -25,7 +26,7 @@ PROTOCOLS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 class Judgements(Protocol):
-  """What evaluation needs of a ground truth; `data.GroundTruth` fits."""
+  """The part of a ground truth that evaluation reads; `data.GroundTruth` fits."""
 
   @property
   def imlist(self) -> Sequence[str]: ...  # noqa: D102
@@ -46,13 +47,13 @@ class Judgement(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolReport:
-  """Figures of one protocol, all in [0, 1]; NaN for a query without positives.
+  """Figures of one protocol, all in [0, 1].
 
   Attributes:
-    map: mean of the average precisions over queries that have positives; NaN if none has.
-    mean_precision: by k, the mean of the precisions at k over the same queries.
-    average_precisions: `[Q]`.
-    precisions: by k, `[Q]`.
+    map: the mean average precision over queries that have positives; NaN if none has.
+    mean_precision: by k, the mean precision at k over the same queries.
+    average_precisions: `[Q]`, NaN for queries without positives.
+    precisions: by k, `[Q]`, NaN likewise.
   """
 
   map: float
@@ -74,15 +75,15 @@ def evaluate(
     rankings: `[Q, N]` integer, database ids, best first; every row a permutation of 0 .. N-1.
     ground_truth: the names of the N images and the judgements of the Q queries.
     kappas: the k of precision at k, at least 1 each.
-    truncated: whether rows may leave images out; those count as never found, and a query none of
-      whose positives is found has AP and precisions of 0.
+    truncated: whether rows may leave images out. Such images count as not found; a query without
+      any positive found has an AP and precisions of 0.
 
   Returns:
     A `ProtocolReport` for each of `easy`, `medium` and `hard`.
 
   Raises:
-    InputError: the number of rows is not that of the queries, a row is no permutation, or a k is
-      below 1.
+    InputError: the rows are not as many as the queries, a row is not a permutation, or a k is below
+      1.
   """
   rankings = np.asarray(rankings)
   kappas = [settings.integer("kappas", k, least=1) for k in kappas]
@@ -96,10 +97,10 @@ def evaluate(
       junk = np.concatenate([getattr(query, label) for label in ignored])
       if not len(positives):
         continue
-      places = positive_places(ranking, positives, junk)
-      aps[row] = average_precision(places, len(positives))
+      positions = positive_places(ranking, positives, junk)
+      aps[row] = average_precision(positions, len(positives))
       for k in kappas:
-        precisions[k][row] = precision_at(places, k)
+        precisions[k][row] = precision_at(positions, k)
     report[name] = ProtocolReport(
       map=_mean(aps),
       mean_precision={k: _mean(values) for k, values in precisions.items()},
@@ -110,7 +111,7 @@ def evaluate(
 
 
 def positive_places(ranking: np.ndarray, positives: np.ndarray, junk: np.ndarray) -> np.ndarray:
-  """Returns the 0-based places of the positives in a ranking from which junk is taken out.
+  """Returns the 0-based positions of the positives in a ranking without its junk.
 
   Args:
     ranking: `[N]` ids, best first.
@@ -118,7 +119,7 @@ def positive_places(ranking: np.ndarray, positives: np.ndarray, junk: np.ndarray
     junk: ids, any order.
 
   Returns:
-    Ascending places, as many as positives are found.
+    Ascending positions, one for each positive that is found.
   """
   kept = ranking[~np.isin(ranking, junk)]
   return np.flatnonzero(np.isin(kept, positives))
@@ -128,8 +129,8 @@ def average_precision(places: np.ndarray, num_positives: int, *, rule: Rule = "t
   """Returns the area under the precision-recall curve.
 
   Args:
-    places: ascending 0-based places of the positives that were found.
-    num_positives: what recall is divided by, found or not; at least 1.
+    places: ascending 0-based positions of the positives that were found.
+    num_positives: the number of positives, found or not; at least 1.
     rule: `trapezoid`, the mean of the precisions before and at each positive, as in the revisited
       protocol; or `rectangle`, the precision at each positive.
 
@@ -147,10 +148,10 @@ def average_precision(places: np.ndarray, num_positives: int, *, rule: Rule = "t
 
 
 def precision_at(places: np.ndarray, k: int) -> float:
-  """Returns the precision among the first k, or up to the last positive where that comes earlier.
+  """Returns the precision among the first k, or up to the last positive if that comes earlier.
 
   Args:
-    places: ascending 0-based places of the positives that were found.
+    places: ascending 0-based positions of the positives that were found.
     k: at least 1.
 
   Returns:

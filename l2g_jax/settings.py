@@ -1,8 +1,8 @@
-"""Ranges of settings, by which configurations and functions check what they are given.
+"""Checks of settings against their ranges, for configurations and functions.
 
 A check returns the value as a plain Python number or string, so that equal settings are equal and
-hash alike, whether they came as NumPy's or as Python's. What JAX traces has no value yet: it passes
-as it is.
+hash alike, whether they came from NumPy or from Python. A traced value has no number yet and passes
+unchecked.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 
 from l2g_jax.errors import SettingError
 
-# Of random keys.
+# Random keys take 32 bits.
 LARGEST_SEED = (1 << 32) - 1
 # Numbers reach devices as int32 and float32.
 LARGEST_INTEGER = (1 << 31) - 1
@@ -24,19 +24,19 @@ _LEAST_REAL = float(np.finfo(np.float32).tiny)
 
 
 def integer(name: str, value: Any, *, least: int, most: int = LARGEST_INTEGER) -> Any:
-  """Checks an integer; a bool or a float is none.
+  """Checks an integer; a bool or a float is refused.
 
   Args:
     name: of the setting, for the message.
-    value: what was given.
-    least: the least that can be used.
-    most: the greatest.
+    value: the value that was given.
+    least: the least value allowed.
+    most: the greatest value allowed.
 
   Returns:
     The value as an int.
 
   Raises:
-    SettingError: it is no integer, or lies outside of the range.
+    SettingError: it is not an integer, or lies outside the range.
   """
   if _is_traced(value):
     return value
@@ -61,21 +61,21 @@ def real(
   most: float | None = None,
   infinite: bool = False,
 ) -> Any:
-  """Checks a real number, which float32 must be able to hold.
+  """Checks a real number, which must fit float32.
 
   Args:
     name: of the setting, for the message.
-    value: what was given.
-    least: the least that can be used; None = see `above`.
-    above: what it must exceed, where there is no least.
-    most: the greatest; None = any that is finite.
+    value: the value that was given.
+    least: the least value allowed; None = `above` is the bound.
+    above: the bound that the value must exceed, where `least` is None.
+    most: the greatest value allowed; None = any finite one.
     infinite: whether it may be infinite.
 
   Returns:
     The value as a float.
 
   Raises:
-    SettingError: it is no number, not finite, or lies outside of the range.
+    SettingError: it is not a number, not finite, or lies outside the range.
   """
   if _is_traced(value):
     return value
@@ -87,13 +87,13 @@ def real(
   else:
     wanted = f"{'above' if least is None else 'at least'} {low:g}"
     wanted += "" if infinite else " and finite"
-  # What is too small for float32 is as good as 0 there.
+  # A number too small for float32 is 0 there.
   fits = number >= low + _LEAST_REAL if least is None else number >= low
   if most is None:
     most = _LARGEST_REAL
   if not (fits and (infinite or number <= most)):
     raise SettingError(name, wanted, value)
-  # A zero loses its sign, which texts would show.
+  # The sum drops the sign of a zero, which texts would show.
   return number + 0.0 if number <= most else math.inf
 
 
@@ -102,7 +102,7 @@ def choice(name: str, value: Any, options: Sequence[Any]) -> Any:
 
   Args:
     name: of the setting, for the message.
-    value: what was given.
+    value: the value that was given.
     options: strings or integers.
 
   Returns:
@@ -120,7 +120,7 @@ def choice(name: str, value: Any, options: Sequence[Any]) -> Any:
 
 
 def _to_float(value: Any) -> float:
-  """Returns a scalar as a float, NaN for what is no number."""
+  """Returns a scalar as a float, or NaN for a value that is not a number."""
   if isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) != 0:
     return math.nan
   try:
@@ -130,6 +130,6 @@ def _to_float(value: Any) -> float:
 
 
 def _is_traced(value: Any) -> bool:
-  # Only JAX makes such values, so that it has been imported where there is one.
+  # Only JAX makes such values, so it has been imported where there is one.
   core = sys.modules.get("jax.core")
   return core is not None and isinstance(value, core.Tracer)

@@ -1,4 +1,4 @@
-"""Ground truth of the revisited layout, from the published pickles or from JSON."""
+"""Ground truth in the revisited layout, from the published pickles or from JSON."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from l2g_jax.runtime import files, pickles
 
 _LABELS = ("easy", "hard", "junk")
 
-# No other name is resolved: a pickle that asks for one is no ground truth.
+# A ground truth needs no other names of a pickle; one that asks for more is something else.
 _ADMITTED = {**pickles.CONTAINERS, **pickles.ARRAYS}
 # Longest text that a message quotes.
 _MOST_SHOWN = 100
@@ -24,7 +24,7 @@ _MOST_COORDINATE = 1 << 53
 
 @dataclasses.dataclass(frozen=True)
 class QueryJudgement:
-  """The judgement of one query.
+  """The judgements of one query.
 
   Attributes:
     bbx: x1, y1, x2, y2 in pixels of the full query image, zero-based; None = the whole image.
@@ -58,10 +58,11 @@ def load_ground_truth(path: os.PathLike | str) -> GroundTruth:
   """Reads and checks a ground truth.
 
   Args:
-    path: `.json`, or `.pkl` as published; a pickle is read without calling any function it names.
+    path: `.json`, or `.pkl` as published. A pickle is read without calling anything that it names.
+      Lists may be arrays and ids may be whole floats, as MATLAB has them.
 
   Raises:
-    InputError: the file is missing or truncated, asks for code, or contradicts itself; the message
+    InputError: the file is missing, truncated, asks for code, or contradicts itself; the message
       names the file and, where there is one, the query.
   """
   path = pathlib.Path(path)
@@ -132,15 +133,22 @@ def _parse(content: Any, path: pathlib.Path) -> GroundTruth:
 
 
 def _items(value: Any) -> Sequence[Any] | None:
-  """Returns the elements of a list, tuple or array of one dimension; None for other values."""
+  """Returns the elements of a list, a tuple or an array in one line; None for other values.
+
+  MATLAB has no arrays of one dimension: a list comes as `[1, n]` or `[n, 1]`, an empty one as
+  `[0, 0]`.
+  """
   if isinstance(value, pickles.PickledArray):
     array = value.array
-    return array.tolist() if array is not None and array.ndim == 1 else None
+    if array is None:
+      return None
+    is_line = array.ndim == 1 or (array.ndim == 2 and 1 in array.shape) or array.shape == (0, 0)
+    return array.ravel().tolist() if is_line else None
   return value if isinstance(value, list | tuple) else None
 
 
 def _show(value: Any) -> str:
-  """Returns a value as text for a message; containers may be too deep or too large for one."""
+  """Returns a value for a message; only the type of a container, which may be deep or large."""
   if isinstance(value, str | bytes):
     return repr(value[:_MOST_SHOWN])
   if isinstance(value, bool | float) or (_is_integer(value) and abs(value) < 1 << 64):
@@ -154,6 +162,13 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 def _is_integer(value: Any) -> TypeGuard[int]:
   return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _to_id(value: Any) -> int | None:
+  """Returns an integer, or a float that is a whole number, as an int; None for other values."""
+  if isinstance(value, float):
+    return int(value) if value.is_integer() else None
+  return value if _is_integer(value) else None
 
 
 def _parse_names(names: Any, where: str) -> tuple[str, ...]:
@@ -170,6 +185,10 @@ def _parse_names(names: Any, where: str) -> tuple[str, ...]:
 
 
 def _parse_name(name: Any, where: str) -> str:
+  if isinstance(name, pickles.PickledArray):
+    # A cell of MATLAB's is an array of one text.
+    items = _items(name)
+    name = items[0] if items is not None and len(items) == 1 else name
   if isinstance(name, bytes):
     # Python decodes the names in file systems in the same way.
     name = name.decode("utf-8", "surrogateescape")
@@ -196,19 +215,26 @@ def _parse_query(entry: Any, num_images: int, where: str) -> QueryJudgement:
   for label in _LABELS:
     if label not in entry:
       raise InputError(f"The entry of {where} lacks {label!r}.")
-    ids = _items(entry[label])
-    if ids is None or not all(map(_is_integer, ids)):
-      raise InputError(f"The {label} list of {where} is not a list of integers.")
+    ids = _parse_ids(entry[label], num_images, f"{label} list of {where}")
     for image in ids:
-      if not 0 <= image < num_images:
-        raise InputError(
-          f"The {label} list of {where} holds {_show(image)}, outside 0 .. {num_images - 1}."
-        )
       if image in seen:
         raise InputError(f"Image {image} of {where} is listed as {seen[image]} and as {label}.")
       seen[image] = label
     labels[label] = np.sort(np.asarray(ids, np.int64))
   return QueryJudgement(bbx=_parse_box(entry.get("bbx"), where), **labels)
+
+
+def _parse_ids(value: Any, num_images: int, where: str) -> list[int]:
+  items = _items(value)
+  ids: list[int] = []
+  for item in [None] if items is None else items:
+    image = _to_id(item)
+    if image is None:
+      raise InputError(f"The {where} is not a list of integers.")
+    if not 0 <= image < num_images:
+      raise InputError(f"The {where} holds {_show(image)}, outside 0 .. {num_images - 1}.")
+    ids.append(image)
+  return ids
 
 
 def _parse_box(box: Any, where: str) -> tuple[float, float, float, float] | None:

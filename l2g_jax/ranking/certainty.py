@@ -1,4 +1,4 @@
-"""How certain a local match is, judged by the background that the same search shows."""
+"""Certainty of local matches, judged by the background of the same search; a measure of our own."""
 
 import jax
 import jax.numpy as jnp
@@ -6,22 +6,22 @@ from jax.typing import ArrayLike
 
 from l2g_jax import settings
 
-# The method's default suits a selective kernel, as power(alpha=7).
+# The default of the method, for a selective kernel such as power(alpha=7).
 CERTAINTY_RATIO = 10.0
 
 
 def match_certainty(similarities: ArrayLike, *, ratio: ArrayLike) -> jax.Array:
-  """Returns how far similarities stand above the background of their own list.
+  """Returns the certainty of every match in a list, from the background of that list.
 
-  The worse half of the images that a search reached is taken for background, b its mean. Then
-  c = max(0, 1 - ratio * b / s): 0 up to `ratio` times the background, towards 1 far above it.
-  A selective kernel puts unrelated images within a few times the background of each other and true
-  matches tens or hundreds of times above it.
+  The worse half of the images that a search reached serves as background; b is its mean
+  similarity. Then c = max(0, 1 - ratio * b / s), which is 0 up to `ratio` times the background and
+  approaches 1 far above it. Under a selective kernel, unrelated images have similarities within a
+  few times the background, and true matches are tens or hundreds of times above it.
 
   Args:
     similarities: `[k]` of a query to its candidates, descending, at least 0; 0 = not reached.
-    ratio: the multiple of the background up to which a match is not certain, above 0; infinite
-      makes none certain. May be traced.
+    ratio: the multiple of the background up to which the certainty is 0, above 0; if infinite, it
+      is 0 for all. May be traced.
 
   Returns:
     `[k]` in [0, 1), in the same order.
@@ -37,7 +37,7 @@ def match_certainty(similarities: ArrayLike, *, ratio: ArrayLike) -> jax.Array:
   worse = reached & (jnp.arange(len(values)) >= count // 2)
   size = jnp.maximum(jnp.sum(worse, dtype=values.dtype), 1.0)
   background = jnp.sum(jnp.where(worse, values, 0.0)) / size
-  # A background of nothing, infinitely many times, is still infinite.
+  # Infinity times a background of 0 would be NaN.
   certain_from = jnp.where(jnp.isinf(ratio), ratio, ratio * background)
   above = 1.0 - certain_from / jnp.where(reached, values, 1.0)
   return jnp.where(reached, jnp.maximum(above, 0.0), 0.0)

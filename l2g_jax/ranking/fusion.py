@@ -1,4 +1,4 @@
-"""Fusion of embeddings made for one query with global features made beforehand."""
+"""Fusion of an embedding made for one query with global features (arXiv 2509.04351)."""
 
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ from l2g_jax.errors import InputError
 
 Fusion = Literal["concat", "sum"]
 
-# The method's default.
+# The default of the method: it needs no equal dimensions.
 FUSION: Fusion = "concat"
 
 
@@ -23,25 +23,25 @@ def fuse(
   weight: ArrayLike,
   fusion: Fusion = FUSION,
 ) -> jax.Array:
-  """Fuses two descriptions of the same points by a weighted average.
+  """Fuses two vectors of each point by a weighted average.
 
   `concat` gives [sqrt(w) x/|x|, sqrt(1-w) g/|g|], whose inner products are the weighted average of
-  the two cosines; where one of a point's vectors is zero, its cosines count as 0. `sum` gives
-  w x/|x| + (1-w) g/|g|, which has no unit norm: it is compared by its cosines. Since an embedding
-  is defined only up to rotation, `sum` first turns it onto the global features (orthogonal
-  Procrustes), so that the result does not depend on its axes.
+  the two cosines; a zero vector has cosine 0 to all others. `sum` gives w x/|x| + (1-w) g/|g|,
+  which is not of unit norm; compare it by cosines. Since an embedding is defined only up to
+  rotation, `sum` first rotates it onto the global features (orthogonal Procrustes), so that the
+  result does not depend on its axes.
 
   Args:
     embedding: `[n, m]`.
     global_features: `[n, D]`; `sum` needs D = m.
-    weight: w in [0, 1]; 1 is the embedding alone. May be traced.
+    weight: w in [0, 1]; 1 uses the embedding alone. May be traced.
     fusion: `concat` or `sum`.
 
   Returns:
     `[n, m + D]`, or `[n, m]` for `sum`; a zero vector stays zero in its block.
 
   Raises:
-    InputError: the fusion is unknown, the weight outside of [0, 1], or D and m differ in a `sum`.
+    InputError: the fusion is unknown, the weight is outside [0, 1], or D and m differ in a `sum`.
 
   Source: arXiv 2509.04351, weighted average of MDS embedding and global feature.
   """
@@ -62,18 +62,19 @@ def fuse(
 
 
 def check_dimensions(fusion: Fusion, num_dimensions: int, dimension: int) -> None:
-  """Refuses to add an embedding of m dimensions to global features of D others."""
+  """Raises an InputError if a `sum` would add vectors of different dimensions."""
   if fusion == "sum" and num_dimensions != dimension:
     raise InputError(
-      f"Fusion `sum` adds an embedding to global features of as many dimensions: choose `concat`,"
-      f" or num_dimensions = {dimension} as the features have, not {num_dimensions}."
+      f"Fusion `sum` needs an embedding of as many dimensions as the global features: choose"
+      f" `concat`, or set num_dimensions to {dimension}, not {num_dimensions}."
     )
 
 
 def normalize(features: ArrayLike) -> jax.Array:
-  """Divides vectors `[..., D]` by their Euclidean norm, however great; zero vectors stay zero."""
+  """Divides vectors `[..., D]` of any size by their Euclidean norm; zero vectors stay zero."""
   features = jnp.asarray(features)
-  # Squares of what is very large or small leave the type's range; a power of two changes no digit.
+  # Squares of very large or small numbers leave the range of the type. A power of two brings them
+  # into it without rounding.
   largest = jnp.max(jnp.abs(features), axis=-1, keepdims=True, initial=0.0)
   exponent = jnp.finfo(features.dtype).maxexp * 5 // 16
   limit, scale = 2.0**exponent, 2.0 ** (2 * exponent)

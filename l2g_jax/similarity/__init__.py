@@ -1,1 +1,1 @@
-"""Similarities of sets of local descriptors: kernels, Chamfer similarity, and its exact scan."""
+"""Similarity of sets of local descriptors: kernels, Chamfer similarity, and its exact scan."""

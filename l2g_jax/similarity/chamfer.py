@@ -1,4 +1,4 @@
-"""Exact Chamfer similarity of sets of local descriptors, on the device."""
+"""Exact Chamfer similarity of sets of local descriptors, on the device (arXiv 2509.04351)."""
 
 import functools
 
@@ -20,24 +20,25 @@ def chamfer_similarity(
   kernel: kernels.Kernel = kernels.Chamfer(),
   block_size: int = 64,
 ) -> jax.Array:
-  """Returns the similarity of one query to every image, asymmetric.
+  """Returns the asymmetric similarity of one query to every image.
 
   s(Q -> X) = mean over q in Q of f(max over x in X of <q, x>). The symmetric variant is the mean of
   both directions. An empty query or image has similarity 0.
 
   Args:
     query: `[q, d]` descriptors of unit norm.
-    database: `[..., c, d]` descriptors of unit norm, any leading axes, padded to c an image.
+    database: `[..., c, d]` descriptors of unit norm, any leading axes; each image is padded to c.
     query_mask: `[q]` bool, False = padding; None = all are valid.
     database_mask: `[..., c]` bool, False = padding; None = all are valid.
-    kernel: f, monotone, with values in [0, 1]. The default is the plain one that gives the
-      similarity its name; the index and the scan have a selective one, `CannConfig.kernel`.
-    block_size: images whose cosines `[block_size, q, c]` are in memory at a time, at least 1.
+    kernel: f, monotone, with values in [0, 1]. The default is the plain Chamfer kernel; the index
+      and the scan default to a selective one, `CannConfig.kernel`.
+    block_size: how many images have their cosines `[block_size, q, c]` in memory at a time, at
+      least 1.
 
   Returns:
     `[...]` similarities in [0, 1].
 
-  Source: arXiv 2509.04351; f of a maximum is the maximum of f since f is monotone.
+  Source: arXiv 2509.04351. Since f is monotone, f of a maximum is the maximum of f.
   """
   block_size = settings.integer("block_size", block_size, least=1)
   query, database = jnp.asarray(query), jnp.asarray(database)

@@ -1,6 +1,7 @@
-"""Descriptors as 8-bit integers, whose products are exact.
+"""Descriptors as 8-bit integers, whose inner products are exact.
 
-Similarities of codes do not depend on the number of threads, on blocking or on the machine.
+Hence similarities of codes depend neither on the number of threads, nor on blocking, nor on the
+machine.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from l2g_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Codes:
-  """Quantised descriptors; the cosine of two is the product of the codes and of both scales.
+  """Quantised descriptors; the inner product of two, times both scales, is their cosine.
 
   Attributes:
     values: `[n, d]` int8.
@@ -32,12 +33,12 @@ class Codes:
 
 
 def encode(descriptors: np.ndarray, *, dimension: int | None = None, where: str) -> Codes:
-  """Quantises descriptors by direction; rows of norm zero have none, and are left out.
+  """Quantises the directions of descriptors; rows of norm zero have none, and are left out.
 
   Args:
     descriptors: `[n, d]`, any norm.
-    dimension: the d that is needed; None = any.
-    where: how an error calls them.
+    dimension: the required d; None = any.
+    where: the owner of the descriptors, for an error message.
 
   Raises:
     InputError: the shape does not fit, or a value is not finite.
@@ -52,7 +53,7 @@ def encode(descriptors: np.ndarray, *, dimension: int | None = None, where: str)
 
 
 def checked(descriptors: np.ndarray, *, dimension: int | None, where: str) -> np.ndarray:
-  """Returns descriptors as float32; see `encode`, whose errors it raises."""
+  """Returns descriptors as float32, after the checks of `encode`."""
   values = np.asarray(descriptors)
   if values.ndim != 2 or (dimension is not None and values.shape[1] != dimension):
     wanted = "d" if dimension is None else dimension
@@ -71,7 +72,7 @@ def decode(codes: Codes) -> np.ndarray:
 
 
 def concatenate(parts: Sequence[Codes], *, dimension: int) -> Codes:
-  """Joins codes of one dimension, or of none where there are no parts."""
+  """Joins codes of one dimension; without parts the result is empty."""
   return Codes(
     np.concatenate([np.zeros((0, dimension), np.int8), *(part.values for part in parts)]),
     np.concatenate([np.zeros(0, np.float32), *(part.scales for part in parts)]),

@@ -1,9 +1,9 @@
-"""Best cosines of images for descriptors of queries, whose products stay in the chip's registers.
+"""The best product of every image with each query descriptor, by a GPU kernel of our own.
 
-A product of two matrices writes `c` numbers for every one that the maximum keeps. A kernel that
-multiplies a tile and takes its maximum at once reads the images and writes what is kept, no more.
-It is written in Pallas and compiled by Triton, for NVIDIA's GPUs from Ampere on.
-JAX 0.11 still has that compiler and says that a later version won't.
+A matrix product writes c numbers for each one that the maximum keeps. This kernel multiplies a tile
+and takes its maximum in registers, so that it reads the images and writes the maxima alone. It is
+written in Pallas and compiled by Triton, for NVIDIA's GPUs from Ampere on. JAX 0.11 still has that
+compiler, and announces that a later version will not.
 """
 
 import functools
@@ -14,12 +14,14 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-# Images of a program, which share its tile of descriptors of queries.
+# Images that one program compares with its tile of query descriptors.
 _IMAGES = 8
-# Rows of either side of a tile, where bytes of a descriptor allow: accumulators fill registers.
+# Rows of either side of a tile, as far as its bytes allow. Accumulators of 128 x 128 fill the
+# registers of a program.
 _TILE = 128
 _TILE_BYTES = 1 << 15
-# The least of a side of a product, of its inner dimension, and the longest descriptor, in bytes.
+# Triton's least side of a product, its least inner dimension for bytes, and the longest descriptor
+# in bytes, of which a tile of 32 rows still fits.
 _LEAST_ROWS = 16
 _LEAST_DIMENSION = 32
 _MOST_BYTES = 1 << 10
@@ -27,14 +29,14 @@ _LEAST_CAPABILITY = 8
 
 
 def fits(values: jax.Array, device: Any) -> bool:
-  """Returns whether the kernel is made for a device and for images `[N, c, d]` on it.
+  """Returns whether the kernel serves a device and images `[N, c, d]` on it.
 
-  It isn't for float32, whose product costs more than to write and read it, nor for images of a few
-  descriptors, or descriptors of more than a kilobyte; nor for anything but NVIDIA's GPUs of compute
-  capability 8 or more, whose matrix units multiply both types.
+  It needs one of NVIDIA's GPUs of compute capability 8 or more, whose matrix units multiply int8
+  and bfloat16, at least 16 descriptors an image, and descriptors of at most a kilobyte. It does not
+  serve float32: its product costs more than writing and reading the result.
   """
   _, num_places, dimension = values.shape
-  # AMD's are named by letters.
+  # AMD names its capabilities by letters.
   major, _, _ = str(getattr(device, "compute_capability", "")).partition(".")
   return (
     major.isdigit()
@@ -56,23 +58,24 @@ def best_products(
 ) -> jax.Array:
   """Finds max over x in X of scale_x <q, x>, for every q and every image X of a range.
 
-  The range is of rows of one array, so that a part of a collection is compared without a copy.
-  Of int8 products are exact, and a maximum is that of float32(<q, x>) * scale_x to the last bit.
+  The range selects rows of one array, so that a part of a collection is compared without a copy.
+  Products of int8 are exact, so that the result equals max float32(<q, x>) * scale_x to the last
+  bit.
 
   Args:
     values: `[N, c, d]` int8 or bfloat16, for which `fits` holds.
     scales: `[N, c]` float32.
     queries: `[q, d]` of the same type.
     first: `[]` int32, row of the first image.
-    num_images: n, of the range.
-    interpret: run as ordinary operations, on any device.
+    num_images: n, the images of the range.
+    interpret: whether to run it as ordinary operations, on any device.
 
   Returns:
     `[n, q]` float32.
   """
   _, num_places, dimension = values.shape
   if values.dtype == jnp.int8 and (1 << 31) < values.size <= (1 << 32):
-    # Pallas counts in signed 32 bits up to 4 GiB, which is right up to 2: parts are copied.
+    # Up to 4 GiB Pallas indexes by signed 32 bits, which are right up to 2 GiB: copy parts.
     most = (1 << 31) // (num_places * dimension)
     parts = []
     for start in range(0, num_images, most):
@@ -102,7 +105,8 @@ def best_products(
     grid=(num_tiles * pl.cdiv(num_images, _IMAGES),),
     out_shape=jax.ShapeDtypeStruct((num_images, len(queries)), jnp.float32),
     compiler_params=triton.CompilerParams(
-      # Two or three programs share a multiprocessor: one multiplies while another takes maxima.
+      # With 4 warps each, two or three programs share a multiprocessor: one multiplies while
+      # another takes maxima.
       num_warps=4,
       num_stages=3 if num_bytes <= _TILE else 2,
     ),
@@ -115,17 +119,17 @@ def best_products(
 def _keep_best(
   first_ref, values_ref, scales_ref, queries_ref, best_ref, *, num_images, rows, columns, num_tiles
 ):
-  """Compares a tile of descriptors of queries with a few images, a tile of each at a time."""
+  """Compares a tile of query descriptors with a few images, one tile of an image at a time."""
   _, num_places, dimension = values_ref.shape
   width = _width(dimension)
   num_steps = pl.cdiv(num_places, rows)
-  # Neighbours compare the same images, of which all but one find them in the cache.
+  # Neighbouring programs compare the same images, so that all but the first find them in the cache.
   program = jax.lax.div(pl.program_id(0), num_tiles)
   tile = pl.ds(jax.lax.rem(pl.program_id(0), num_tiles) * columns, columns)
   first = first_ref[0]
 
   def load(ref, count: int) -> jax.Array:
-    """Loads `[count, d]`, filled by zeros to a power of two."""
+    """Loads `[count, d]`, padded by zeros to a power of two."""
     if width == dimension:
       return ref[...]
     mask = jnp.broadcast_to(jnp.arange(width) < dimension, (count, width))
@@ -137,10 +141,10 @@ def _keep_best(
     image, step = jax.lax.div(step, num_steps), jax.lax.rem(step, num_steps)
     image = jnp.minimum(program * _IMAGES + image, num_images - 1)
     # The last tile overlaps the one before, which changes no maximum and needs no mask.
-    place = pl.ds(jnp.minimum(step * rows, num_places - rows), rows)
-    part = load(values_ref.at[first + image, place, pl.ds(0, width)], rows)
+    span = pl.ds(jnp.minimum(step * rows, num_places - rows), rows)
+    part = load(values_ref.at[first + image, span, pl.ds(0, width)], rows)
     products = triton.dot(query, part, trans_b=True).astype(jnp.float32)
-    products *= scales_ref[first + image, place][None, :]
+    products *= scales_ref[first + image, span][None, :]
     best = jnp.maximum(jnp.where(step == 0, -jnp.inf, best), jnp.max(products, axis=1))
     last = jnp.broadcast_to(step == num_steps - 1, (columns,))
     triton.store(best_ref.at[image, tile], best, mask=last)
@@ -150,5 +154,5 @@ def _keep_best(
 
 
 def _width(dimension: int) -> int:
-  """Returns the power of two that a descriptor is filled to in a tile."""
+  """Returns the power of two to which a tile pads descriptors."""
   return max(_LEAST_DIMENSION, 1 << (dimension - 1).bit_length())

@@ -1,9 +1,9 @@
-"""Similarity kernels f: from the cosine of a best match to its contribution in [0, 1].
+"""Similarity kernels f, from the cosine of a best match to its contribution in [0, 1].
 
-Every kernel is monotone, so the maximum over descriptors may be taken before it. A kernel is a
-frozen value, hence static under `jit`; it is called on NumPy and on JAX arrays alike, and `str` of
-it is the text that `parse` reads, on a command line as in a file. Equal kernels have equal texts:
-parameters are floats, whatever number was given.
+Every kernel is monotone, so that the maximum over descriptors may be taken first. A kernel is a
+frozen value, hence static under `jit`, and takes NumPy and JAX arrays alike. Its `str` is the text
+that `parse` reads from a command line or a file. Equal kernels have equal texts, since parameters
+are kept as floats.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ from typing import Any
 
 from l2g_jax.errors import InputError
 
-# Of parameters above 0: their reciprocals, too, are used in single precision.
+# The range of parameters above 0, whose reciprocals must fit single precision too.
 _LEAST, _GREATEST = 1e-30, 1e30
-# Single precision tells cosines above this apart by 4 digits; nearer to 1 an equal descriptor would
-# be worth nothing.
+# Above this, single precision resolves (c - tau) / (1 - tau) to fewer than 4 digits. Still nearer
+# to 1, rounding would give an identical descriptor the value 0.
 _MOST_TAU = 0.999
-# Exponents up to this are products, larger ones a power: that rounds once.
+# The largest whole exponent computed by products; beyond it a power, which rounds once, is used.
 _MOST_PRODUCTS = 1024
 
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -42,8 +42,8 @@ class Power:
   """A selective kernel, f(c) = (max(c - tau, 0) / (1 - tau))^alpha.
 
   Attributes:
-    alpha: the exponent, at least 1; any real number, kept as a float.
-    tau: the cosine up to which a match is worth nothing, from 0 to 0.999.
+    alpha: the exponent, a real number of at least 1. A larger one favours few close matches.
+    tau: the cosine up to which a match contributes 0, from 0 to 0.999.
   """
 
   alpha: float = 7.0
@@ -70,9 +70,9 @@ class Cann:
   """The superellipse of CANN (arXiv 2306.09012), f(r) = (1 - (r/R)^a)^(1/a) with a = p/(1-p).
 
   Attributes:
-    radius: R, the Euclidean distance of unit descriptors from which a match is worth nothing. The
-      release's 120 is for descriptors of norm about 22.
-    p: the shape, in (0, 1).
+    radius: R, the Euclidean distance of unit descriptors from which a match contributes 0, above 0.
+      The default is the release's 120, which is for descriptors of norm about 22.
+    p: the shape, in (0, 1); the default is the release's.
   """
 
   radius: float = 120.0 / 22.0
@@ -106,17 +106,17 @@ def _take_floats(kernel: Power | Cann) -> None:
       number = float(value)
     except OverflowError:
       number = math.inf
-    # NaN is in no range.
+    # NaN fails this comparison and is refused.
     if number != 0.0 and not _LEAST <= abs(number) <= _GREATEST:
       raise InputError(
         f"Kernel parameter {field.name} must be 0 or from {_LEAST} to {_GREATEST}, not {value}."
       )
-    # A zero loses its sign, which texts would show.
+    # The sum drops the sign of a zero, which texts would show.
     object.__setattr__(kernel, field.name, number + 0.0)
 
 
 def _integer_power(values: Any, exponent: int) -> Any:
-  """Multiplies, which for NumPy is many times faster than a power."""
+  """Raises to a whole power by products, which NumPy computes many times faster than a power."""
   if exponent == 1:
     return values
   root = _integer_power(values, exponent // 2)
@@ -137,7 +137,7 @@ def parse(text: str) -> Kernel:
   """Reads a kernel from text such as `chamfer`, `power(alpha=7)` or `cann(radius=5.5,p=0.459)`.
 
   Raises:
-    InputError: the text names no kernel, or a parameter that the kernel lacks or can't have.
+    InputError: the text names no kernel, or gives it an unknown parameter or a wrong value.
   """
   match = re.fullmatch(r"([a-z]+)\s*(?:\(([^()]*)\))?", str(text).strip())
   if not match or match[1] not in _BY_NAME:

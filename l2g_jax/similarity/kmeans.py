@@ -1,7 +1,8 @@
-"""Lloyd's k-means on the host, deterministic for a seed."""
+"""k-means by Lloyd's algorithm (1982) on the host, deterministic for a seed."""
 
 import numpy as np
 
+# Points compared with all centroids at a time.
 _BLOCK = 1 << 14
 
 
@@ -10,12 +11,12 @@ def kmeans(points: np.ndarray, num_clusters: int, *, num_iterations: int, seed: 
 
   Args:
     points: `[n, d]` float32.
-    num_clusters: k; at most n centroids are returned.
+    num_clusters: k.
     num_iterations: of Lloyd's algorithm.
-    seed: of the choice of the points that are the first centroids.
+    seed: of the random choice of points as first centroids.
 
   Returns:
-    `[min(k, n), d]` float32. A cluster that runs empty takes the point worst served.
+    `[min(k, n), d]` float32. An empty cluster takes the point farthest from its centroid.
   """
   rng = np.random.default_rng(seed)
   points = np.ascontiguousarray(points, np.float32)
@@ -35,7 +36,7 @@ def kmeans(points: np.ndarray, num_clusters: int, *, num_iterations: int, seed: 
 
 
 def assign(points: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the nearest centroids `[n]` int32, ties to the first, and squared distances `[n]`."""
+  """Returns the nearest centroids `[n]` int32, the first of equals, and squared distances `[n]`."""
   half_norms = 0.5 * np.sum(centroids**2, axis=1)
   labels = np.empty(len(points), np.int32)
   errors = np.empty(len(points), np.float32)

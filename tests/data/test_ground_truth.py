@@ -27,7 +27,7 @@ def write_json(path, content):
 
 
 def test_json_is_read_and_written(tmp_path):
-  ground_truth = load_ground_truth(write_json(tmp_path / "gnd.json", CONTENT))
+  ground_truth = load_ground_truth(write_json(tmp_path / "gnd.json", changed(easy=[2.0, 0])))
   query = ground_truth.queries[0]
   assert query.bbx == (0.0, 1.0, 5.0, 6.5)
   np.testing.assert_array_equal(query.easy, [0, 2])
@@ -56,6 +56,9 @@ def write_pickle(path, content, protocol=2):
     {"easy": np.array([2, 0], ">i4"), "hard": np.array([], object), "junk": (np.int32(1),)},
     {"easy": {2, 0}, "hard": frozenset(), "junk": [np.uint64(1)]},
     {"easy": np.array([0, 1, 2])[::-2], "hard": (), "junk": np.array([1, None])[:1]},
+    # As MATLAB has them: doubles, in arrays of two dimensions.
+    {"easy": np.array([[2.0, 0.0]]), "hard": np.zeros((0, 0)), "junk": np.array([[1.0]])},
+    {"easy": np.array([[2.0], [0.0]]), "hard": np.zeros((1, 0)), "junk": [np.float32(1.0)]},
   ],
 )
 def test_ids_of_every_kind_are_read(tmp_path, protocol, numpy_version, entry):
@@ -84,6 +87,8 @@ def test_ids_of_every_kind_are_read(tmp_path, protocol, numpy_version, entry):
     np.array(["a", "caf\u00e9", "\U0001f600"], object),
     np.array(["a", "caf\u00e9", "\U0001f600"], np.dtypes.StringDType()),
     [np.str_("a"), "caf\u00e9".encode(), np.bytes_("\U0001f600".encode())],
+    np.array(["a", "caf\u00e9", "\U0001f600"])[None],
+    [np.array(["a"]), np.array(["caf\u00e9"], object), np.array([["\U0001f600"]])],
   ],
 )
 def test_names_of_every_kind_are_read(tmp_path, protocol, names):
@@ -95,10 +100,33 @@ def test_names_of_every_kind_are_read(tmp_path, protocol, names):
 
 @PROTOCOLS
 def test_boxes_and_entries_of_every_kind_are_read(tmp_path, protocol):
-  entry = collections.OrderedDict({**ENTRY, "bbx": np.array([0, 1, 5, 6.5], np.float32)})
-  gnd = np.array([entry, None])[:1]
-  path = write_pickle(tmp_path / "gnd.pkl", {**CONTENT, "gnd": gnd}, protocol)
-  assert load_ground_truth(path).queries[0].bbx == (0.0, 1.0, 5.0, 6.5)
+  for box in (np.array([0, 1, 5, 6.5], np.float32), np.array([[0, 1, 5, 6.5]])):
+    entry = collections.OrderedDict({**ENTRY, "bbx": box})
+    gnd = np.array([entry, None])[:1]
+    path = write_pickle(tmp_path / "gnd.pkl", {**CONTENT, "gnd": gnd}, protocol)
+    assert load_ground_truth(path).queries[0].bbx == (0.0, 1.0, 5.0, 6.5)
+
+
+@pytest.mark.parametrize(
+  ("ids", "message"),
+  [
+    (np.array([[0, 1], [2, 1]]), "not a list of integers"),
+    (np.array([[[0, 1]]]), "not a list of integers"),
+    (np.array(0), "not a list of integers"),
+    (np.array([0.5]), "not a list of integers"),
+    (np.array([np.nan]), "not a list of integers"),
+    (np.array([np.inf]), "not a list of integers"),
+    (np.array([[True]]), "not a list of integers"),
+    (np.array([3.0]), r"holds 3, outside 0 \.\. 2"),
+    (np.array([-1.0]), r"holds -1, outside 0 \.\. 2"),
+    (np.array([1e300]), r"outside 0 \.\. 2"),
+    (np.array([[0.0, 0.0]]), "listed as easy and as easy"),
+  ],
+)
+def test_ids_that_could_be_read_in_two_ways_are_refused(tmp_path, ids, message):
+  path = write_pickle(tmp_path / "gnd.pkl", changed(easy=ids))
+  with pytest.raises(InputError, match=message):
+    load_ground_truth(path)
 
 
 def test_pickles_of_python_2_are_read(tmp_path):
@@ -293,6 +321,7 @@ def test_missing_or_foreign_files_are_refused(tmp_path):
     (changed(junk=[0]), "listed as easy and as junk"),
     (changed(easy=[0, 0]), "listed as easy and as easy"),
     (changed(easy=[0.5]), "not a list of integers"),
+    (changed(easy=[3.0]), r"easy list of query q .* holds 3, outside 0 \.\. 2"),
     (changed(bbx=[5, 0, 5, 9]), "empty or not finite"),
     (changed(bbx=[0, 0, float("nan"), 9]), "empty or not finite"),
     (changed(bbx=[0, 0, 9]), "not four numbers"),
