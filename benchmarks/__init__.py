@@ -1,1 +1,1 @@
-"""Speed against peers, printed as ratios of one run."""
+"""Benchmarks: speed and accuracy beside peers, as ratios of one run."""

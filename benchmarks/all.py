@@ -1,4 +1,4 @@
-"""All benchmarks of the device side in one call, into one report; meant for a GPU or TPU.
+"""All benchmarks of the device side in one call and one report, for a GPU or TPU.
 
 python -m benchmarks.all [--quick] [--output=benchmarks.json]
 """

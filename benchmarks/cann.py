@@ -1,15 +1,15 @@
-"""The index of local descriptors beside its peers, on the same descriptors in one run.
+"""The index of local descriptors and its peers, on the same descriptors in one run.
 
   python -m benchmarks.cann [--collection=5000] [--descriptors=600] [--output=cann.json]
   python -m benchmarks.cann --collection=100000 --peers= --index=FOLDER --recall=0.95
   python -m benchmarks.cann --collection=1000000 --descriptors=100 --peers= --index=FOLDER \
     --recall=0.95
 
-Descriptors are synthetic, their best matches as those of FIRe (see fire_like). Every method scores
-all images its own way; then its best are scored again exactly, for all by the same function, as
-deep as it needs to find the exact 100 best. A method's row is the fastest of its settings that
-reaches the recall, or, where none does, the one of the highest; mAP is that of the order it ends
-with. The peers need `pip install faiss-cpu asmk torch`; fast-plaid joins where it is installed.
+Descriptors are synthetic, with best matches like those of FIRe (see fire_like). Every method scores
+all images its own way. Then one and the same function scores its best images again exactly, as deep
+as the method needs to find the exact 100 best. A method's row is the fastest of its settings that
+reaches the recall, or the one of the highest recall where none does; mAP is that of the final
+order. The peers need `pip install faiss-cpu asmk torch`; fast-plaid is added where it is installed.
 """
 
 import dataclasses
@@ -32,35 +32,42 @@ from l2g_jax.evaluation import average_precision, positive_places
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_integer("collection", 5000, "Images of the collection.", 200, flag_values=values)
   flags.DEFINE_integer(
-    "descriptors", 600, "Descriptors of an image, and of a query.", 1, flag_values=values
+    "collection", 5000, "Number of images in the collection.", 200, flag_values=values
   )
-  flags.DEFINE_integer("num_queries", 20, "Queries.", 1, flag_values=values)
+  flags.DEFINE_integer(
+    "descriptors", 600, "Number of descriptors of an image or a query.", 1, flag_values=values
+  )
+  flags.DEFINE_integer("num_queries", 20, "Number of queries.", 1, flag_values=values)
   flags.DEFINE_float(
-    "recall", 0.99, "Of the exact 100 best images, that methods must reach.", flag_values=values
+    "recall", 0.99, "Share of the exact 100 best that a method must find.", flag_values=values
   )
-  flags.DEFINE_list("peers", list(search_peers.NAMES), "What is compared.", flag_values=values)
+  flags.DEFINE_list(
+    "peers", list(search_peers.NAMES), "Methods to compare the index with.", flag_values=values
+  )
   flags.DEFINE_string(
-    "index", None, "Folder of the index, kept there; omitted: a temporary one.", flag_values=values
+    "index", None, "Folder that keeps the index; omitted: a temporary one.", flag_values=values
   )
 
 
 _BEST = 100
+# The length of a shortlist, as in arXiv 2509.04351; mAP is that of so many images.
 _K = 700
+# How many images of a peer's order are scored again.
 _DEPTHS = (0, 100, 200, 500, 1000, 2000)
+# Multiples of the index's default settings.
 _PROBES = (0.5, 1, 2)
 _OWN_DEPTHS = (0.5, 1, 2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Exact:
-  """What brute force says.
+  """The results of brute force.
 
   Attributes:
-    orders: of every query, all images, the most similar first.
-    relevant: of every query, the images of its landmark.
-    seconds: a query.
+    orders: for every query, all images, the most similar first.
+    relevant: for every query, the images of its landmark.
+    seconds: for a query.
   """
 
   orders: Sequence[np.ndarray]
@@ -68,7 +75,7 @@ class Exact:
   seconds: float
 
   def recall(self, orders: Sequence[np.ndarray]) -> float:
-    """Returns the share of the exact 100 best images that orders, cut where they count, have."""
+    """Returns the mean share of the exact 100 best images that orders contain."""
     return statistics.fmean(
       np.isin(exact[:_BEST], order).mean() for exact, order in zip(self.orders, orders, strict=True)
     )
@@ -82,7 +89,7 @@ class Exact:
 
 
 def build_index(collection: FireLike, folder: pathlib.Path) -> tuple[CannIndex, float | None]:
-  """Builds an index, or opens the one that is there; seconds are without those of the stream."""
+  """Builds an index and returns the seconds, without the stream's; or opens an existing index."""
   if exists(folder):
     return CannIndex.open(folder), None
   making = 0.0
@@ -113,7 +120,7 @@ def search_exactly(index: CannIndex, collection: FireLike, queries: Sequence[np.
 def own_rows(
   index: CannIndex, queries: Sequence[np.ndarray], exact: Exact, build_seconds: float | None
 ) -> list[Row]:
-  """Measures the index at its own settings, and around them."""
+  """Measures the index at its default settings and around them."""
   num_bytes = sum(path.stat().st_size for path in index.directory.glob("lists-*/*")) / len(
     index.names
   )
@@ -180,7 +187,7 @@ def peer_rows(
 
 
 def best_row(rows: Sequence[Row], recall: float) -> Row:
-  """Returns the fastest row that reaches a recall, or else the row of the highest."""
+  """Returns the fastest row that reaches a recall, or the row of the highest where none does."""
   reaching = [row for row in rows if row["recall"] >= recall]
   if reaching:
     return min(reaching, key=lambda row: row["ms a query"])
@@ -198,10 +205,10 @@ def compare(
   """Builds and searches by every method.
 
   Args:
-    collection: what is searched.
+    collection: the images to search.
     folder: of the index.
-    num_queries: how many queries.
-    recall: what each method must reach.
+    num_queries: the number of queries.
+    recall: the share of the exact 100 best that each method must find.
     peers: names of `search_peers`; each holds the collection in memory.
 
   Returns:
@@ -225,10 +232,10 @@ def compare(
   best += [best_row(peer_rows(name, images, index, queries, exact), recall) for name in names]
   for row in best:
     row["ratio"] = best[0]["ms a query"] / row["ms a query"]
-  what = f"{len(collection)} images of {collection.count} descriptors"
+  title = f"{len(collection)} images of {collection.count} descriptors"
   return {
-    f"{what}, recall of the 100 best at least {recall}": best,
-    f"{what}, settings of the index": own,
+    f"{title}, recall of the 100 best at least {recall}": best,
+    f"{title}, settings of the index": own,
   }
 
 
@@ -250,7 +257,7 @@ def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
 
 
 def _rescore(index: CannIndex, query: np.ndarray, order: np.ndarray, depth: int) -> np.ndarray:
-  """Puts the first images of an order into that of their exact similarities."""
+  """Sorts the first images of an order by their exact similarities."""
   best = np.sort(order[:depth])
   similarities = index.similarities(query, best)
   return np.concatenate([best[np.argsort(-similarities, kind="stable")], order[depth:]])

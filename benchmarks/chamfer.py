@@ -1,10 +1,10 @@
-"""Exact Chamfer search of a collection on the device beside NumPy and PyTorch.
+"""Exact Chamfer search of a collection on the device, beside NumPy and PyTorch.
 
   python -m benchmarks.chamfer [--num_images=N] [--output=chamfer.json]
 
-Seconds a query of 600 descriptors against images of 600, by precision, with the collection on the
-device, for one query and several in a call, and streamed to it. Random descriptors: only time is
-measured, and that all agree.
+It times a query of 600 descriptors against images of 600, by precision: with the collection on the
+device, for one query and for several in a call, and with the collection streamed to the device.
+Descriptors are random, since only time and agreement are measured.
 """
 
 import functools
@@ -36,7 +36,7 @@ def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     "num_images",
     None,
-    "Most images on the device, as far as they fit; omitted: by the device.",
+    "Most images on the device, as far as they fit; omitted: 512 on a CPU, else 200,000.",
     1,
     flag_values=values,
   )
@@ -45,7 +45,7 @@ def _define(values: flags.FlagValues) -> None:
 _PRECISIONS: tuple[Precision, ...] = ("int8", "bfloat16", "float32")
 _K = 100
 _SEVERAL = 8
-# Peers know the plain kernel.
+# The peers compute the plain kernel.
 _search = functools.partial(search_images, kernel=kernels.Chamfer())
 
 
@@ -56,7 +56,7 @@ def unit_sets(seed: int, *shape: int) -> np.ndarray:
 
 
 def repeat_on_device(packed: PackedImages, num_images: int) -> DeviceImages:
-  """Fills the devices with copies of a few images, without their passing through the host."""
+  """Fills the devices with copies of a few images, which are made on the devices."""
   few = place_images(packed, sharding.make_mesh())
   times = math.ceil(num_images / len(packed.counts))
 
@@ -71,10 +71,10 @@ def repeat_on_device(packed: PackedImages, num_images: int) -> DeviceImages:
 
 
 def matmul_ceiling(precision: Precision, ceilings: Ceilings, *, quick: bool) -> float:
-  """Returns operations a second of the product that a scan of this precision is made of."""
+  """Returns the operations a second of a matrix product in a scan's precision."""
   if jax.default_backend() == "cpu":
     return ceilings.flops
-  # Products of a byte are so fast that a smaller one times its launch.
+  # int8 products are so fast that the time of a smaller one would be that of its launch.
   return common.matmul_flops(256 if quick else 16384, precision)
 
 
@@ -83,7 +83,7 @@ def scan_rows(
 ) -> list[Row]:
   """Times scans of copies of some images; a stream passes the copies through the host.
 
-  Operations and bytes are a query's: queries of one call share the reading of the images.
+  Operations and bytes are per query; the queries of one call share the reading of the images.
   """
   rows: list[Row] = []
   _, count, dimension = images.shape
@@ -109,12 +109,12 @@ def scan_rows(
       ),
       "streamed": (1, lambda blocks=blocks: _search(iter(blocks), [query], _K)),
     }
-    for where, (num_queries, call) in calls.items():
+    for mode, (num_queries, call) in calls.items():
       seconds = common.median_seconds(lambda call=call: call() and None, repeats) / num_queries
       bytes_a_query = num_bytes / num_queries
       rows.append(
         {
-          "descriptors": f"{precision}, {where}",
+          "descriptors": f"{precision}, {mode}",
           "images": total,
           "seconds a query": seconds,
           "us an image": 1e6 * seconds / total,
@@ -172,9 +172,9 @@ def compare(
   """Runs every comparison.
 
   Args:
-    num_images: of the collection on the device, at most.
+    num_images: the most images of the collection on the device.
     count: descriptors of an image and of the query.
-    repeats: of every clock.
+    repeats: of every timing.
     ceilings: of this machine.
     dimension: d.
 
@@ -183,10 +183,10 @@ def compare(
   """
   images = unit_sets(0, min(num_images, 256), count, dimension)
   query = unit_sets(1, count, dimension)
-  what = f"{count} descriptors, d = {dimension}"
+  size = f"{count} descriptors, d = {dimension}"
   return {
-    f"Scan of a collection, {what}": scan_rows(images, query, num_images, repeats, ceilings),
-    f"{len(images)} images, float32, {what}": peers_rows(images, query, repeats),
+    f"Scan of a collection, {size}": scan_rows(images, query, num_images, repeats, ceilings),
+    f"{len(images)} images, float32, {size}": peers_rows(images, query, repeats),
   }
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: clocks, the machine's ceilings, problems, tables and reports."""
+"""Common parts of the benchmarks: timing, the machine's ceilings, problems, tables and reports."""
 
 import dataclasses
 import functools
@@ -25,11 +25,13 @@ Row = dict[str, Any]
 
 def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
-    "repeats", 3, "Clocks of everything; the median counts.", 1, flag_values=values
+    "repeats", 3, "Number of timings, of which the median is reported.", 1, flag_values=values
   )
-  flags.DEFINE_bool("from_dataset", False, "Measure a data set's queries too.", flag_values=values)
   flags.DEFINE_bool(
-    "quick", False, "Small sizes, which only show that everything runs.", flag_values=values
+    "from_dataset", False, "Whether to measure the queries of a data set too.", flag_values=values
+  )
+  flags.DEFINE_bool(
+    "quick", False, "Use small sizes, which only show that all of it runs.", flag_values=values
   )
   flags.DEFINE_string("output", None, "JSON file of the report; omitted: none.", flag_values=values)
 
@@ -39,11 +41,11 @@ _BENCHMARK = Group("Benchmark", _define)
 
 @dataclasses.dataclass(frozen=True)
 class Ceilings:
-  """What this machine reached in this run.
+  """The speeds that this machine reached in this run.
 
   Attributes:
     flops: operations a second of a float32 matrix product at precision "highest".
-    bytes: bytes a second, read and written, of a copy.
+    bytes: bytes a second that a copy reads and writes.
   """
 
   flops: float
@@ -51,7 +53,7 @@ class Ceilings:
 
 
 def median_seconds(function: Callable[[], Any], repeats: int) -> float:
-  """Returns the median time of some calls, after one that compiles; waits for the device."""
+  """Returns the median seconds of calls that wait for the device, after one that compiles."""
   jax.block_until_ready(function())
   seconds = []
   for _ in range(repeats):
@@ -62,7 +64,7 @@ def median_seconds(function: Callable[[], Any], repeats: int) -> float:
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-  """Calls a function that compiles nothing once: its result, and seconds."""
+  """Calls a function once, and returns its result and seconds; it must not need compilation."""
   start = time.perf_counter()
   result = jax.block_until_ready(function())
   return result, time.perf_counter() - start
@@ -71,7 +73,7 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 @functools.partial(jax.jit, static_argnames="precision")
 def _multiply(a: jax.Array, precision: str) -> jax.Array:
   kind = jnp.int32 if a.dtype == jnp.int8 else jnp.float32
-  # Of bytes the fast product is that of rows with rows.
+  # The fast product of int8 multiplies rows by rows.
   return jnp.matmul(a, a.T, precision=precision, preferred_element_type=kind)
 
 
@@ -83,14 +85,14 @@ def matmul_flops(size: int, dtype: str = "float32", repeats: int = 5) -> float:
 
 
 def copy_bytes(num_bytes: int, repeats: int = 5) -> float:
-  """Returns the bytes a second, read and written, of a copy."""
+  """Returns the bytes a second that a copy reads and writes."""
   values = jnp.zeros(num_bytes // 4, jnp.float32)
   copy = jax.jit(lambda values: values + 1.0)
   return 2.0 * num_bytes / median_seconds(lambda: copy(values), repeats)
 
 
 def measure_ceilings(*, quick: bool) -> Ceilings:
-  """Measures what a large product and a large copy reach here."""
+  """Measures the speed of a large product and of a large copy."""
   large = jax.default_backend() != "cpu"
   size = 256 if quick else 8192 if large else 2048
   num_bytes = 1 << (20 if quick else 32 if large else 28)
@@ -98,7 +100,7 @@ def measure_ceilings(*, quick: bool) -> Ceilings:
 
 
 def fractions(ceilings: Ceilings, seconds: float, flops: float, num_bytes: float) -> Row:
-  """Returns what was counted, and how near it comes to the ceilings."""
+  """Returns counts of operations and bytes, and their speed as shares of the ceilings."""
   return {
     "gflop": flops / 1e9,
     "of matmul": flops / seconds / ceilings.flops,
@@ -108,7 +110,7 @@ def fractions(ceilings: Ceilings, seconds: float, flops: float, num_bytes: float
 
 
 def clustered_dissimilarities(seed: int, size: int, num_clusters: int = 60) -> np.ndarray:
-  """Returns dissimilarities `[size, size]` of noisy clusters, half of their pairs unknown (= 1)."""
+  """Returns dissimilarities `[size, size]` of noisy clusters, half their pairs unknown (= 1)."""
   rng = np.random.default_rng(seed)
   labels = rng.integers(0, num_clusters, size)
   known = (labels[:, None] == labels[None]) & (rng.random((size, size)) < 0.5)
@@ -118,7 +120,7 @@ def clustered_dissimilarities(seed: int, size: int, num_clusters: int = 60) -> n
 
 @functools.cache
 def has_torch() -> bool:
-  """Whether the peers in PyTorch can run; says so where not."""
+  """Returns whether the peers in PyTorch can run, and prints a line if not."""
   found = importlib.util.find_spec("torch") is not None
   if not found:
     print("PyTorch is not installed: its rows are left out.")
@@ -126,24 +128,24 @@ def has_torch() -> bool:
 
 
 def peak_gigabytes() -> float:
-  """Returns the most memory that this process had resident."""
+  """Returns the peak of this process's resident memory, on Linux."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def peak_device_gigabytes() -> float | None:
-  """Returns the most memory that the first device had in use; None where it does not tell."""
+  """Returns the peak of the first device's memory in use; None where the device does not tell."""
   peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
   return None if peak is None else peak / 1e9
 
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
-  """Prints rows under the names of their figures; `-` where a row has none."""
+  """Prints rows as a table with the names of their figures; `-` marks a missing one."""
   columns = list(dict.fromkeys(name for row in rows for name in row))
   cells = [columns, *([_text(row.get(column)) for column in columns] for row in rows)]
-  widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
   print(f"\n{title}")
   for line in cells:
-    first, *others = (text for text in line)
+    first, *others = line
     padded = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
     print("  ".join([first.ljust(widths[0]), *padded]))
 
@@ -157,7 +159,7 @@ def _text(value: Any) -> str:
 
 
 def make_report(tables: Mapping[str, Sequence[Row]], ceilings: Ceilings) -> dict[str, Any]:
-  """Gathers tables and what their figures depend on, as JSON."""
+  """Gathers tables, ceilings and the environment, for JSON."""
   return {
     "tables": {title: list(rows) for title, rows in tables.items()},
     "ceilings": dataclasses.asdict(ceilings),
@@ -197,9 +199,9 @@ class Benchmark:
 
 
 def make_command(name: str, description: str | None, *benchmarks: Benchmark) -> Command:
-  """Returns a command that prints the tables of benchmarks, and writes them where --output says.
+  """Returns a command that prints the tables of benchmarks, and writes them to `--output`.
 
-  The tables of each are printed and written before the next begins.
+  The tables of one benchmark are printed and written before the next one begins.
   """
 
   def main(values: Values) -> None:

@@ -1,15 +1,16 @@
-"""SuperGlobal and FIRe beside the same networks in PyTorch, on the same image.
+"""SuperGlobal and FIRe, beside the same networks in PyTorch on the same image.
 
   python -m benchmarks.features [--output=features.json]
   python -m benchmarks.features --from_dataset --data_root=... --dataset=... \
     --local=fire:WEIGHTS --global_features=superglobal:WEIGHTS
 
-Seconds an image of 1024 x 768 with random weights, in turns with the peer and without compilation,
-which stands beside; processor seconds, which other programs on the machine disturb less; what
-bfloat16 changes in the features. Then time and memory of `experiments.extract` in a process of its
-own, with and without compiled code in its cache. With --from_dataset also what bfloat16 changes in
-the mAP of a data set, by the flags of `experiments.roxf`. Where other programs use the cores,
-OMP_WAIT_POLICY=passive keeps PyTorch's threads from burning time while they wait for each other.
+It takes turns with the peer on an image of 1024 x 768 with random weights, and reports: seconds;
+seconds of compilation, which the former exclude; processor seconds, which other programs disturb
+less; and the change of the features by bfloat16. Then it runs `experiments.extract` in a process of
+its own, with and without compiled code in its cache, and reports time and memory. With
+--from_dataset it also reports the change of a data set's mAP by bfloat16, with the flags of
+`experiments.roxf`. Where other programs use the cores, OMP_WAIT_POLICY=passive keeps PyTorch's
+threads from burning time while they wait for each other.
 """
 
 import dataclasses
@@ -56,7 +57,8 @@ from l2g_jax.similarity import chamfer_scan, kernels
 _ROOT = pathlib.Path(__file__).parents[1]
 _DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 _ACCELERATOR_BATCH = 8
-# A process counts as its own what the one that starts it has resident, hence one between.
+# A new process counts the resident memory of the process that starts it as its own. A small one
+# between them keeps this program's memory out of the figure.
 _MEASURE = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
@@ -65,7 +67,7 @@ if status:
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
-# Features by what they are of: the templates at their scales, or the image.
+# Features by name: (scale, template) for local ones, "image" or its number for global ones.
 Found = Mapping[Any, np.ndarray]
 
 
@@ -74,12 +76,13 @@ class Problem:
   """A network to compare.
 
   Attributes:
-    title: what it is.
-    model: its name.
-    architecture: what its checkpoint has.
+    title: of its tables.
+    model: its name on the command line.
+    architecture: the layers and keys of its checkpoint.
     apply: our function of parameters, inputs `[B, height, width, 3]` and precision.
-    by_name: from what that gives of the first input to its features.
-    peer: from tensors by key to PyTorch's function of an input `[height, width, 3]`.
+    by_name: maps the result of `apply` to the features of the first input, by name.
+    peer: maps tensors by key, and whether channels are last, to PyTorch's function of an input
+      `[height, width, 3]`.
   """
 
   title: str
@@ -115,7 +118,7 @@ def superglobal_problem(depth: superglobal.Depth, num_scales: superglobal.NumSca
 
 
 def fire_problem(scales: tuple[float, ...] = fire.SCALES) -> Problem:
-  """Returns FIRe at some scales, else at its published settings."""
+  """Returns FIRe at the given scales, and otherwise at its published settings."""
 
   def apply(params: Any, images: jax.Array, dtype: Dtype) -> fire.FireFeatures:
     return fire.apply(params, images, fire.FireConfig(scales=scales, dtype=dtype))
@@ -134,10 +137,8 @@ def fire_problem(scales: tuple[float, ...] = fire.SCALES) -> Problem:
 
     def describe(image: np.ndarray) -> Found:
       descriptors, numbers = torch_networks.fire(placed, image, scales)
-      places = zip(
-        factors[numbers // fire.NUM_TEMPLATES], numbers % fire.NUM_TEMPLATES, strict=True
-      )
-      return dict(zip(places, descriptors, strict=True))
+      names = zip(factors[numbers // fire.NUM_TEMPLATES], numbers % fire.NUM_TEMPLATES, strict=True)
+      return dict(zip(names, descriptors, strict=True))
 
     return describe
 
@@ -152,12 +153,12 @@ def synthetic_image(seed: int, height: int, width: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-  """What a call took.
+  """The times of a call.
 
   Attributes:
     first: seconds of the first call.
-    seconds: median of the later ones.
-    processor: median of what all threads together took of the processors.
+    seconds: median of the later calls.
+    processor: median processor seconds of the later calls, over all threads.
   """
 
   first: float
@@ -166,7 +167,7 @@ class Clock:
 
 
 def take_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Clock]:
-  """Calls functions in turns, so that what else the machine does meets all of them alike."""
+  """Times functions in turns, so that other programs disturb all of them alike."""
   clocks: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
   for _ in range(repeats + 1):
     for name, call in calls.items():
@@ -182,13 +183,13 @@ def take_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
 
 
 def make_params(state: Mapping[str, np.ndarray], problem: Problem) -> Any:
-  """Returns our parameters, on the device, of the tensors of a checkpoint."""
+  """Converts the tensors of a checkpoint into our parameters, on the device."""
   arrays: Any = convert_tensors(problem.architecture, state.__getitem__)
   return jax.device_put(traverse_util.unflatten_dict(arrays, sep="/"))
 
 
 def compare_features(found: Found, wanted: Found) -> Row:
-  """Returns how far features are from others, of the same names."""
+  """Returns the differences between features and the wanted ones of the same names."""
   common_names = [name for name in wanted if name in found]
   ours, theirs = (np.stack([x[name] for name in common_names]) for x in (found, wanted))
   norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
@@ -202,7 +203,7 @@ def compare_features(found: Found, wanted: Found) -> Row:
 def network_rows(
   problem: Problem, image: np.ndarray, repeats: int, ceilings: Ceilings
 ) -> list[Row]:
-  """Compares one network with PyTorch's; ratios are to its plain form."""
+  """Compares one network with PyTorch's; ratios are to PyTorch without channels last."""
   state = synthetic.synthetic_state(problem.architecture, seed=0)
   params = make_params(state, problem)
   values = (image.astype(np.float32) - 115) / 58
@@ -251,14 +252,14 @@ def network_rows(
 
 
 def _count_flops(problem: Problem, params: Any, images: jax.Array, dtype: Dtype) -> float:
-  """Returns the operations of a call as they are written, before the compiler changes them."""
+  """Returns the operations of a call as written, before the compiler optimises them."""
   lowered = jax.jit(problem.apply, static_argnums=2).lower(params, images, dtype)
   analysis: Any = lowered.cost_analysis()
   return float(analysis["flops"])
 
 
 def extraction_rows(problem: Problem, height: int, width: int, num_images: int) -> list[Row]:
-  """Runs the extraction of photographs as a command, twice; the second finds compiled code."""
+  """Runs the command that extracts photographs twice; the second time its code is compiled."""
   rows: list[Row] = []
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
@@ -276,7 +277,7 @@ def extraction_rows(problem: Problem, height: int, width: int, num_images: int) 
 
 
 def _run_command(arguments: Sequence[Any]) -> tuple[float, float]:
-  """Runs `experiments.extract`; returns its seconds and the most gibibytes that it had resident."""
+  """Runs `experiments.extract`; returns its seconds and the peak of its resident gibibytes."""
   command = [sys.executable, "-m", "experiments.extract", *map(str, arguments)]
   start = time.perf_counter()
   process = subprocess.run(
@@ -285,7 +286,7 @@ def _run_command(arguments: Sequence[Any]) -> tuple[float, float]:
     check=False,
     capture_output=True,
     text=True,
-    # The accelerator's memory is shared with this process.
+    # This process holds memory of the accelerator too.
     env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
   )
   if process.returncode:
@@ -294,7 +295,7 @@ def _run_command(arguments: Sequence[Any]) -> tuple[float, float]:
 
 
 def precision_rows(values: Values) -> list[Row]:
-  """Compares mAP and features by precision, on the data set and with the weights of the flags."""
+  """Compares mAP and features by precision, for the data set and weights that the flags name."""
   dataset = evaluate.open_dataset(values, "roxford5k", MINI)
   truth = dataset.ground_truth
   directory = work_folder(values) / dataset.name
@@ -336,7 +337,7 @@ def rank_exactly(
   crop_policy: CropPolicy | None,
   kernel: kernels.Kernel,
 ) -> tuple[Found, np.ndarray]:
-  """Returns the database's features by name, and rankings by exact comparison with all of them."""
+  """Returns the database's features by name, and rankings by comparison with all of them."""
   if isinstance(source, GlobalExtractor):
     vectors = {
       part: sources.global_features(some, directory, part, source, crop_policy=crop_policy)
@@ -378,8 +379,8 @@ def compare(
   Args:
     problems: the networks.
     size: height and width of the images.
-    num_images: that are extracted by the command.
-    repeats: of every clock.
+    num_images: how many images the command extracts.
+    repeats: of every timing.
     ceilings: of this machine.
 
   Returns:
@@ -389,9 +390,9 @@ def compare(
   height, width = size
   image = synthetic_image(0, height, width)
   for problem in problems:
-    what = f"{problem.title}, {width} x {height}"
-    tables[f"{what}: an image"] = network_rows(problem, image, repeats, ceilings)
-    tables[f"{what}: experiments.extract"] = extraction_rows(problem, height, width, num_images)
+    title = f"{problem.title}, {width} x {height}"
+    tables[f"{title}: an image"] = network_rows(problem, image, repeats, ceilings)
+    tables[f"{title}: experiments.extract"] = extraction_rows(problem, height, width, num_images)
   return tables
 
 

@@ -1,10 +1,10 @@
-"""Synthetic local descriptors whose best matches are as those of FIRe on Revisited Oxford.
+"""Synthetic local descriptors with best matches like those of FIRe on Revisited Oxford.
 
-An image has some spots with several descriptors each, near-equal as those of neighbouring scales
-are. Spots lie around few of the collection's themes, which are unevenly popular; images of a
-landmark share its spots, seen by each with an error of its own. Directions have the spectrum of
-FIRe's. Settings were fitted to the quantiles in `BEST_MATCHES`, measured on published descriptors
-of 70 queries.
+An image has spots with several descriptors each, which are nearly equal, like those of neighbouring
+scales. Its spots lie around a few of the collection's themes, which are unevenly popular. Images of
+a landmark share its spots, each with an error of its own. Directions have the spectrum of FIRe's.
+The constants below were fitted to the quantiles in `BEST_MATCHES`, which were measured on
+published descriptors of 70 queries; tests/benchmarks/test_cann.py compares them.
 """
 
 import dataclasses
@@ -34,17 +34,17 @@ _VIEW = (0.84, 1.0)
 
 @dataclasses.dataclass(frozen=True)
 class FireLike:
-  """A collection of any size, whose images are made when they are asked for.
+  """A collection of any size, whose images are made on demand.
 
-  Indexing gives `(name, descriptors [count, 128] float32 of unit norm)`. The first images belong to
-  landmarks, evenly; the others to none.
+  Indexing gives `(name, descriptors [count, 128] float32 of unit norm)`. The first L times
+  `images_per_landmark` images belong to landmarks, the others to none.
 
   Attributes:
     num_images: N.
     num_landmarks: L.
-    images_per_landmark: of the collection, and as many that every query finds relevant.
+    images_per_landmark: images of a landmark in the collection, all relevant to its queries.
     count: descriptors of an image.
-    seed: of everything.
+    seed: of all random numbers.
   """
 
   num_images: int
@@ -76,7 +76,7 @@ class FireLike:
     return f"{image:07d}", self._make(2, image, landmark)
 
   def query(self, number: int) -> np.ndarray:
-    """Returns the descriptors of a query, another image of the landmark of its number."""
+    """Returns the descriptors of a query: one more image of landmark `number` modulo L."""
     return self._make(3, number, number % self.num_landmarks)
 
   def relevant(self, number: int) -> range:
@@ -121,7 +121,7 @@ def _directions(rng: np.random.Generator, count: int, mean: float = _MEAN) -> np
 
 
 def _mix(values: np.ndarray, noise: np.ndarray, likeness: np.ndarray) -> np.ndarray:
-  """Returns unit vectors that are like others by so much, apart from noise."""
+  """Mixes unit vectors with noise `[n, d]`; the likeness `[n, 1]` is their share, in [0, 1]."""
   share = likeness.astype(np.float32)
   return _unit(share * values + np.sqrt(1.0 - share**2) * noise)
 

@@ -1,10 +1,10 @@
-"""SMACOF beside scikit-learn and PyTorch, on one shortlist and on a batch of them.
+"""SMACOF beside scikit-learn and PyTorch, on one shortlist and on a batch.
 
   python -m benchmarks.mds [--from_dataset --data_root=... --dataset=...] [--output=mds.json]
 
-Time until the stress is below that of scikit-learn's 300 iterations, start included; which method
-is the first below which stress; a batch against a loop. With --from_dataset also on the
-shortlists of a data set's queries, by the flags of `experiments.roxf`.
+It reports the time, start included, until the stress is below that of scikit-learn's 300
+iterations; the fastest method for each stress; and a batch against a loop. With --from_dataset it
+also measures the shortlists of a data set's queries, with the flags of `experiments.roxf`.
 """
 
 import functools
@@ -23,13 +23,13 @@ from l2g_jax.embedding import mds
 
 _METHODS: tuple[mds.Method, ...] = ("quasi_newton", "momentum", "lbfgs", "guttman")
 _STEPS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200, 300)
-# Multiples of the least stress that any method reaches in the last of the steps.
+# Multiples of the least stress that any method reaches in these steps.
 _MARGINS = (2.0, 1.5, 1.2, 1.1, 1.05, 1.02, 1.01, 1.005)
 _BATCH = 8
 
 
 def stress_of(points: np.ndarray, delta: np.ndarray) -> float:
-  """Returns sum over i < j of (d - delta)^2 in double precision."""
+  """Returns the sum over i < j of (d - delta)^2 in double precision."""
   points, delta = np.asarray(points, np.float64), np.asarray(delta, np.float64)
   squares = np.sum(points**2, axis=1)
   squared = np.maximum(squares[:, None] + squares[None] - 2.0 * points @ points.T, 0.0)
@@ -38,11 +38,11 @@ def stress_of(points: np.ndarray, delta: np.ndarray) -> float:
 
 
 def count_work(size: int, num_dimensions: int, num_iterations: int) -> tuple[float, float]:
-  """Returns operations and bytes of a solution from a classical start.
+  """Returns the operations and bytes of a solution from a classical start.
 
-  The start: seven products of n^2 r and one of n^2 m, twelve Cholesky passes of 3 n r^2, about ten
-  steps of a matrix' sign. An iteration: two products of n^2 m, about 8 operations an entry, and ten
-  passes over n^2 numbers.
+  The start takes seven products of n^2 r and one of n^2 m, twelve Cholesky passes of 3 n r^2, and
+  about ten steps for the sign of a matrix. An iteration takes two products of n^2 m, about 8
+  operations an entry, and ten passes over n^2 numbers.
   """
   rank = min(size, max(num_dimensions, 32))
   start = 2.0 * size**2 * (7 * rank + num_dimensions) + (12 * 3 + 4) * size * rank**2
@@ -127,7 +127,7 @@ def peers_rows(
 def solver(
   delta: jax.Array, num_dimensions: int, method: mds.Method, num_iterations: int
 ) -> Callable[[], mds.SmacofResult]:
-  """Returns a solution from the classical start, of so many iterations and no fewer."""
+  """Returns a function that solves from the classical start, in exactly so many iterations."""
   return functools.partial(
     mds.smacof,
     delta,
@@ -144,7 +144,7 @@ def stress_by_steps(delta: jax.Array, num_dimensions: int, method: mds.Method) -
 
 
 def methods_rows(delta: np.ndarray, num_dimensions: int, repeats: int) -> list[Row]:
-  """Seconds until each method is below a stress, start included, and which is the first."""
+  """Times each method until it is below a stress, start included, and names the fastest."""
   device_delta = jnp.asarray(delta)
   stresses = {method: stress_by_steps(device_delta, num_dimensions, method) for method in _METHODS}
   least = min(min(by_steps.values()) for by_steps in stresses.values())
@@ -170,7 +170,7 @@ def methods_rows(delta: np.ndarray, num_dimensions: int, repeats: int) -> list[R
 
 
 def batch_rows(deltas: np.ndarray, num_dimensions: int, repeats: int) -> list[Row]:
-  """A batch in one call, and the same problems one call each."""
+  """Times a batch in one call, and the same problems in a call each."""
   solve = functools.partial(mds.smacof, num_dimensions=num_dimensions, max_iterations=40)
   problems = [jnp.asarray(delta) for delta in deltas]
   batch = jnp.asarray(deltas)
@@ -194,7 +194,7 @@ def compare(
   Args:
     problems: dissimilarities `[B, n, n]` by name.
     num_dimensions: m.
-    repeats: of every clock.
+    repeats: of every timing.
     ceilings: of this machine.
 
   Returns:
@@ -202,12 +202,12 @@ def compare(
   """
   tables: dict[str, Sequence[Row]] = {}
   for name, deltas in problems.items():
-    what = f"{name}, n = {deltas.shape[-1]}, m = {num_dimensions}"
-    tables[f"SMACOF and peers: {what}"] = peers_rows(deltas[0], num_dimensions, repeats, ceilings)
-    tables[f"Methods, until the stress is near the least: {what}"] = methods_rows(
+    size = f"{name}, n = {deltas.shape[-1]}, m = {num_dimensions}"
+    tables[f"SMACOF and peers: {size}"] = peers_rows(deltas[0], num_dimensions, repeats, ceilings)
+    tables[f"Methods, until the stress is near the least: {size}"] = methods_rows(
       deltas[0], num_dimensions, repeats
     )
-    tables[f"Batches: {what}"] = batch_rows(deltas, num_dimensions, repeats)
+    tables[f"Batches: {size}"] = batch_rows(deltas, num_dimensions, repeats)
   return tables
 
 

@@ -1,8 +1,8 @@
-"""The whole re-ranking of shortlists, from known similarities to rankings, and its last step alone.
+"""The re-ranking of shortlists, from known similarities to rankings, and its last step alone.
 
   python -m benchmarks.rerank [--output=rerank.json]
 
-Seconds a query at the settings of the method, over k and over the number of queries; SuperGlobal's
+It times a query at the default settings, over k and over the number of queries, and SuperGlobal's
 re-ranking beside NumPy and PyTorch.
 """
 
@@ -29,7 +29,7 @@ _WEIGHT = 0.19
 def superglobal_in_numpy(
   query: np.ndarray, features: np.ndarray, num_neighbors: int, beta: float
 ) -> np.ndarray:
-  """Scores a shortlist as the public SuperGlobal does, with the [M, K, D] array."""
+  """Scores a shortlist like SuperGlobal's public code, which makes an array `[M, K + 1, D]`."""
   similarities = features @ features.T
   neighbors = np.argsort(-similarities, axis=1, kind="stable")[:, : num_neighbors + 1]
   weights = beta * np.take_along_axis(similarities, neighbors, axis=1)
@@ -42,14 +42,14 @@ def superglobal_in_numpy(
 
 
 def count_work(size: int, dimension: int, config: L2GConfig, iterations: float):
-  """Returns operations and bytes a query: the embedding's, and the re-ranking's two products."""
+  """Returns operations and bytes per query, of the embedding and of two products to re-rank."""
   flops, num_bytes = mds.count_work(size + 1, config.num_dimensions, round(iterations))
   width = dimension + config.num_dimensions
   return flops + 4.0 * size**2 * width, num_bytes + 4.0 * (6 * size * width + 20 * size**2)
 
 
 def cut(given: Shortlists, num_queries: int, size: int) -> Shortlists:
-  """Returns the first queries, with shortlists and stored lists of a length."""
+  """Returns the first queries, with shortlists and stored lists cut to a length."""
   candidates, lists, features = given.candidates, given.lists, given.features
   return Shortlists(
     Ranked(candidates.ids[:num_queries, :size], candidates.similarities[:num_queries, :size]),
@@ -59,7 +59,7 @@ def cut(given: Shortlists, num_queries: int, size: int) -> Shortlists:
 
 
 def stage_row(given: Shortlists, config: L2GConfig, repeats: int, ceilings: Ceilings) -> Row:
-  """Times the whole stage, host and device, from shortlists to rankings of a placed collection."""
+  """Times the stage on host and device, from shortlists to rankings of a placed collection."""
   num_queries, size = given.candidates.ids.shape
   dimension = given.features.database.shape[1]
   l2g = L2G(weight=_WEIGHT, config=config)
@@ -83,9 +83,9 @@ def stage_row(given: Shortlists, config: L2GConfig, repeats: int, ceilings: Ceil
 
 
 def peers_rows(size: int, dimension: int, repeats: int) -> list[Row]:
-  """SuperGlobal's re-ranking of one shortlist; ratios are to NumPy."""
+  """Times SuperGlobal's re-ranking of one shortlist; ratios are to NumPy."""
   rng = np.random.default_rng(0)
-  # Similarities above 0: below, the public weights cancel, and ours do not.
+  # A shift keeps similarities above 0: below 0 the public code has negative weights, ours has none.
   features = rng.standard_normal((size + 1, dimension), dtype=np.float32) + np.float32(1.0)
   features /= np.linalg.norm(features, axis=1, keepdims=True)
   query, shortlist = features[0], features[1:]
@@ -128,7 +128,7 @@ def compare(
     counts: the numbers of queries of a sweep, ascending.
     size: k of the sweep over queries.
     dimension: D.
-    repeats: of every clock.
+    repeats: of every timing.
     ceilings: of this machine.
 
   Returns:
@@ -139,7 +139,7 @@ def compare(
   num_images = max(2 * largest, 4 * size)
   given = shortlists.synthetic_shortlists(counts[-1], largest, dimension, num_images=num_images)
   measure = functools.partial(stage_row, config=config, repeats=repeats, ceilings=ceilings)
-  # Small problems first: the peak of memory only grows.
+  # Small problems come first, since the peak of memory only grows.
   by_count = [measure(cut(given, count, size)) for count in counts]
   by_size = [measure(cut(given, min(8, counts[-1]), k)) for k in sizes]
   for row, before in zip(by_size[1:], by_size, strict=False):

@@ -1,4 +1,4 @@
-"""What the search of local descriptors is compared with, each by its own scores of all images."""
+"""Peers of the search of local descriptors; each scores all images its own way."""
 
 import dataclasses
 import importlib.util
@@ -13,18 +13,20 @@ from l2g_jax.similarity import kernels
 
 Scores = Callable[[np.ndarray], np.ndarray]
 
+# Descriptors that the peers train on.
 _SAMPLE = 400_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-  """A method that is built.
+  """A method with its index.
 
   Attributes:
     name: of the method.
-    build_seconds: what that took.
-    bytes_per_image: of all that it keeps.
-    settings: by name, what scores all N images for a query `[q, d]`: `[N]`, more is better.
+    build_seconds: the time to build its index.
+    bytes_per_image: of its index.
+    settings: by name, a function from a query `[q, d]` to scores `[N]` of all images, the greatest
+      best.
   """
 
   name: str
@@ -34,7 +36,7 @@ class Peer:
 
 
 def available(names: Sequence[str]) -> list[str]:
-  """Returns those peers that can run, and says which can't."""
+  """Returns the peers that can run, and prints a line for each that can't."""
   packages = {"ivfpq": "faiss", "fastscan": "faiss", "asmk": "asmk", "plaid": "fast_plaid"}
   missing = [n for n in names if n in packages and importlib.util.find_spec(packages[n]) is None]
   for name in missing:
@@ -43,7 +45,7 @@ def available(names: Sequence[str]) -> list[str]:
 
 
 def build(name: str, images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
-  """Builds a peer of unit descriptors, each image's `[count, d]`."""
+  """Builds a peer from the unit descriptors `[count, d]` of every image."""
   return _BUILDERS[name](images, kernel)
 
 
@@ -102,7 +104,7 @@ def _fastscan(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
 
 
 def _asmk(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
-  """Aggregated selective match kernels, binary, with the parameters of FIRe but fewer words."""
+  """Builds aggregated selective match kernels, binary, with FIRe's settings but fewer words."""
   del kernel
   from asmk import asmk_method  # pyright: ignore[reportMissingImports]
 
@@ -147,7 +149,7 @@ def _asmk(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
 
 
 def _muvera(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
-  """Fixed-dimensional encodings of MUVERA (arXiv 2405.19504), compared by inner product."""
+  """Builds MUVERA's fixed-dimensional encodings (arXiv 2405.19504), compared by inner product."""
   del kernel
   repetitions, planes, projected = 20, 5, 16
   rng = np.random.default_rng(0)
@@ -167,7 +169,7 @@ def _muvera(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
       np.add.at(sums, buckets, values @ projections[number])
       if average:
         sums /= np.maximum(counts, 1)[:, None]
-        # An empty bucket takes the descriptor that is fewest planes away.
+        # An empty bucket takes the descriptor whose bucket differs in the fewest planes.
         for bucket in np.flatnonzero(counts == 0):
           away = [bin(other).count("1") for other in np.arange(2**planes) ^ bucket]
           sums[bucket] = values[np.argmin(np.take(away, buckets))] @ projections[number]
@@ -224,7 +226,7 @@ NAMES = tuple(_BUILDERS)
 
 
 def _stacked(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-  """Returns all descriptors and the image of each."""
+  """Returns all descriptors `[n, d]`, and the image of each `[n]`."""
   return np.concatenate(images), np.repeat(np.arange(len(images)), [len(image) for image in images])
 
 
@@ -234,12 +236,12 @@ def _sampled(values: np.ndarray, count: int) -> np.ndarray:
 
 @numba.njit(cache=True)
 def _add_colored(worth, ids, owners, totals):
-  """Adds the worth of each query descriptor's best match in every image; rows are best first."""
+  """Adds up the values of each query descriptor's best match per image; rows are best first."""
   seen = np.full(len(totals), -1, np.int64)
   for i in range(len(ids)):
-    for place in range(ids.shape[1]):
-      if ids[i, place] >= 0:
-        image = owners[ids[i, place]]
+    for column in range(ids.shape[1]):
+      if ids[i, column] >= 0:
+        image = owners[ids[i, column]]
         if seen[image] != i:
           seen[image] = i
-          totals[image] += worth[i, place]
+          totals[image] += worth[i, column]

@@ -1,4 +1,4 @@
-"""Shortlists to re-rank: synthetic ones of any size, and those of a data set's queries."""
+"""Shortlists to re-rank: synthetic ones of any size, and shortlists of a data set's queries."""
 
 import dataclasses
 
@@ -30,24 +30,26 @@ class Shortlists:
 def synthetic_shortlists(
   num_queries: int, size: int, dimension: int, *, num_images: int, seed: int = 0
 ) -> Shortlists:
-  """Makes a collection of places in clusters, each with its nearest by noisy similarity.
+  """Makes queries and images as clustered points, with their nearest images by distance.
+
+  Global features are noisy projections of the points.
 
   Args:
     num_queries: Q.
     size: k, and the length of the stored lists.
     dimension: D, of the global features.
     num_images: N, at least k + 1.
-    seed: of everything.
+    seed: of all random numbers.
   """
   rng = np.random.default_rng(seed)
   total = num_queries + num_images
-  places = rng.standard_normal((max(2, num_images // 25), 16))[
+  points = rng.standard_normal((max(2, num_images // 25), 16))[
     rng.integers(0, max(2, num_images // 25), total)
   ].astype(np.float32)
-  places += 0.3 * rng.standard_normal(places.shape, dtype=np.float32)
-  features = places @ rng.standard_normal((16, dimension), dtype=np.float32)
+  points += 0.3 * rng.standard_normal(points.shape, dtype=np.float32)
+  features = points @ rng.standard_normal((16, dimension), dtype=np.float32)
   features += rng.standard_normal(features.shape, dtype=np.float32)
-  database, queries = places[num_queries:], places[:num_queries]
+  database, queries = points[num_queries:], points[:num_queries]
   return Shortlists(
     candidates=_nearest(queries, database, size, skip_self=False),
     lists=_nearest(database, database, size, skip_self=True),

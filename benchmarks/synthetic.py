@@ -1,4 +1,4 @@
-"""Random weights of a network, each of which depends on a seed, its key and its shape alone."""
+"""Random weights of a network; each depends on a seed, its key and its shape alone."""
 
 import os
 import zlib
@@ -12,7 +12,7 @@ _NOTICE = "These weights are random numbers, to try the program with; nobody's t
 
 
 def synthetic_weight(seed: int, key: str, shape: tuple[int, ...]) -> np.ndarray:
-  """Returns a weight of a plausible size for what its key names."""
+  """Returns a weight of a size that suits the layer its key names."""
   rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
   *parents, last = key.split(".")
   if last == "num_batches_tracked":
@@ -47,7 +47,7 @@ def synthetic_state(architecture: Architecture, seed: int) -> dict[str, np.ndarr
 def write_weights(
   path: os.PathLike | str, model: str, architecture: Architecture, *, seed: int
 ) -> None:
-  """Writes what `experiments.convert` would make of a checkpoint with these numbers."""
+  """Writes the file that `experiments.convert` would make of a checkpoint with these numbers."""
   arrays = convert_tensors(architecture, synthetic_state(architecture, seed).__getitem__)
   metadata = {"model": model, **architecture.settings, "source": f"seed {seed}", "notice": _NOTICE}
   weights.save_weights(path, arrays, metadata)

@@ -1,9 +1,9 @@
-"""Writes random weights, to run and time a network without the published ones.
+"""Writes random weights, to run and time a network without its published weights.
 
   python -m benchmarks.synthetic_weights --model=superglobal --depth=101 --output=sg.safetensors
   python -m benchmarks.synthetic_weights --model=fire --output=fire.safetensors
 
-Features of such a network cost what real ones cost, and tell little of an image.
+Features of such a network cost as much as real ones, but describe an image poorly.
 """
 
 from absl import flags
@@ -15,8 +15,10 @@ from l2g_jax.interop.checkpoints.architectures import fire_architecture, supergl
 
 def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_enum("model", None, ["fire", "superglobal"], "Network.", flag_values=values)
-  flags.DEFINE_enum("depth", "101", ["50", "101"], "Of superglobal's trunk.", flag_values=values)
-  flags.DEFINE_integer("seed", 0, "Seed of the numbers.", flag_values=values)
+  flags.DEFINE_enum(
+    "depth", "101", ["50", "101"], "Depth of superglobal's trunk.", flag_values=values
+  )
+  flags.DEFINE_integer("seed", 0, "Seed of the random numbers.", flag_values=values)
   flags.DEFINE_string("output", None, "File to write, NAME.safetensors.", flag_values=values)
 
 

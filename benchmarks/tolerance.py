@@ -1,11 +1,11 @@
-"""mAP and time against the tolerance at which the embedding stops, on a data set's queries.
+"""mAP and time over the tolerance at which the embedding stops, on a data set's queries.
 
   python -m benchmarks.tolerance [--k=700] [--starts=2] [--output=tolerance.json]
 
-Takes the flags of `experiments.roxf`: without any it runs on `mini`, whose features, index and
-lists are made where they are not there. The last row is the plain method at convergence, which
-takes ten minutes a start on two cores at k = 700; --noplain leaves it out. Rows are means over
-starts: embeddings of equal stress rank a little differently, and the spread says by how much.
+It takes the flags of `experiments.roxf`; without any it runs on `mini`, and makes its features,
+index and lists where they are missing. The last row is the plain method at convergence, which takes
+ten minutes a start on two cores at k = 700; --noplain leaves it out. Rows are means over starts,
+since embeddings of equal stress rank a little differently; the spread shows how much.
 """
 
 import dataclasses
@@ -29,10 +29,10 @@ from l2g_jax.pipeline.l2g import L2G
 
 def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
-    "starts", 1, "Seeds of the embedding's start to average over.", 1, flag_values=values
+    "starts", 1, "Number of the embedding's starts to average over.", 1, flag_values=values
   )
   flags.DEFINE_bool(
-    "plain", True, "Whether the plain method is run to convergence.", flag_values=values
+    "plain", True, "Whether to run the plain method to convergence too.", flag_values=values
   )
 
 
@@ -49,16 +49,16 @@ def tolerance_rows(
   starts: int = 1,
   plain: bool = True,
 ) -> list[Row]:
-  """Shows mAP and time against tolerance.
+  """Measures mAP and time over tolerance.
 
   Args:
     given: shortlists with ground truth.
-    config: settings of the method; its tolerance and most iterations are varied.
+    config: settings of the method; tolerance and the limit of iterations are varied.
     weight: w of the embedding.
     tolerances: of the rows.
-    starts: seeds to average over.
-    plain: whether the last row is the plain method at convergence; others then have the difference
-      of their mAP from it.
+    starts: the number of seeds to average over.
+    plain: whether to add the plain method at convergence as the last row; all rows then have the
+      difference of their mAP from it.
   """
   variants = {"as configured": config}
   for rtol in tolerances:
@@ -86,7 +86,7 @@ def _measure(given: Shortlists, config: L2GConfig, weight: float, starts: int) -
     l2g = L2G(weight=weight, config=dataclasses.replace(config, seed=seed))
     rank = functools.partial(l2g, given.candidates, given.lists, given.features)
     if config.method != "guttman":
-      # Compiled beforehand; the plain method takes so long that it makes no difference.
+      # Compile beforehand; the plain method takes so long that compilation makes no difference.
       rank()
     result, elapsed = common.timed(rank)
     seconds.append(elapsed)
@@ -115,7 +115,7 @@ def main(values: Values, _: Ceilings) -> dict[str, Sequence[Row]]:
     starts=values.starts,
     plain=values.plain,
   )
-  return {f"mAP and time against tolerance, w = {weight:g}": rows}
+  return {f"mAP and time over tolerance, w = {weight:g}": rows}
 
 
 BENCHMARK = common.Benchmark(main, [Group("Tolerance", _define), *evaluate.GROUPS])

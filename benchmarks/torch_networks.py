@@ -1,6 +1,6 @@
-"""SuperGlobal and FIRe in PyTorch, written plainly; imported only where PyTorch is installed.
+"""SuperGlobal and FIRe in plain PyTorch; imported only where PyTorch is installed.
 
-The tensors are those of a checkpoint, under its keys; batch norms are computed, as published.
+Tensors keep the keys of their checkpoint. Batch norms are computed as published, not folded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
+# As published: SuperGlobal's floor of ReLU and powers of regional and global pooling; FIRe's
+# iterations.
 _RELUP_FLOOR = 0.014
 _REGIONAL_POWER = 2.5
 _POWER = 4.6
@@ -16,7 +18,7 @@ _NUM_ITERATIONS = 6
 
 
 def place(state: Mapping[str, np.ndarray], *, channels_last: bool) -> dict[str, torch.Tensor]:
-  """Moves the tensors of a checkpoint to where PyTorch computes; convolutions keep their layout."""
+  """Moves the tensors of a checkpoint to PyTorch's device; 4-D ones may become channels last."""
   device = "cuda" if torch.cuda.is_available() else "cpu"
   tensors = {key: torch.from_numpy(array).to(device) for key, array in state.items()}
   if channels_last:
@@ -136,7 +138,7 @@ def _bottleneck(
 
 
 def _templates(state: Mapping[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
-  """Refines FIRe's templates by the places of a map `[1, L, 1024]`."""
+  """Refines FIRe's templates by attention to the positions of a map `[1, L, 1024]`."""
 
   def norm(values: torch.Tensor, name: str) -> torch.Tensor:
     weight, bias = (state[f"lit.norm_{name}.{part}"] for part in ("weight", "bias"))

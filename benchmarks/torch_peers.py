@@ -1,4 +1,4 @@
-"""The peers in PyTorch, written plainly; imported only where PyTorch is installed."""
+"""Peers in plain PyTorch; imported only where PyTorch is installed."""
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
@@ -22,7 +22,7 @@ def smacof(dissimilarities: np.ndarray, start: np.ndarray, num_iterations: int) 
 def superglobal_rerank(
   query: np.ndarray, features: np.ndarray, num_neighbors: int, beta: float
 ) -> np.ndarray:
-  """Scores a shortlist as the public SuperGlobal does, with the [M, K, D] array."""
+  """Scores a shortlist like SuperGlobal's public code, which makes an array `[M, K + 1, D]`."""
   one, many = _tensor(query), _tensor(features)
   values, neighbors = torch.topk(many @ many.T, num_neighbors + 1, dim=1)
   weights = torch.cat([torch.ones_like(values[:, :1]), beta * values[:, 1:]], dim=1)

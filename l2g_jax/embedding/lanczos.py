@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from l2g_jax.embedding.stress import product
 
-# Enough to bound the spectrum; more steps would sharpen the estimate and need care with rounding.
+# They come within a quarter of the least eigenvalue that the classical start shifts by, for
+# `benchmarks.common.clustered_dissimilarities` of 100 to 701 points. A shift needs no more.
 _STEPS = 8
 
 

@@ -4,6 +4,7 @@ The stress of an embedding X is sum_{i<j} w_ij (d_ij(X) - delta_ij)^2. A weight 
 unknown; a point without any positive weight only pads the problem and stays at the origin.
 """
 
+import dataclasses
 import functools
 from typing import Any, get_args
 
@@ -239,7 +240,8 @@ def _solve(
       exponent = jnp.where(minimum.num_iterations > 0, unit.length, start.exponent)
     result = _result(problem, unit, minimum, exponent, weights, is_given=init is not None)
     missing = 0 if init is not None else num_dimensions - points.shape[1]
-    return result.replace(embedding=jnp.pad(result.embedding, ((0, 0), (0, missing))))
+    padded = jnp.pad(result.embedding, ((0, 0), (0, missing)))
+    return dataclasses.replace(result, embedding=padded)
 
   arrays = (delta, weights, init)
   if delta.ndim == 2:

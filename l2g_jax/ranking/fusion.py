@@ -65,8 +65,8 @@ def check_dimensions(fusion: Fusion, num_dimensions: int, dimension: int) -> Non
   """Raises an InputError if a `sum` would add vectors of different dimensions."""
   if fusion == "sum" and num_dimensions != dimension:
     raise InputError(
-      f"Fusion `sum` needs an embedding of as many dimensions as the global features: choose"
-      f" `concat`, or set num_dimensions to {dimension}, not {num_dimensions}."
+      "Fusion `sum` needs an embedding of as many dimensions as the global features: choose"
+      f" `concat`, or num_dimensions = {dimension} as they have, not {num_dimensions}."
     )
 
 

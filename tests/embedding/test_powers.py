@@ -9,8 +9,8 @@ from l2g_jax.embedding import powers
 
 pytestmark = pytest.mark.fast
 
-exponent_of, into_unit, out_of_unit = map(
-  jax.jit, (powers.exponent_of, powers.into_unit, powers.out_of_unit)
+exponent_of, span_of, into_unit, out_of_unit = map(
+  jax.jit, (powers.exponent_of, powers.span_of, powers.into_unit, powers.out_of_unit)
 )
 
 
@@ -36,3 +36,10 @@ def test_scaling_has_its_derivative_at_zero_too():
     return jnp.sum(out_of_unit(into_unit(values, jnp.int32(3)), jnp.int32(1)))
 
   np.testing.assert_array_equal(jax.grad(scaled)(np.array([0.0, 5.0], np.float32)), 0.25)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=5))
+def test_the_span_is_the_difference_of_exponents(values):
+  values = np.pad(np.array(values, np.float32), (0, 6 - len(values)))
+  exponents = np.frexp(values[values != 0.0])[1]
+  assert span_of(values) == (np.ptp(exponents) if len(exponents) else 0)
