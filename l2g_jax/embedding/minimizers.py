@@ -1,4 +1,8 @@
-"""Ways to minimise the stress of one problem from a start, each until the stress has settled."""
+"""Methods that minimise the stress of one problem from a start, until the stress settles.
+
+Sources: de Leeuw (1977) for majorization, Shanno (1978) for memoryless BFGS, O'Donoghue and Candes
+(2015) for the restart of momentum.
+"""
 
 import functools
 from collections.abc import Callable
@@ -21,18 +25,19 @@ from l2g_jax.embedding.stress import (
 
 Method = Literal["quasi_newton", "momentum", "guttman", "lbfgs"]
 
-# The stress is compared with that of this many iterations before.
+# The stress is compared with the one this many iterations earlier.
 _WINDOW = 5
+# Passes of the power method that bound the largest eigenvalue of deg^-1 V.
 _POWER_PASSES = 8
-# Of conjugate gradients at most; dense weights take about ten.
+# The most steps of conjugate gradients; dense weights take about ten.
 _LINEAR_STEPS = 100
 
-# Turns half a gradient of the stress into the step that majorization takes against it.
+# Turns half the gradient of the stress into a step, which majorization subtracts from the points.
 _Majorizer = Callable[[jax.Array], jax.Array]
 
 
 class Minimum(NamedTuple):
-  """An embedding `[n, m]`, the iterations that it took, and the `Reason` to stop, int32."""
+  """An embedding `[n, m]`, the number of iterations `[]`, and the `Reason` to stop `[]` int32."""
 
   embedding: jax.Array
   num_iterations: jax.Array
@@ -42,7 +47,7 @@ class Minimum(NamedTuple):
 class _Progress(NamedTuple):
   history: jax.Array  # [window], the last stresses, newest last
   num_iterations: jax.Array
-  reason: jax.Array  # to stop; LIMIT while there is none
+  reason: jax.Array  # to stop; LIMIT while there is no other
 
 
 def minimise(
@@ -59,13 +64,13 @@ def minimise(
   Args:
     problem: of n points.
     start: `[n, m]`.
-    method: how.
+    method: one of `Method`.
     uniform: whether all weights are 1.
-    max_iterations: at most.
+    max_iterations: the most iterations.
     rtol: stop once the stress fell by less than this fraction of itself over 5 iterations.
 
   Returns:
-    The `Minimum`; after no iteration the centred start.
+    The `Minimum`; the centred start where `max_iterations` is 0.
   """
   start = centre(problem, start)
   loop = functools.partial(_until_settled, problem, max_iterations=max_iterations, rtol=rtol)
@@ -83,10 +88,10 @@ def minimise(
 
 
 def _until_settled(problem: Problem, update, state, *, max_iterations, rtol):
-  """Repeats an update until the stress has settled: the last state, and the progress.
+  """Repeats an update until the stress settles; returns the last state and the progress.
 
-  An update returns its state, the stress, and how much of it the next majorization is sure to gain:
-  a stress that stands although there is something to gain has not settled.
+  An update returns its state, the stress, and a lower bound of the gain of the next majorization. A
+  stress that stands still while there is more to gain has not settled.
   """
   scale = 0.5 * jnp.sum(problem.weights * problem.delta**2)
   rounding = jnp.finfo(scale.dtype).eps
@@ -97,7 +102,7 @@ def _until_settled(problem: Problem, update, state, *, max_iterations, rtol):
     history = jnp.append(progress.history[1:], stress)
     settled = jnp.abs(history[0] - stress) <= rtol * stress
     settled &= gain <= jnp.maximum(rtol, rounding) * stress
-    # What is left may be rounding error alone.
+    # Below this, the stress may be rounding error alone.
     negligible = stress <= rounding * scale
     reason = jnp.select(
       [~jnp.isfinite(stress), negligible, settled],
@@ -122,17 +127,17 @@ def _until_settled(problem: Problem, update, state, *, max_iterations, rtol):
 
 
 def _uniform_majorizer(problem: Problem) -> _Majorizer:
-  """Returns that of the Guttman transform where all weights are 1, V^+ = 1/n for centred X."""
+  """Returns the step of the Guttman transform for weights of 1: V^+ is 1/n on centred points."""
   return lambda gradient: gradient / len(problem.delta)
 
 
 def _exact_majorizer(problem: Problem) -> _Majorizer:
-  """Returns that of the Guttman transform X - V^+ (V - B(X)) X, up to a shift of all points.
+  """Returns the step of the Guttman transform X - V^+ (V - B(X)) X, up to a shift of all points.
 
-  Where all pairs of the points that are not padding weigh the same, V^+ is a multiple of 1 on what
-  is centred. Other weights take conjugate gradients, preconditioned by the diagonal of V: products
-  alone, in a loop that does not run for the former, not even in a batch. Each of its steps lowers
-  the majorizing function, so that the stress does not rise wherever it ends.
+  If all pairs of valid points have equal weights, V^+ is a multiple of the identity on centred
+  points, and the loop below does not run, even in a batch. Other weights take conjugate gradients,
+  preconditioned by the diagonal of V, which need products alone. Each step lowers the majorizing
+  function, so that the stress does not rise wherever the loop ends.
   """
   size = len(problem.degrees)
   valid = problem.degrees > 0.0
@@ -147,7 +152,8 @@ def _exact_majorizer(problem: Problem) -> _Majorizer:
     def improve(state: _Solution) -> _Solution:
       image = problem.degrees * state.direction - product(problem.weights, state.direction)
       curvature = jnp.sum(state.direction * image)
-      # Along what moves parts of the problem that no weight connects there is rounding alone.
+      # Where a direction moves parts of the problem that no weight connects, its curvature is only
+      # rounding error.
       curved = curvature > 10.0 * rounding * jnp.sum(degrees * state.direction**2)
       length = jnp.where(curved, _quotient(state.error, curvature), 0.0)
       rest = state.rest - length * image
@@ -179,24 +185,25 @@ def _exact_majorizer(problem: Problem) -> _Majorizer:
 
 
 class _Solution(NamedTuple):
-  """Conjugate gradients at work on V step = gradient."""
+  """The state of conjugate gradients for V step = gradient."""
 
   step: jax.Array  # [n, m]
   rest: jax.Array  # [n, m], gradient - V step
   direction: jax.Array  # [n, m], of the next change
-  error: jax.Array  # [], of the rest, in the norm of the inverse diagonal, squared
-  count: jax.Array  # []
+  error: jax.Array  # [], squared norm of the rest, weighted by the inverse diagonal
+  count: jax.Array  # [], of steps
 
 
 def _quotient(dividend: jax.Array, divisor: jax.Array) -> jax.Array:
-  """Divides by a number `[]`; 0 by 0 is 0."""
+  """Divides by a number `[]`; a divisor of 0 gives 0."""
   return jnp.where(divisor > 0.0, dividend / jnp.where(divisor > 0.0, divisor, 1.0), 0.0)
 
 
 def _diagonal_majorizer(problem: Problem) -> _Majorizer:
-  """Returns (mu deg)^-1, with mu about the largest eigenvalue of deg^-1 V.
+  """Returns the step (mu deg)^-1 gradient, with mu about the largest eigenvalue of deg^-1 V.
 
-  mu is at most 2, and n / (n - 1) where all weights are equal: then this is the Guttman transform.
+  mu is at most 2. It is n / (n - 1) where all weights are equal; the step is then the Guttman
+  transform's.
   """
   degrees = jnp.where(problem.degrees > 0.0, problem.degrees, 1.0)
   scaled = problem.weights / jnp.sqrt(degrees) / jnp.sqrt(degrees.T)
@@ -210,21 +217,21 @@ def _diagonal_majorizer(problem: Problem) -> _Majorizer:
   vector = jnp.sin(1.0 + jnp.arange(len(degrees), dtype=scaled.dtype))[:, None]
   vector = jax.lax.fori_loop(0, _POWER_PASSES, pass_once, vector)
   image = diagonal * vector - product(scaled, vector)
-  # The quotient is a lower bound of mu. A step up to twice too long does not raise the stress, and
-  # this one is not: mu is at most 2.
+  # The Rayleigh quotient is a lower bound of mu, raised here by 2 %. A step up to twice too long
+  # does not raise the stress, and since 1 <= mu <= 2 this one is no longer than that.
   bound = jnp.clip(1.02 * jnp.sum(vector * image), 1.0, 2.0)
   return lambda gradient: gradient / (bound * degrees)
 
 
 class _Majorized(NamedTuple):
-  embedding: jax.Array  # [n, m], the last update's result
-  point: jax.Array  # [n, m], where the next update starts: the embedding, or ahead of it
+  embedding: jax.Array  # [n, m], the result of the last update
+  point: jax.Array  # [n, m], the start of the next update: the embedding, or a point ahead of it
   stress: jax.Array  # [], at the last point
   momentum: jax.Array  # [], Nesterov's t
 
 
 def _majorize(problem, start, majorizer: _Majorizer, loop, *, ahead: bool) -> Minimum:
-  """Repeats the majorizer's step, from a point ahead of the last one or from that itself."""
+  """Repeats the majorizer's step, from the last point or, for momentum, from one ahead of it."""
 
   def update(state: _Majorized) -> tuple[_Majorized, jax.Array, jax.Array]:
     distances = distances_of(state.point)
@@ -247,7 +254,7 @@ def _majorize(problem, start, majorizer: _Majorizer, loop, *, ahead: bool) -> Mi
 
 
 class _Secant(NamedTuple):
-  """A step, and how half the gradient changed along it; of curvature 0 it says nothing."""
+  """A step and the change of half the gradient along it; one of curvature 0 is not used."""
 
   step: jax.Array  # [n, m]
   change: jax.Array  # [n, m]
@@ -257,27 +264,27 @@ class _Secant(NamedTuple):
 class _QuasiNewton(NamedTuple):
   best: jax.Array  # [n, m], the point of least stress so far
   stress: jax.Array  # [], there
-  gradient: jax.Array  # [n, m], half of it, there
-  secant: _Secant  # of the step to the best
-  point: jax.Array  # [n, m], where to look next
+  gradient: jax.Array  # [n, m], half the gradient there
+  secant: _Secant  # of the step to the best point
+  point: jax.Array  # [n, m], the next to evaluate
 
 
 def _quasi_newton(problem, start, majorizer: _Majorizer, loop) -> Minimum:
   """Takes steps of memoryless BFGS over the majorizer, and keeps the best point.
 
-  Where a step would raise the stress it is not taken, and the majorizer's own step follows. More
-  secants than one save few iterations, and cost more than those.
+  A step that would raise the stress is refused, and the majorizer's own step follows. More than one
+  secant would save few iterations, and cost more time than those take.
   """
-  nothing = _Secant(jnp.zeros_like(start), jnp.zeros_like(start), jnp.zeros((), start.dtype))
+  no_secant = _Secant(jnp.zeros_like(start), jnp.zeros_like(start), jnp.zeros((), start.dtype))
 
   def update(state: _QuasiNewton) -> tuple[_QuasiNewton, jax.Array, jax.Array]:
     distances = distances_of(state.point)
     stress = stress_of(problem, distances)
-    # A step needs no more digits: the stress, of exact distances, decides what is kept.
+    # A step needs no more digits: the stress, which decides about it, is of exact distances.
     gradient = residual(problem, state.point, distances, precision="high")
     fell = stress <= state.stress
     step, change = state.point - state.best, gradient - state.gradient
-    # A rise leaves no secant, as a step does along which the stress does not curve upwards.
+    # A step leaves no secant where the stress rises, or does not curve upwards along it.
     curvature = jnp.where(fell, jnp.maximum(jnp.sum(step * change), 0.0), 0.0)
     secant = _Secant(step, change, curvature)
     best, stress, gradient = jax.tree.map(
@@ -286,7 +293,7 @@ def _quasi_newton(problem, start, majorizer: _Majorizer, loop) -> Minimum:
       (state.best, state.stress, state.gradient),
     )
     point = best - _secant_step(secant, gradient, majorizer)
-    # The majorizer's own step follows one that is refused: a stress that stands has settled.
+    # After a refused step the majorizer's own follows, so that a stress that stands has settled.
     return _QuasiNewton(best, stress, gradient, secant, point), stress, jnp.zeros_like(stress)
 
   state, progress = loop(
@@ -295,17 +302,17 @@ def _quasi_newton(problem, start, majorizer: _Majorizer, loop) -> Minimum:
       best=start,
       stress=jnp.full((), jnp.inf, start.dtype),
       gradient=jnp.zeros_like(start),
-      secant=nothing,
+      secant=no_secant,
       point=start,
     ),
   )
-  # The gradient at the best is known: the majorizer's step is a gain without a cost.
+  # The gradient at the best point is known, so that one more majorizer's step is almost free.
   embedding = state.best - majorizer(state.gradient)
   return Minimum(embedding, progress.num_iterations, progress.reason)
 
 
 def _secant_step(secant: _Secant, gradient: jax.Array, majorizer: _Majorizer) -> jax.Array:
-  """Returns the step against half a gradient; the majorizer's own without a secant."""
+  """Returns the step to subtract, from half the gradient; without a secant the majorizer's own."""
   known = secant.curvature > 0.0
   inverse = jnp.where(known, 1.0 / jnp.where(known, secant.curvature, 1.0), 0.0)
   plain, along = majorizer(gradient), majorizer(secant.change)
