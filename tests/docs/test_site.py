@@ -27,9 +27,7 @@ def site(tmp_path_factory):
 def test_every_page_is_built(site):
   sources = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")}
   pages = {path.relative_to(site).parent for path in site.rglob("index.html")}
-  expected = {
-    path.parent if path.name == "index.md" else path.with_suffix("") for path in sources
-  }
+  expected = {path.parent if path.name == "index.md" else path.with_suffix("") for path in sources}
   assert len(sources) > 10
   assert expected == pages
 
