@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import yaml
+
+from l2g_jax.version import __version__
 
 ROOT = pathlib.Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -48,6 +51,13 @@ def test_equations_are_mathml(site):
 def test_the_api_shows_docstrings(site):
   page = (site / "api" / "embedding" / "index.html").read_text(encoding="utf-8")
   assert "Minimises the stress of an embedding" in page
+
+
+def test_the_citation_and_the_list_of_changes_know_the_version():
+  citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+  assert citation["version"] == __version__
+  assert citation["references"][0]["url"].endswith("2509.04351")
+  assert f"## {__version__} (" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_is_short():
