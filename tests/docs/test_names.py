@@ -8,6 +8,8 @@ import shlex
 
 import pytest
 
+import l2g_jax
+
 ROOT = pathlib.Path(__file__).parents[2]
 # The list of changes also names what was there before.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,6 +48,12 @@ def commands(page):
       for match in COMMAND.finditer(line):
         module, words, name, more = match.groups()
         yield module or f"l2g_jax.cli.{name}", shlex.split(words or more or "", comments=True)
+
+
+def test_the_api_lists_the_names_of_the_package():
+  overview = (ROOT / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+  listed = set(re.findall(r"^\| \[`(\w+)`\]\[", overview, re.M))
+  assert listed == {name for name in l2g_jax.__all__ if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
