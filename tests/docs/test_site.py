@@ -18,12 +18,16 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 def site(tmp_path_factory):
   """The site as it is built where every warning is an error."""
   folder = tmp_path_factory.mktemp("site")
-  subprocess.run(
-    [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+  # Not --quiet: it hides warnings from --strict too.
+  run = subprocess.run(
+    [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
     cwd=ROOT,
-    check=True,
+    check=False,
+    capture_output=True,
+    text=True,
     env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
   )
+  assert run.returncode == 0, run.stdout + run.stderr
   return folder
 
 
