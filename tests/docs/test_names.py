@@ -16,6 +16,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 DOTTED = re.compile(r"`(l2g_jax(?:\.\w+)+)")
 PATH = re.compile(r"`([\w/.-]+\.(?:py|ipynb|md|txt|cff))`")
 COMMAND = re.compile(r"(?:\.venv/bin/)?python -m ([\w.]+)(.*)|l2g ([a-z_]+)(.*)")
+FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.M | re.S)
 PLACEHOLDER = re.compile(r"\[--.*?\]")
 
 
@@ -41,8 +42,8 @@ def lies_somewhere(path):
 def commands(page):
   """Yields the commands of a page's code: module or name, and the words behind it."""
   text = page.read_text(encoding="utf-8")
-  code = re.findall(r"^```\n(.*?)^```", text, re.M | re.S) + re.findall(r"`([^`\n]+)`", text)
-  for block in code:
+  prose = FENCED.sub("", text)
+  for block in [*FENCED.findall(text), *re.findall(r"`([^`\n]+)`", prose)]:
     for line in block.splitlines():
       line = PLACEHOLDER.sub("", line.split("    #")[0].split(";")[0])
       for match in COMMAND.finditer(line):
