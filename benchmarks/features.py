@@ -271,12 +271,12 @@ def extraction_rows(problem: Problem, height: int, width: int, num_images: int) 
         image = synthetic_image(len(rows) * num_images + number, height, width)
         cv2.imwrite(str(root / run / f"{number}.jpg"), image)
       command = ["--model", problem.model, "--weights", weights, "--output", root / "features"]
-      seconds, peak = _run_command([*command, "--images", root / run])
+      seconds, peak = run_command([*command, "--images", root / run])
       rows.append({"run": run, "images": num_images, "seconds": seconds, "peak gibibytes": peak})
   return rows
 
 
-def _run_command(arguments: Sequence[Any]) -> tuple[float, float]:
+def run_command(arguments: Sequence[Any]) -> tuple[float, float]:
   """Runs `experiments.extract`; returns its seconds and the peak of its resident gibibytes."""
   command = [sys.executable, "-m", "experiments.extract", *map(str, arguments)]
   start = time.perf_counter()

@@ -21,7 +21,7 @@ from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Values
 from l2g_jax.embedding import mds
 
-_METHODS: tuple[mds.Method, ...] = ("quasi_newton", "momentum", "lbfgs", "guttman")
+METHODS: tuple[mds.Method, ...] = ("quasi_newton", "momentum", "lbfgs", "guttman")
 _STEPS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200, 300)
 # Multiples of the least stress that any method reaches in these steps.
 _MARGINS = (2.0, 1.5, 1.2, 1.1, 1.05, 1.02, 1.01, 1.005)
@@ -101,7 +101,7 @@ def peers_rows(
       }
     )
   device_delta = jnp.asarray(delta)
-  for method in _METHODS:
+  for method in METHODS:
     stresses = stress_by_steps(device_delta, num_dimensions, method)
     enough = next((steps for steps, stress in stresses.items() if stress <= target), None)
     if enough is None:
@@ -146,7 +146,7 @@ def stress_by_steps(delta: jax.Array, num_dimensions: int, method: mds.Method) -
 def methods_rows(delta: np.ndarray, num_dimensions: int, repeats: int) -> list[Row]:
   """Times each method until it is below a stress, start included, and names the fastest."""
   device_delta = jnp.asarray(delta)
-  stresses = {method: stress_by_steps(device_delta, num_dimensions, method) for method in _METHODS}
+  stresses = {method: stress_by_steps(device_delta, num_dimensions, method) for method in METHODS}
   least = min(min(by_steps.values()) for by_steps in stresses.values())
 
   @functools.cache

@@ -8,7 +8,7 @@ import numpy as np
 from l2g_jax.errors import InputError
 
 # Values that are checked at a time, so that no copy of a part is large.
-_CHECKED_VALUES = 1 << 22
+CHECKED_VALUES = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def check_ranked(name: str, ranked: Ranked, num_rows: int, num_images: int) -> N
     )
   if not np.issubdtype(ids.dtype, np.integer):
     raise InputError(f"The ids of the {name} must be integers, not {ids.dtype}.")
-  step = max(1, _CHECKED_VALUES // max(1, ids.shape[1]))
+  step = max(1, CHECKED_VALUES // max(1, ids.shape[1]))
   for start in range(0, num_rows, step):
     some_ids, values = (array[start : start + step] for array in ranked)
     if some_ids.size and not (some_ids.min() >= -1 and some_ids.max() < num_images):

@@ -74,7 +74,7 @@ def test_mapped_arrays_are_checked_in_parts(monkeypatch, tmp_path):
     sizes.append(values.size)
     return isfinite(values)
 
-  monkeypatch.setattr(ranked, "_CHECKED_VALUES", 6)
+  monkeypatch.setattr(ranked, "CHECKED_VALUES", 6)
   monkeypatch.setattr(np, "isfinite", count)
   check_ranked("lists", mapped, 8, NUM_IMAGES)
   assert sizes == [6] * 4

@@ -19,7 +19,7 @@ from l2g_jax.ranked import Ranked
 from l2g_jax.runtime import files
 from l2g_jax.runtime.progress import Meter
 
-_IMAGES_PER_PART = 128
+IMAGES_PER_PART = 128
 # Neighbours whose similarity is exact: more than a re-ranking takes as known.
 DEPTH = 64
 _LOCK = "neighbors-lock"
@@ -154,7 +154,7 @@ def _repairing(job: Job, searches: Searches, source: Generation, meter: Meter) -
     rows, holds = repairing.lists(images)
     meter.advance(int(holds.sum()))
     for row in np.flatnonzero(~holds).tolist():
-      part, own_row = divmod(int(np.searchsorted(numbers, images[row])), _IMAGES_PER_PART)
+      part, own_row = divmod(int(np.searchsorted(numbers, images[row])), IMAGES_PER_PART)
       own = None
       if source.change.rows[images[row]] < 0:
         own = generations.load_part(job, _name("added", part))
@@ -196,9 +196,9 @@ def _make_parts(
 
 def _parts(prefix: str, images: Sequence[int]) -> dict[str, Sequence[int]]:
   """Cuts images into parts, by name."""
-  starts = range(0, len(images), _IMAGES_PER_PART)
+  starts = range(0, len(images), IMAGES_PER_PART)
   return {
-    _name(prefix, part): images[start : start + _IMAGES_PER_PART]
+    _name(prefix, part): images[start : start + IMAGES_PER_PART]
     for part, start in enumerate(starts)
   }
 

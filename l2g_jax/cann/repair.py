@@ -27,9 +27,9 @@ MOST_LOST = 0.125
 # Images that are compared with others together.
 _OWNERS = 16
 # Up to so many pairs, some seconds on two cores, all images that stay are compared with all new.
-_EXACT_PAIRS = 20_000
+EXACT_PAIRS = 20_000
 # Otherwise a new image is compared with those that it finds, at least so many.
-_LEAST_REACH = 512
+LEAST_REACH = 512
 
 
 # Computes the exact similarities `[images, ids]` of images of an index as queries.
@@ -143,7 +143,7 @@ class Repair:
     # Copies, since parts may be more than a process may open files.
     lists = [np.array(rows.ids) for rows in added]
     found = None
-    if len(numbers) * (len(change.rows) - len(numbers)) > _EXACT_PAIRS:
+    if len(numbers) * (len(change.rows) - len(numbers)) > EXACT_PAIRS:
       owners = np.concatenate([ids.ravel() for ids in lists])
       images = np.repeat(numbers, [ids.shape[1] for ids in lists for _ in ids])
       order = np.argsort(owners, kind="stable")
@@ -208,7 +208,7 @@ class Repair:
 
 def reach(k: int) -> int:
   """Returns how many images an image that was added is searched for, for lists of k."""
-  return max(k, _LEAST_REACH)
+  return max(k, LEAST_REACH)
 
 
 def serves(length: int, num_images: int, k: int) -> bool:

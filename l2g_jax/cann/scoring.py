@@ -16,7 +16,7 @@ from l2g_jax.similarity import kernels
 from l2g_jax.similarity.codec import Codes, concatenate
 
 # Best cosines that are in memory at a time.
-_COSINES = 1 << 21
+BLOCK_COSINES = 1 << 21
 
 # Which images these are, in whatever index: runs of (checksum of the segment that they were added
 # with, first row in it, count).
@@ -104,7 +104,7 @@ def exact_similarities(
   for segment in segments:
     here = np.flatnonzero((ids >= start) & (ids < start + len(segment.present)))
     images = segment.present[ids[here] - start]
-    step = max(1, _COSINES // len(joined))
+    step = max(1, BLOCK_COSINES // len(joined))
     for i in range(0, len(here), step):
       rows = slice(i, i + step)
       cosines = scan.best_cosines(segment.descriptors, joined, images[rows])

@@ -27,7 +27,7 @@ _DESCRIPTORS_KIND = "l2g_jax.cann.descriptors"
 _LISTS_KIND = "l2g_jax.cann.lists"
 _VERSION = 1
 # Of packed codes that are in memory at a time while segments merge.
-_MERGED_BYTES = 1 << 28
+MERGED_BYTES = 1 << 28
 # Values are compared four at a time.
 _WORD = 4
 
@@ -227,7 +227,7 @@ def merge_lists(
   merged = Lists(first.blocks, first.images, counts)
   firsts = np.cumsum([0, *num_images])
   block_bytes = products.WORD_BYTES * first.blocks.shape[1]
-  bounds = _cell_bounds(merged.offsets, max(1, _MERGED_BYTES // block_bytes))
+  bounds = _cell_bounds(merged.offsets, max(1, MERGED_BYTES // block_bytes))
 
   def ranges() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start, stop in itertools.pairwise(bounds):

@@ -32,8 +32,8 @@ from l2g_jax.data.image_formats import open_image
 # Pillow warns above this limit.
 MAX_WHOLE_PIXELS = 89_478_485
 # 1 GiB in 4 bytes a pixel; phones make photographs of 200 megapixels.
-_MAX_PIXELS = 1 << 28
-_MAX_PIXELS_OF_JPEGS = 1 << 29
+MAX_PIXELS = 1 << 28
+MAX_PIXELS_OF_JPEGS = 1 << 29
 _MAX_PIXELS_PER_BYTE = 10_000
 _LEAST_SHARE = 0.9
 
@@ -169,7 +169,7 @@ def _prepare(image: ImageFile.ImageFile, num_bytes: int) -> tuple[int, tuple[int
   if pixels <= MAX_WHOLE_PIXELS:
     return 1, size
   is_jpeg = isinstance(image, JpegImagePlugin.JpegImageFile)
-  limit = _MAX_PIXELS_OF_JPEGS if is_jpeg and "progressive" not in image.info else _MAX_PIXELS
+  limit = MAX_PIXELS_OF_JPEGS if is_jpeg and "progressive" not in image.info else MAX_PIXELS
   if pixels > limit:
     raise TooLargeError(
       f"{size[0]} x {size[1]} pixels, at most {limit // 1_000_000} megapixels are; make it smaller"

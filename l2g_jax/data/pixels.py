@@ -17,7 +17,7 @@ WIDE = "values of more than 8 bits are scaled by their range"
 OUTLIERS = "values far outside the range of all others are cut off"
 
 # So many pixels are converted at a time: 128 MiB as float64, beside the image itself.
-_BAND_PIXELS = 1 << 24
+BAND_PIXELS = 1 << 24
 # Outliers are at most one pixel in a thousand; of fewer than a hundred pixels none is one, since it
 # may be all that the image shows. They lie beyond ten times the range of the other pixels.
 _PIXELS_PER_OUTLIER = 1000
@@ -47,7 +47,7 @@ def to_rgb(image: Image.Image, *, reduction: int = 1) -> tuple[np.ndarray, froze
   """
   convert = _converter(image)
   width, height = image.size
-  rows = max(1, _BAND_PIXELS // (width * reduction)) * reduction
+  rows = max(1, BAND_PIXELS // (width * reduction)) * reduction
   if rows >= height and reduction == 1:
     return convert(image)
   pixels = np.empty((-(-height // reduction), -(-width // reduction), 3), np.uint8)
@@ -83,7 +83,7 @@ def wide_to_rgb(
       clear = np.all(values == np.array(transparent, np.uint16), axis=2)
     alpha = np.where(clear, 0, 65535).astype(np.uint16)
   colours = values[:, :, :3]
-  rows = max(1, _BAND_PIXELS // (4 * values.shape[1]))
+  rows = max(1, BAND_PIXELS // (4 * values.shape[1]))
   bands = [slice(top, top + rows) for top in range(0, len(values), rows)]
   seen = (colours[band][alpha[band] > 0] for band in bands)
   extremes = ((band.min(axis=1), band.max(axis=1)) for band in seen)
@@ -199,7 +199,7 @@ def _wide_converter(image: Image.Image) -> _Convert:
 
   def bands() -> Iterable[tuple[np.ndarray, np.ndarray]]:
     width, height = image.size
-    rows = max(1, _BAND_PIXELS // width)
+    rows = max(1, BAND_PIXELS // width)
     for top in range(0, height, rows):
       values, present = values_of(image.crop((0, top, width, min(top + rows, height))))
       finite = values[present & np.isfinite(values)]

@@ -77,9 +77,9 @@ def minimise(
   if uniform:
     majorizer = _uniform_majorizer(problem)
   elif method == "guttman":
-    majorizer = _exact_majorizer(problem)
+    majorizer = exact_majorizer(problem)
   else:
-    majorizer = _diagonal_majorizer(problem)
+    majorizer = diagonal_majorizer(problem)
   if method == "lbfgs":
     return _lbfgs(problem, start, majorizer, loop)
   if method == "quasi_newton":
@@ -131,7 +131,7 @@ def _uniform_majorizer(problem: Problem) -> _Majorizer:
   return lambda gradient: gradient / len(problem.delta)
 
 
-def _exact_majorizer(problem: Problem) -> _Majorizer:
+def exact_majorizer(problem: Problem) -> _Majorizer:
   """Returns the step of the Guttman transform X - V^+ (V - B(X)) X, up to a shift of all points.
 
   If all pairs of valid points have equal weights, V^+ is a multiple of the identity on centred
@@ -199,7 +199,7 @@ def _quotient(dividend: jax.Array, divisor: jax.Array) -> jax.Array:
   return jnp.where(divisor > 0.0, dividend / jnp.where(divisor > 0.0, divisor, 1.0), 0.0)
 
 
-def _diagonal_majorizer(problem: Problem) -> _Majorizer:
+def diagonal_majorizer(problem: Problem) -> _Majorizer:
   """Returns the step (mu deg)^-1 gradient, with mu about the largest eigenvalue of deg^-1 V.
 
   mu is at most 2. It is n / (n - 1) where all weights are equal; the step is then the Guttman

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # An interrupted run loses at most so many images per worker.
-_IMAGES_PER_PART = 64
+IMAGES_PER_PART = 64
 # An image that changes while it is read is read so many times.
 _ATTEMPTS = 3
 _NOTICE = "Another process extracts features to {}; waiting until it is done."
@@ -187,7 +187,7 @@ def extract_shard(
   root = pathlib.Path(directory)
   recipe = make_recipe(extractor, crop_policy, apply_exif, precision)
   memory = root / checksums.NAME
-  parts_of = np.arange(len(jobs)) // _IMAGES_PER_PART
+  parts_of = np.arange(len(jobs)) // IMAGES_PER_PART
   is_mine = parts_of % num_shards == shard_index
   made = _make_images(
     [job for job, mine in zip(jobs, is_mine, strict=True) if mine],
@@ -283,8 +283,8 @@ def _make_images(
     # Images of equal content are described once.
     missing = list({image.key: image for image in missing}.values())
     tasks = [
-      Task(recipe, missing[i : i + _IMAGES_PER_PART], root, on_error)
-      for i in range(0, len(missing), _IMAGES_PER_PART)
+      Task(recipe, missing[i : i + IMAGES_PER_PART], root, on_error)
+      for i in range(0, len(missing), IMAGES_PER_PART)
     ]
     changed: set[str] = set()
     with Meter(

@@ -24,7 +24,7 @@ from l2g_jax.features.weights import load_weights
 # Eight images fill an accelerator. A CPU is no faster with more than one, and needs more memory.
 _ACCELERATOR_BATCH = 8
 # A program compiled for one size takes about 15 MB; photographs may have hundreds of sizes.
-_MOST_SHAPES = 32
+MOST_SHAPES = 32
 
 
 def superglobal_extractor(
@@ -178,7 +178,7 @@ def _batch(batch_size: int | None) -> int:
 def _limit_shapes(apply: Any, shape: tuple[int, ...]) -> None:
   """Drops the compiled programs of a function before it is compiled for too many shapes."""
   shapes = _shapes_of(apply)
-  if shape not in shapes and len(shapes) >= _MOST_SHAPES:
+  if shape not in shapes and len(shapes) >= MOST_SHAPES:
     apply.clear_cache()
     shapes.clear()
   shapes.add(shape)

@@ -21,7 +21,7 @@ _KIND = "l2g_jax.local_features"
 _VERSION = 2
 # Files that an open part keeps open, and files that a process may have open besides.
 _FILES = 5
-_OTHER_FILES = 512
+OTHER_FILES = 512
 # The name of a part is a number, or a checksum of its images' keys.
 NAME = re.compile(r"part-([0-9]{5,}|[0-9a-f]{16})")
 
@@ -237,7 +237,7 @@ def find_images(directory: os.PathLike | str, *, verify: bool = False) -> dict[s
 
 def allow_parts(count: int) -> None:
   """Lets this process open so many parts twice: those of a store, and of one that replaces it."""
-  files.allow_open_files(2 * count * _FILES + _OTHER_FILES)
+  files.allow_open_files(2 * count * _FILES + OTHER_FILES)
 
 
 def copy_images(root: pathlib.Path, images: Sequence[StoredImage]) -> Part:

@@ -34,9 +34,9 @@ _INDEX = "store.json"
 _OURS = re.compile(rf"{parts.NAME.pattern}|{re.escape(_INDEX)}|{files.LOCK}|checksums\.json")
 # Every open part costs five open files: more than so many parts with fewer than so many images in
 # use are merged into parts of so many images.
-_MOST_SMALL_PARTS = 16
+MOST_SMALL_PARTS = 16
 _FEW_IMAGES = 32
-_IMAGES_PER_PART = 64
+IMAGES_PER_PART = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,15 +277,15 @@ def _merge_small(root: pathlib.Path, images: Sequence[StoredImage]) -> Sequence[
   for image in images:
     used.setdefault(image.part.name, {})[image.row] = image
   small = [list(rows.values()) for rows in used.values() if len(rows) < _FEW_IMAGES]
-  if len(small) <= _MOST_SMALL_PARTS:
+  if len(small) <= MOST_SMALL_PARTS:
     return images
   moved: dict[str, StoredImage] = {}
   by_type: dict[str, list[StoredImage]] = {}
   for image in (image for part in small for image in part):
     by_type.setdefault(str(image.part.arrays["descriptors"].dtype), []).append(image)
   for moving in by_type.values():
-    for start in range(0, len(moving), _IMAGES_PER_PART):
-      chunk = moving[start : start + _IMAGES_PER_PART]
+    for start in range(0, len(moving), IMAGES_PER_PART):
+      chunk = moving[start : start + IMAGES_PER_PART]
       part = parts.copy_images(root, chunk)
       moved |= {image.key: StoredImage(part, row) for row, image in enumerate(chunk)}
   return [moved.get(image.key, image) for image in images]

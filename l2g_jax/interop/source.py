@@ -16,7 +16,7 @@ from l2g_jax.runtime import checksums, files
 from l2g_jax.runtime.progress import Meter
 
 # Features of so many images are in memory at a time.
-_IMAGES_PER_PART = 256
+IMAGES_PER_PART = 256
 _NOTICE = "Another process copies features to {}; waiting until it is done."
 _SUFFIXES = (".bin", ".bmp", ".desc", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
 
@@ -81,8 +81,8 @@ def import_local(
       unit="images",
       disabled=not (show_progress and missing),
     ) as meter:
-      for start in range(0, len(missing), _IMAGES_PER_PART):
-        part = missing[start : start + _IMAGES_PER_PART]
+      for start in range(0, len(missing), IMAGES_PER_PART):
+        part = missing[start : start + IMAGES_PER_PART]
         part_keys = [keys[index] for index in part]
         features = [_first(_check(source, index), max_descriptors) for index in part]
         if _keys(source, part, memory, max_descriptors, precision) != part_keys:

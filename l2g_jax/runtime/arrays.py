@@ -22,7 +22,7 @@ _READ_HEADER: dict[tuple[int, int], Callable[..., Any]] = {
 }
 # Dense features inflate to about twice, sparse ones to about ten times their size.
 _MOST_INFLATION = 100
-_ALWAYS_INFLATED = 64 << 20
+ALWAYS_INFLATED = 64 << 20
 # Values that are read at a time, so that no copy of a part is large.
 _VALUES_AT_A_TIME = 1 << 22
 
@@ -106,7 +106,7 @@ def as_float32(values: np.ndarray) -> np.ndarray:
 
 def check_inflation(num_bytes: int, inflated: int) -> None:
   """Refuses content that would inflate to far more bytes than the file has."""
-  if inflated > max(_ALWAYS_INFLATED, _MOST_INFLATION * num_bytes):
+  if inflated > max(ALWAYS_INFLATED, _MOST_INFLATION * num_bytes):
     raise InputError(
       f"it inflates to more than {_MOST_INFLATION} times its size; save it without compression"
     )

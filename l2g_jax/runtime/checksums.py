@@ -19,7 +19,7 @@ _KIND = "l2g_jax.checksums"
 _VERSION = 1
 # A file that changed so shortly before it was read may change again within one tick of the file
 # system's clock, unseen; that of FAT counts two seconds.
-_RACY_NS = 3_000_000_000
+RACY_NS = 3_000_000_000
 # Size of a file, times of change of its content and its entry in ns, inode; then the checksum.
 _Entry = list[int | str]
 
@@ -96,7 +96,7 @@ def _hash_file(path: str) -> tuple[_Entry, bool] | None:
   if before is None or checksum is None:
     return None
   _, modified, changed, _ = before
-  return [*before, checksum], _state(path) == before and start - max(modified, changed) > _RACY_NS
+  return [*before, checksum], _state(path) == before and start - max(modified, changed) > RACY_NS
 
 
 def _state(path: str) -> list[int] | None:

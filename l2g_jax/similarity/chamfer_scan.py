@@ -25,10 +25,10 @@ from l2g_jax.similarity.codec import encode
 Precision = Literal["float32", "bfloat16", "int8"]
 
 # Cosines that are in memory at a time: a cache holds them, or an accelerator is kept busy by them.
-_BLOCK_COSINES = {"cpu": 1 << 19}
+BLOCK_COSINES = {"cpu": 1 << 19}
 _MOST_BLOCK_COSINES = 1 << 28
 # Maxima that are in memory at a time: so many that the uneven end of a launch takes little of it.
-_BLOCK_MAXIMA = 1 << 26
+BLOCK_MAXIMA = 1 << 26
 # Queries are padded to a multiple of this, so that few lengths are compiled.
 _QUERY_STEP = 64
 _DTYPES = {
@@ -242,7 +242,7 @@ def _search_block(images: DeviceImages, queries: PackedImages, k: int, kernel: k
   mesh = images.mesh
   arrays = [queries.values, queries.scales, queries.counts]
   num_cosines = queries.values.shape[1] * images.values.shape[1]
-  most = _BLOCK_COSINES.get(mesh.devices.flat[0].platform, _MOST_BLOCK_COSINES)
+  most = BLOCK_COSINES.get(mesh.devices.flat[0].platform, _MOST_BLOCK_COSINES)
   return _best_images(
     _Set(*(sharding.replicate(array, mesh) for array in arrays)),
     _Set(images.values, images.scales, images.counts),
@@ -307,7 +307,7 @@ def _score_by_kernel(queries: _Set, images: _Set, kernel: kernels.Kernel) -> jax
   num_queries, num_places, dimension = queries.values.shape
   num_rows, num_columns = len(images.counts), num_queries * num_places
   columns = queries.values.reshape(num_columns, dimension)
-  size = min(num_rows, max(1, _BLOCK_MAXIMA // num_columns))
+  size = min(num_rows, max(1, BLOCK_MAXIMA // num_columns))
   score = jax.vmap(functools.partial(_score, kernel=kernel), in_axes=(0, 0, None))
 
   def score_block(first: jax.Array) -> jax.Array:

@@ -38,7 +38,7 @@ def test_mds_reaches_the_stress_of_its_peer():
     assert row["ratio"] == row["seconds"] / peer["seconds"]
   assert "quasi_newton, until below" in {row["method"] for row in reached}
   for row in rows_of(tables, "Methods"):
-    times = {name: row[f"{name} ms"] for name in mds._METHODS if f"{name} ms" in row}
+    times = {name: row[f"{name} ms"] for name in mds.METHODS if f"{name} ms" in row}
     assert times[row["first"]] == min(times.values())
     iterations = [row[f"{name} iterations"] for name in times]
     assert all(0 <= count <= 300 for count in iterations)

@@ -81,13 +81,13 @@ def test_turns_are_taken():
 def test_a_command_is_measured_in_a_process_of_its_own(tmp_path):
   images = toy.write_dataset(tmp_path) / "toy" / "jpg"
   arguments = ["--model=sift", "--images", images, "--output", tmp_path / "out"]
-  seconds, peak = features._run_command(arguments)
+  seconds, peak = features.run_command(arguments)
   assert (tmp_path / "out" / "database" / "store.json").is_file()
   assert seconds > 0.0
   # Python with JAX is more than a tenth of a gibibyte.
   assert 0.1 < peak < 2.0
   with pytest.raises(InputError, match="There are no weights at missing"):
-    features._run_command(["--model=fire", "--weights=missing", *arguments[1:]])
+    features.run_command(["--model=fire", "--weights=missing", *arguments[1:]])
 
 
 def test_extraction_is_run_twice_on_new_images(monkeypatch):
@@ -98,7 +98,7 @@ def test_extraction_is_run_twice_on_new_images(monkeypatch):
     runs.append([path.read_bytes() for path in sorted(folder.glob("*.jpg"))])
     return 2.0, 1.5
 
-  monkeypatch.setattr(features, "_run_command", run_command)
+  monkeypatch.setattr(features, "run_command", run_command)
   first, second = features.extraction_rows(problems()[1], 24, 32, 2)
   assert first == {"run": "first", "images": 2, "seconds": 2.0, "peak gibibytes": 1.5}
   assert second == {**first, "run": "compiled before"}

@@ -80,7 +80,7 @@ def test_several_segments_equal_one(tmp_path, index, images):
 @pytest.mark.parametrize("size", [1, 7, 39])
 def test_pieces_of_any_size_make_the_same_files(tmp_path, index, images, monkeypatch, size):
   monkeypatch.setattr(builder, "IMAGES_PER_PIECE", size)
-  monkeypatch.setattr(segment, "_MERGED_BYTES", 4096)
+  monkeypatch.setattr(segment, "MERGED_BYTES", 4096)
   parted = CannIndex.build(tmp_path / "parted", images.items(), CONFIG)
   assert contents(parted.directory) == contents(index.directory)
 

@@ -103,7 +103,7 @@ def test_lists_are_memory_mapped_and_opened_without_a_search(index, searches):
 
 def test_parts_of_any_size_make_the_same_lists(index, other, monkeypatch):
   whole = make(index, 5)
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
+  monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
   parted = make(other, 5)
   np.testing.assert_array_equal(parted.ids, whole.ids)
   np.testing.assert_array_equal(parted.similarities, whole.similarities)
@@ -111,7 +111,7 @@ def test_parts_of_any_size_make_the_same_lists(index, other, monkeypatch):
 
 def test_more_parts_than_open_files_are_joined(index, other, monkeypatch):
   whole = make(index, 5)
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 1)
+  monkeypatch.setattr(lists, "IMAGES_PER_PART", 1)
   limits = resource.getrlimit(resource.RLIMIT_NOFILE)
   few = max(map(int, os.listdir("/dev/fd"))) + 24
   resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
@@ -124,7 +124,7 @@ def test_more_parts_than_open_files_are_joined(index, other, monkeypatch):
 
 def test_an_interrupted_run_goes_on(index, other, monkeypatch):
   whole = make(index, 4)
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
+  monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
   search = CannIndex.search_codes
   calls = []
 
@@ -148,7 +148,7 @@ def test_an_interrupted_run_goes_on(index, other, monkeypatch):
 @pytest.mark.parametrize("damage", ["truncated", "altered"])
 def test_a_damaged_part_is_made_again(index, other, monkeypatch, searches, damage):
   whole = make(index, 5)
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
+  monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
   shard = {"rescoring_depth": lists.DEPTH, "shard_index": 0, "num_shards": 1}
   assert other.list_shard(5, show_progress=False, **shard) == 0
   spoil(next(other.directory.glob("neighbors-*/part-000001/ids.npy")), damage)
@@ -194,7 +194,7 @@ def to_version_1(index, k, depth):
 def test_lists_of_version_1_are_opened_and_kept_when_the_index_changes(
   index, other, monkeypatch, searches
 ):
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
+  monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
   expected = make(index, 5)
   folder = to_version_1(other, 5, lists.DEPTH)
   searches.clear()
@@ -208,7 +208,7 @@ def test_lists_of_version_1_are_opened_and_kept_when_the_index_changes(
 
 
 def test_half_of_the_parts_of_version_1_are_not_made_again(index, other, monkeypatch, searches):
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
+  monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
   expected = make(index, 5)
   folder = to_version_1(other, 5, lists.DEPTH)
   for part in ("part-000000", "part-000003"):
@@ -318,7 +318,7 @@ def test_old_lists_outlive_their_removal_where_they_are_open(index):
 
 
 def test_lists_that_another_process_makes_of_an_old_state_stay(index, monkeypatch):
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
+  monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
   changed = index.remove(["image-001"])
   make(changed, 5)
   search = CannIndex.search_codes

@@ -196,8 +196,8 @@ def test_shorter_lists_that_lack_some_do_not_make_longer_ones(index, images, sea
 
 
 def test_new_images_enter_the_lists_of_those_that_they_find(index, images, monkeypatch):
-  monkeypatch.setattr(repair, "_EXACT_PAIRS", 0)
-  monkeypatch.setattr(repair, "_LEAST_REACH", 8)
+  monkeypatch.setattr(repair, "EXACT_PAIRS", 0)
+  monkeypatch.setattr(repair, "LEAST_REACH", 8)
   pairs = []
   compute = CannIndex.similarities_from
 
@@ -220,7 +220,7 @@ def test_new_images_enter_the_lists_of_those_that_they_find(index, images, monke
 
 def test_a_reach_of_all_images_equals_comparing_all(index, images, monkeypatch):
   grown = index.add(list(MORE.items())[:3])
-  monkeypatch.setattr(repair, "_EXACT_PAIRS", 0)
+  monkeypatch.setattr(repair, "EXACT_PAIRS", 0)
   check_equals_brute_force(grown, make(grown, 60), {**images, **MORE})
 
 

@@ -318,7 +318,7 @@ def test_similarities_from_images_are_those_of_their_descriptors(tmp_path, monke
   queries, ids = [39, 0, 12, 0], [3, 39, 12, 3]
   expected = [index.similarities(images[f"image-{image:03d}"], ids) for image in queries]
   for cosines in (1, 50, 10**6):
-    monkeypatch.setattr(scoring, "_COSINES", cosines)
+    monkeypatch.setattr(scoring, "BLOCK_COSINES", cosines)
     np.testing.assert_array_equal(index.similarities_from(queries, ids), expected)
   assert index.similarities_from([], ids).shape == (0, 4)
   assert index.similarities_from(queries, []).shape == (4, 0)

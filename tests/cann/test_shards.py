@@ -105,7 +105,7 @@ def test_what_can_not_be_sharded_is_refused(tmp_path):
 
 
 def test_shards_of_neighbour_lists_are_opened_together(tmp_path, monkeypatch):
-  monkeypatch.setattr(lists, "_IMAGES_PER_PART", 8)
+  monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
   index = CannIndex.build(tmp_path / "index", IMAGES, CONFIG)
   options = {"rescoring_depth": 9, "show_progress": False}
   missing = [index.list_shard(5, shard_index=shard, num_shards=2, **options) for shard in (1, 0)]

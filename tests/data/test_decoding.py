@@ -39,8 +39,8 @@ def chunk(kind, data, checksum=None):
 def small_limits(monkeypatch):
   """Limits at which tests need no large images: whole up to 1000 pixels, 96 x 64 for JPEGs only."""
   monkeypatch.setattr(decoding, "MAX_WHOLE_PIXELS", 1000)
-  monkeypatch.setattr(decoding, "_MAX_PIXELS", 6143)
-  monkeypatch.setattr(decoding, "_MAX_PIXELS_OF_JPEGS", 6144)
+  monkeypatch.setattr(decoding, "MAX_PIXELS", 6143)
+  monkeypatch.setattr(decoding, "MAX_PIXELS_OF_JPEGS", 6144)
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3])

@@ -283,7 +283,7 @@ def test_keys_of_one_hash_end(tmp_path):
 
 
 def test_a_pickle_with_too_many_parts_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(reader, "_MOST_STEPS", 1000)
+  monkeypatch.setattr(reader, "MOST_STEPS", 1000)
   path = write_around(tmp_path / "gnd.pkl", b"(l", before=1000 * b"N0")
   with pytest.raises(InputError, match="it has more parts than any such file needs"):
     load_ground_truth(path)

@@ -202,7 +202,7 @@ def test_parts_make_the_same_pixels_as_the_whole(monkeypatch, mode):
   grey = Image.fromarray(rng.integers(0, 256, (13, 7), np.uint8))
   image = grey.convert("I").convert("I;16").convert(mode) if mode == "I;16B" else grey.convert(mode)
   whole, notes = to_rgb(image)
-  monkeypatch.setattr(pixels, "_BAND_PIXELS", 21)
+  monkeypatch.setattr(pixels, "BAND_PIXELS", 21)
   rgb, part_notes = to_rgb(image)
   np.testing.assert_array_equal(rgb, whole)
   assert part_notes == notes
@@ -324,7 +324,7 @@ def test_outliers_are_found_across_the_parts_of_an_image(monkeypatch):
   values[[2, 39], [2, 2]] = 60000
   whole, notes = to_rgb(Image.fromarray(values))
   assert OUTLIERS in notes
-  monkeypatch.setattr(pixels, "_BAND_PIXELS", 150)
+  monkeypatch.setattr(pixels, "BAND_PIXELS", 150)
   rgb, part_notes = to_rgb(Image.fromarray(values))
   np.testing.assert_array_equal(rgb, whole)
   assert part_notes == notes

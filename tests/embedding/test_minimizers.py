@@ -125,7 +125,7 @@ def test_equal_weights_of_a_batch_take_no_linear_system(monkeypatch):
 
   def step(weights, gradient):
     problem = stress.make_problem(jnp.zeros_like(weights), weights)
-    return minimizers._exact_majorizer(problem)(gradient)
+    return minimizers.exact_majorizer(problem)(gradient)
 
   def steps(*weights):
     gradients = np.stack([some_start(row) for row in range(len(weights))])
@@ -155,7 +155,7 @@ def test_the_estimated_bound_is_near_the_largest_eigenvalue():
     off_diagonal = np.asarray(problem.weights)
     scaled = off_diagonal / np.sqrt(degrees[:, None] * degrees[None])
     largest = np.linalg.eigvalsh(np.eye(SIZE) - scaled)[-1]
-    unit = minimizers._diagonal_majorizer(problem)(jnp.ones((SIZE, 1)))
+    unit = minimizers.diagonal_majorizer(problem)(jnp.ones((SIZE, 1)))
     bound = 1.0 / (np.asarray(unit)[:, 0] * degrees)
     np.testing.assert_allclose(bound, bound[0], rtol=1e-5)
     assert 0.85 * largest <= bound[0] <= min(2.0, 1.03 * largest) + 1e-5

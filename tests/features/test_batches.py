@@ -109,7 +109,7 @@ def rows(calls, *, batch_size=2, reading=None):
 
 @pytest.fixture
 def jobs(tmp_path, monkeypatch):
-  monkeypatch.setattr(extraction, "_IMAGES_PER_PART", 3)
+  monkeypatch.setattr(extraction, "IMAGES_PER_PART", 3)
   made = []
   for number, size in enumerate(SIZES):
     pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)

@@ -54,7 +54,7 @@ def parts_made(directory):
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
-  monkeypatch.setattr(extraction, "_IMAGES_PER_PART", 3)
+  monkeypatch.setattr(extraction, "IMAGES_PER_PART", 3)
 
 
 @pytest.fixture
@@ -400,7 +400,7 @@ if __name__ == "__main__":
     sync(descriptor)
 
   os.fsync = fsync
-  extraction._IMAGES_PER_PART = 3
+  extraction.IMAGES_PER_PART = 3
   jobs = [extraction.ImageJob(f"image {i}", root / "jpg" / f"{i}.png") for i in range(NUM_IMAGES)]
   extractor = rows(seconds=seconds)
   extraction.extract_local(

@@ -116,7 +116,7 @@ def test_extractors_fill_a_store_and_travel_to_workers(fire_weights, tmp_path):
 
 def test_many_sizes_do_not_pile_up(superglobal_weights, monkeypatch):
   cleared = []
-  monkeypatch.setattr(extractors, "_MOST_SHAPES", 2)
+  monkeypatch.setattr(extractors, "MOST_SHAPES", 2)
   apply = mock.Mock(wraps=superglobal.apply)
   apply.clear_cache = lambda: cleared.append(apply.call_count)
   monkeypatch.setattr(superglobal, "apply", apply)

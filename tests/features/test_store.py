@@ -345,8 +345,8 @@ def test_a_store_whose_parts_are_numbered_opens_as_it_did(tmp_path):
 
 def test_a_store_may_have_more_parts_than_files_may_be_open_at_first(tmp_path, monkeypatch):
   resource = pytest.importorskip("resource")
-  monkeypatch.setattr(store, "_MOST_SMALL_PARTS", 99)
-  monkeypatch.setattr(parts, "_OTHER_FILES", 0)
+  monkeypatch.setattr(store, "MOST_SMALL_PARTS", 99)
+  monkeypatch.setattr(parts, "OTHER_FILES", 0)
   wanted = [str(number) for number in range(40)]
   for key in wanted:
     save(tmp_path, [key])

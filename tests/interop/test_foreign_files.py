@@ -183,7 +183,7 @@ def test_what_inflates_beyond_measure_is_refused(tmp_path, monkeypatch):
   path = tmp_path / "a.npz"
   np.savez_compressed(path, database=np.zeros((200, 2000), np.float32))
   assert read_archived(path, "database").shape == (200, 2000)
-  monkeypatch.setattr("l2g_jax.runtime.arrays._ALWAYS_INFLATED", 1 << 20)
+  monkeypatch.setattr("l2g_jax.runtime.arrays.ALWAYS_INFLATED", 1 << 20)
   with pytest.raises(InputError, match=r"inflates to more than 100 times its size; save it with"):
     read_archived(path, "database")
   with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
@@ -272,7 +272,7 @@ def test_truncated_matrices_are_refused(tmp_path, options):
 
 
 def test_a_matrix_that_inflates_beyond_measure_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr("l2g_jax.runtime.arrays._ALWAYS_INFLATED", 1 << 20)
+  monkeypatch.setattr("l2g_jax.runtime.arrays.ALWAYS_INFLATED", 1 << 20)
   scipy.io.savemat(tmp_path / "x.mat", {"X": np.zeros((200, 2000))}, do_compression=True)
   with pytest.raises(InputError, match="inflates to more than 100 times its size"):
     matlab.read_matrix(tmp_path / "x.mat", "X")

@@ -131,7 +131,7 @@ def numbered(count, reads, value=1.0):
 
 
 def test_published_features_become_a_store_once(tmp_path, monkeypatch):
-  monkeypatch.setattr(source, "_IMAGES_PER_PART", 3)
+  monkeypatch.setattr(source, "IMAGES_PER_PART", 3)
   reads = []
 
   def run(count=8, **changes):

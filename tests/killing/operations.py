@@ -279,9 +279,9 @@ OPERATIONS = (
 
 # Small, so that an operation has several pieces.
 builder.IMAGES_PER_PIECE = 7
-lists._IMAGES_PER_PART = 7
-extraction._IMAGES_PER_PART = 2
+lists.IMAGES_PER_PART = 7
+extraction.IMAGES_PER_PART = 2
 # So that parts are put together.
-store._MOST_SMALL_PARTS = 1
+store.MOST_SMALL_PARTS = 1
 # So that checksums of files that are new are remembered.
-checksums._RACY_NS = -(10**18)
+checksums.RACY_NS = -(10**18)

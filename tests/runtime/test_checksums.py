@@ -29,7 +29,7 @@ def read(monkeypatch):
 
 @pytest.fixture
 def paths(tmp_path, monkeypatch):
-  monkeypatch.setattr(checksums, "_RACY_NS", -(10**18))  # times of entries can't be set
+  monkeypatch.setattr(checksums, "RACY_NS", -(10**18))  # times of entries can't be set
   made = [tmp_path / name for name in "abc"]
   for path, content in zip(made, CONTENTS, strict=True):
     path.write_bytes(content)
@@ -72,7 +72,7 @@ def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path, paths, read):
 
 
 def test_what_may_just_be_changing_is_not_remembered(tmp_path, paths, read, monkeypatch):
-  monkeypatch.setattr(checksums, "_RACY_NS", 3_000_000_000)
+  monkeypatch.setattr(checksums, "RACY_NS", 3_000_000_000)
   memory = tmp_path / "memory.json"
   for _ in range(2):
     assert checksum_files(paths, memory) == KNOWN

@@ -123,7 +123,7 @@ def test_few_cosines_in_memory_change_nothing(monkeypatch):
   collection = place_images(pack_images(images), sharding.make_mesh(1))
   whole = search_images(collection, queries, 21)
   for num_images in (1, 4, 100):
-    monkeypatch.setattr(chamfer_scan, "_BLOCK_COSINES", {"cpu": 64 * 12 * num_images})
+    monkeypatch.setattr(chamfer_scan, "BLOCK_COSINES", {"cpu": 64 * 12 * num_images})
     result = search_images(collection, queries, 21)
     np.testing.assert_array_equal(result.ids, whole.ids)
     np.testing.assert_allclose(result.similarities, whole.similarities, atol=1e-6)

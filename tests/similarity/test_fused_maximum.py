@@ -128,7 +128,7 @@ def test_a_search_by_the_kernel_equals_one_by_products(monkeypatch, precision, n
   expected = search_images(images, queries, 25, kernel=kernels.Power())
   monkeypatch.setattr(fused_maximum, "fits", lambda *_: True)
   monkeypatch.setattr(fused_maximum, "best_products", interpreted)
-  monkeypatch.setattr(chamfer_scan, "_BLOCK_MAXIMA", 4 * 6 * 64)
+  monkeypatch.setattr(chamfer_scan, "BLOCK_MAXIMA", 4 * 6 * 64)
   result = search_images(images, queries, 25, kernel=kernels.Power())
   np.testing.assert_array_equal(result.ids, expected.ids)
   np.testing.assert_allclose(result.similarities, expected.similarities, atol=1e-6)

@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from l2g_jax.errors import InputError
 
 # A list of a million names takes three million steps.
-_MOST_STEPS = 1 << 23
+MOST_STEPS = 1 << 23
 # Arithmetic with longer integers takes more than linear time.
 _MOST_INTEGER_BYTES = 255
 # Larger integers can be chosen to share one hash, which makes a dictionary of them endlessly slow.
@@ -132,7 +132,7 @@ class _Machine:
 
   def run(self) -> Any:
     stop = pickle.STOP[0]
-    for _ in range(_MOST_STEPS):
+    for _ in range(MOST_STEPS):
       opcode = self.buffer[self.position]
       self.position += 1
       if opcode == stop:
