@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: roxf rpar test fast lint format clean
+.PHONY: roxf rpar test fast lint docs format clean
 
 # The main job on Revisited Oxford, or on `mini` where there is no copy of it.
 roxf: $(VENV)/installed
@@ -26,6 +26,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# The documentation, as a site in build/site/.
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict
+
 # Puts right what can be put right by itself.
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
@@ -43,6 +47,6 @@ $(VENV)/installed: requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --editable .
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-docs.txt $(VENV)/installed
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	touch $@
