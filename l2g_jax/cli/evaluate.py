@@ -28,6 +28,7 @@ from l2g_jax.interop import ames
 from l2g_jax.interop import cann as cann_files
 from l2g_jax.retriever import Features, Rankings, Retriever
 from l2g_jax.retriever.candidates import runs_backwards
+from l2g_jax.runtime.stopwatch import Stopwatch
 
 _DATA_ROOT = "data"
 _A_QUERY = ("global search", "global re-ranking", "local search", "embedding and re-ranking")
@@ -102,7 +103,7 @@ def open_dataset(values: Values, default_dataset: str | None, built_in: BuiltIn 
   return load_dataset(data_root, name)
 
 
-def open_retriever(values: Values, dataset: Dataset) -> Retriever:
+def open_retriever(values: Values, dataset: Dataset, watch: Stopwatch | None = None) -> Retriever:
   """Makes a data set ready for queries, as the flags say."""
   with settings_as_flags():
     return Retriever.open_or_build(
@@ -115,6 +116,7 @@ def open_retriever(values: Values, dataset: Dataset) -> Retriever:
       num_candidates=values.k,
       seed=values.seed,
       verify=values.verify,
+      watch=watch,
     )
 
 
@@ -132,9 +134,11 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   read_index_config(values)
   if values.output:
     check_folder(values.output)
-  dataset = open_dataset(values, default_dataset, built_in)
+  watch = Stopwatch()
+  with watch.measure("data set"):
+    dataset = open_dataset(values, default_dataset, built_in)
   truth = dataset.ground_truth
-  retriever = open_retriever(values, dataset)
+  retriever = open_retriever(values, dataset, watch)
   given = _read_candidates(values, truth)
   weights = {"l2g": retriever.weight}
   if retriever.weight != features.default_weight:
@@ -149,7 +153,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
     truth,
     title=dataset.name,
     notice=built_in.notice if built_in is not None and dataset.name == built_in.name else None,
-    seconds=retriever.watch.seconds,
+    seconds=watch.seconds,
     per_query=_A_QUERY,
     config={
       "k": values.k,
