@@ -84,7 +84,7 @@ class Command:
     """Returns the description and all flags, by groups.
 
     Args:
-      program: what the user calls the command, such as `python -m experiments.search`.
+      program: the words that call the command, such as `python -m experiments.search`.
     """
     needed = [self.argument] if self.argument else []
     needed += [f"--{name}=..." for name in self.required]
@@ -103,7 +103,7 @@ class Command:
     """Parses the command line, does the work, and ends the process where it fails.
 
     Args:
-      program: what the user calls the command; None = `l2g NAME`.
+      program: the words that call the command; None = `l2g NAME`.
       arguments: the words after it; None = those of the process.
     """
     program = program or f"l2g {self.name}"
@@ -139,7 +139,7 @@ def output_group(help_text: str) -> Group:
   """Returns the group of --output, the file or folder that a command writes.
 
   Args:
-    help_text: what is written.
+    help_text: says what is written.
   """
 
   def define(values: flags.FlagValues) -> None:
@@ -167,7 +167,7 @@ def check_folder(path: os.PathLike | str) -> None:
 
 
 def _describe(flag: flags.Flag) -> str:
-  """Returns a flag's lines: its name and kind, what it does, and its default."""
+  """Returns a flag's lines: its name, kind, help and default."""
   kind = flag.flag_type()
   if kind == "bool":
     head = f"--[no]{flag.name}"

@@ -31,7 +31,7 @@ class Tile:
 
   Attributes:
     path: its file.
-    lines: what is written below, one line each.
+    lines: the text below it.
   """
 
   path: pathlib.Path
@@ -46,7 +46,7 @@ def save_contact_sheet(
   A picture that can't be read is a grey tile that says why.
 
   Args:
-    path: the file to write, which says in itself that it is a contact sheet.
+    path: the file to write; it is marked as a contact sheet, see `photo_folders`.
     query: the query.
     box: the part that was searched, x1, y1, x2, y2 in pixels; None = all of it.
     results: best first.

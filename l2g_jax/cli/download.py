@@ -1,4 +1,4 @@
-"""Fetches published data sets and weights; what was interrupted goes on where it stood.
+"""Fetches published data sets and weights; an interrupted download goes on where it stopped.
 
   l2g download roxford5k|rparis6k|revisitop1m|weights [--data_root=DIR]
 
@@ -50,7 +50,7 @@ _NOTICES = {
 
 
 def main(values: Values, name: str) -> None:
-  """Fetches what is named and says where it is."""
+  """Fetches a data set or weights, and says where they are."""
   if name not in download.SOURCES:
     raise InputError(f"{name!r} is none of {', '.join(download.SOURCES)}.")
   folder = download.obtain(

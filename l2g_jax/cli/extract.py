@@ -102,7 +102,7 @@ def _list_jobs(values: Values) -> dict[str, Sequence[ImageJob]]:
 def _extract(
   values: Values, jobs: Sequence[ImageJob], extractor: LocalExtractor, directory: pathlib.Path
 ) -> dict[str, str]:
-  """Makes this process's share of a store, and prints how it stands; returns what failed."""
+  """Makes this process's share of a store, and prints its state; returns the failures."""
   result = extract_shard(
     jobs,
     extractor,

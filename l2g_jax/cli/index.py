@@ -78,7 +78,7 @@ class _Images(Sequence):
 
 
 def main(values: Values) -> None:
-  """Does what the flags say, and prints how it stands."""
+  """Builds, merges or lists, by the flags, and prints the state."""
   root = pathlib.Path(values.output)
   if (values.features is not None) + values.merge + (values.list_length is not None) != 1:
     raise InputError("One of --features, --merge and --list_length must say what to do.")

@@ -45,15 +45,15 @@ def make_report(
   per_query: Sequence[str],
   config: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """Evaluates methods and gathers what their figures depend on.
+  """Evaluates methods, and gathers the settings and the environment behind their figures.
 
   Args:
     methods: the rows, in order.
     ground_truth: of the data set.
     title: of the data set.
-    notice: what a reader must not miss.
+    notice: a sentence that a reader must not miss; None = none.
     seconds: by stage.
-    per_query: the stages that every query costs.
+    per_query: the stages that run for every query.
     config: all settings, as JSON.
 
   Returns:
@@ -88,7 +88,7 @@ def make_report(
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-  """Prints a report as a table of at most 120 columns."""
+  """Prints a report as a table of at most 120 columns, which rich would fold in a log of 80."""
   dataset, environment, config = report["dataset"], report["environment"], report["config"]
   print(f"\n{dataset['name']}: {dataset['images']} images, {dataset['queries']} queries")
   if dataset["notice"]:

@@ -1,11 +1,11 @@
-"""Settings check themselves; here their messages name the flag that a user gave."""
+"""Errors about settings name the flag that the user gave."""
 
 import contextlib
 from collections.abc import Iterator
 
 from l2g_jax.errors import SettingError
 
-# Where a flag is not called as its setting is.
+# Flags whose names differ from those of their settings.
 _FLAGS = {
   "power": "p",
   "num_dimensions": "dimensions",
@@ -18,7 +18,7 @@ _FLAGS = {
 
 @contextlib.contextmanager
 def settings_as_flags() -> Iterator[None]:
-  """Makes of an error about a setting one about its flag."""
+  """Turns an error about a setting into one about its flag."""
   try:
     yield
   except SettingError as error:

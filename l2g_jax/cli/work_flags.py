@@ -33,7 +33,7 @@ def keep_compiled(folder: pathlib.Path) -> None:
 
 
 def work_folder(values: Values) -> pathlib.Path:
-  """Returns the work folder; what is compiled from now on is kept there."""
+  """Returns the work folder, where functions that are compiled from now on are kept."""
   folder = pathlib.Path(values.work_dir)
   keep_compiled(folder)
   return folder

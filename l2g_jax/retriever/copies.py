@@ -1,4 +1,4 @@
-"""Exact copies of a query in a folder, which count whatever they show."""
+"""Exact copies of a query in a folder; they count even without features."""
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ def find_copies(
 
   Args:
     query: its file.
-    pixels: `[height, width, 3]` of it; None = only files are compared.
+    pixels: `[height, width, 3]` of the query; None = only files are compared.
     paths: N files.
     suspects: numbers of files whose pixels may be the query's.
 
@@ -35,7 +35,7 @@ def find_copies(
       if path.stat().st_size == size and _have_equal_content(query, path):
         copies[number] = SAME_FILE
     except OSError:
-      continue  # What can't be read was told when features were made of it.
+      continue  # The extraction of features has told of it.
   if pixels is not None:
     for number in suspects:
       if number not in copies and _has_pixels(paths[number], pixels):

@@ -1,4 +1,4 @@
-"""How the index of a collection follows its images: those that came are added, others removed."""
+"""The index of a collection follows its images: new ones are added, old ones removed."""
 
 import dataclasses
 import pathlib
@@ -12,11 +12,11 @@ from l2g_jax.retriever import vocabulary
 from l2g_jax.retriever.members import Members, write_members
 
 WHITENING_SAMPLE = 200_000
-# Shares of the images that came or went from which on the index is made as a whole again, and all
-# that was learned from the collection is learned anew.
+# After changes to more than the first share of the images the index is compacted; after changes to
+# more than the second, whitening, cells and vocabulary are learned anew.
 _COMPACT_SHARE = 0.25
 _LEARN_SHARE = 0.5
-# Every addition is a segment, whose files stay open.
+# Each addition is a segment, and its files stay open.
 _MOST_SEGMENTS = 32
 
 
@@ -43,20 +43,20 @@ def update_index(
   in_order: bool,
   verify: bool = False,
 ) -> tuple[CannIndex, Members]:
-  """Makes the index of a collection hold the images of a store, by whoever holds the lock.
+  """Makes the index of a collection hold the images of a store; the caller holds the lock.
 
   Args:
     directory: of the collection.
-    members: what is known of its index.
+    members: the known state of its index.
     store: the images, by name and key.
     config: of the index.
     whiten: whether descriptors are whitened, by a whitening learned from the store.
     seed: of the sample for it.
-    in_order: whether the index must be as one that was just built of the store, ids in its order.
-    verify: whether checksums are compared, not only sizes; what is damaged is built anew.
+    in_order: whether the index must equal one that was just built from the store.
+    verify: whether checksums are compared, not only sizes; a damaged index is built anew.
 
   Returns:
-    The index, and what is known of it.
+    The index, and its known state.
   """
   try:
     index = open_index(directory, members, verify=verify)
@@ -116,8 +116,8 @@ def _build(
   whiten: bool,
   seed: int,
 ) -> tuple[CannIndex, Members]:
-  """Builds a new index beside the one there is, which is removed when the new one is whole."""
-  # What a build that was killed has left.
+  """Builds a new index beside the old one, and removes the old one when the new one is whole."""
+  # Removes the remains of builds that were killed.
   members_file.remove_other_generations(directory, members)
   members = Members(generation=members.generation + 1, keys={}, state=None)
   learned = None

@@ -1,4 +1,4 @@
-"""What an index of a collection is known to hold: a file that is right whenever one is killed."""
+"""The known state of a collection's index, in a file that stays true if a process is killed."""
 
 import contextlib
 import dataclasses
@@ -15,21 +15,21 @@ from l2g_jax.runtime import files
 _FILE = "collection.json"
 _KIND = "l2g_jax.experiments.collection"
 _VERSION = 1
-# What is made of a collection, numbered by generation.
+# Parts of a collection, numbered by generation.
 _MADE = re.compile(r"(index|vlad|global)-([0-9]{6})")
-# What version 0.1.0 called what it made, beside the features.
+# Names of version 0.1.0 for the same parts.
 _EARLIER = re.compile(r"(index|whitening|vlad|global)-[0-9a-f]{16}")
-# Where features are, of whatever version and settings.
+# Folders of features, of any version and settings.
 _FEATURES = re.compile(r"[a-z0-9_]+-[0-9a-f]{16}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Members:
-  """What is known of the index of one generation.
+  """The known state of the index of one generation.
 
   Attributes:
-    generation: the number of the index, and of what is learned with it; a new one is made beside
-      it.
+    generation: the number of the index and of everything learned with it; a new generation is made
+      beside the old one.
     keys: of images that the index holds for certain, by name. An image is taken out before it is
       removed from the index, and entered after it was added.
     state: of the index for which `keys` are all of its images; None while it is changed.
@@ -50,7 +50,7 @@ class Members:
   failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def path(self, directory: pathlib.Path, kind: str) -> pathlib.Path:
-    """Returns where something made of the collection lies: `index`, `vlad` or `global`."""
+    """Returns the path of a part of the collection: `index`, `vlad` or `global`."""
     return directory / f"{kind}-{self.generation:06d}"
 
 
@@ -58,7 +58,7 @@ NONE = Members(generation=0, keys={}, state=None)
 
 
 def read_members(directory: pathlib.Path) -> Members:
-  """Reads what is known; `NONE` where that was never written or is damaged."""
+  """Reads the known state; `NONE` if it was never written or is damaged."""
   try:
     content: dict[str, Any] = files.read_manifest(directory / _FILE)
   except InputError:
@@ -69,7 +69,7 @@ def read_members(directory: pathlib.Path) -> Members:
 
 
 def write_members(directory: pathlib.Path, members: Members) -> Members:
-  """Writes what is known, in one step, and returns it."""
+  """Writes the known state in one step, and returns it."""
   body = {**vars(members), "keys": dict(members.keys), "failures": dict(members.failures)}
   body["list_lengths"] = list(members.list_lengths)
   files.write_manifest(directory / _FILE, {"kind": _KIND, "version": _VERSION, **body})
@@ -77,7 +77,7 @@ def write_members(directory: pathlib.Path, members: Members) -> Members:
 
 
 def remove_other_generations(directory: pathlib.Path, members: Members) -> None:
-  """Removes what was made for other generations, and what killed writers left."""
+  """Removes the parts of other generations, and the remains of writers that were killed."""
   for path in directory.iterdir():
     match = _MADE.fullmatch(path.name)
     if match and int(match[2]) != members.generation:
@@ -86,7 +86,7 @@ def remove_other_generations(directory: pathlib.Path, members: Members) -> None:
 
 
 def remove_earlier(directory: pathlib.Path, config: CannConfig, *, whiten: bool) -> None:
-  """Removes what version 0.1.0 made with the same settings, and which no version uses after it.
+  """Removes parts that version 0.1.0 made with the same settings, and no later version uses.
 
   That version made an index of every list of images that a folder ever held. What it learned for
   them does not say its settings, and goes with the last of its indexes.

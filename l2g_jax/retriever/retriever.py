@@ -101,7 +101,7 @@ class Retriever:
     verify: bool = False,
     watch: Stopwatch | None = None,
   ) -> "Retriever":
-    """Opens a collection, and makes first what is missing.
+    """Opens a collection, and makes missing parts of it first.
 
     Args:
       images: a folder of photographs, which is followed as it changes; or a data set, whose ids are
@@ -111,7 +111,7 @@ class Retriever:
         SIFT with VLAD.
       config: settings of the method.
       index: settings of the index and its search.
-      weight: w in [0, 1]; None = what suits the global features.
+      weight: w in [0, 1]; None = the default of the features.
       num_candidates: k, candidates that the local search hands to the re-ranking, and the length of
         the neighbour lists; at least 1.
       seed: of every sample and start.
@@ -167,7 +167,7 @@ class Retriever:
 
   @property
   def images(self) -> Listing:
-    """The images as they were when the collection was last looked at, and what was left out."""
+    """The images, and the files that were left out, as of the last look at the folder."""
     return self._state.images
 
   @property

@@ -1,4 +1,4 @@
-"""Where features come from: extracted here, stores made before, or files that others publish."""
+"""Sources of features: an extractor, a store, or published files."""
 
 import dataclasses
 import pathlib
@@ -22,20 +22,20 @@ from l2g_jax.runtime import checksums, files
 Part = Literal["database", "queries"]
 Format = Literal["stores", "ames", "cann", "npy"]
 
-# What AMES calls them.
+# Their names in AMES.
 _AMES_PARTS = {"database": "gallery", "queries": "query"}
 
 
 @dataclasses.dataclass(frozen=True)
 class LocalFiles:
-  """Local features that are in files.
+  """Local features in files.
 
   Attributes:
     format: `stores` of ours; AMES's HDF5 files; lists `database.txt` and `queries.txt` of CANN's
       files; or folders of `.npy` files, one an image.
-    folder: that holds those of the database and of the queries.
-    dimension: of descriptors in CANN's files, which do not say it.
-    max_descriptors: how many of an image are used; stores of ours are used whole.
+    folder: holds the features of the database and of the queries.
+    dimension: of the descriptors in CANN's files, which do not state it.
+    max_descriptors: the most that are used of an image; our own stores are used whole.
   """
 
   format: Format
@@ -50,7 +50,7 @@ class LocalFiles:
 
 
 def local_settings(local: LocalExtractor | LocalFiles) -> list[Any]:
-  """Returns what tells one source of local features from another, as a JSON value."""
+  """Returns a JSON value that identifies a source of local features."""
   if isinstance(local, LocalExtractor):
     return [local.name, dict(local.settings)]
   return [local.format, str(local.folder.resolve()), local.dimension, local.max_descriptors]
@@ -59,12 +59,12 @@ def local_settings(local: LocalExtractor | LocalFiles) -> list[Any]:
 def local_keys(
   jobs: Sequence[ImageJob], directory: pathlib.Path, local: LocalExtractor | LocalFiles
 ) -> Sequence[str]:
-  """Returns the keys that the images have in the store of a database's local features.
+  """Returns the keys of the images in the store of a database's local features.
 
   Args:
     jobs: the images.
-    directory: where what is made here lies.
-    local: where the features come from.
+    directory: the folder of the collection.
+    local: the source of the features.
 
   Raises:
     InputError: a file can't be used, or files do not fit the images.
@@ -76,7 +76,7 @@ def local_keys(
     return _open_store(local.folder / "database", names).keys
   return import_keys(
     _open_source(local, "database", names),
-    _place(directory, local, "database") / checksums.NAME,
+    _folder_of(directory, local, "database") / checksums.NAME,
     max_descriptors=local.max_descriptors,
   )
 
@@ -95,12 +95,12 @@ def local_features(
 
   Args:
     jobs: the images.
-    directory: where what is made here lies.
-    part: which of the two.
-    local: where the features come from.
-    crop_policy: how boxes become crops; None = the extractor's own.
+    directory: the folder of the collection.
+    part: `database` or `queries`.
+    local: the source of the features.
+    crop_policy: how boxes become crops; None = the policy of the extractor.
     on_error: see `extract_local`.
-    verify: whether checksums of what was made before are compared, not only sizes.
+    verify: whether the checksums of existing files are compared, not only their sizes.
 
   Raises:
     InputError: an image or a file can't be used, or files do not fit the images.
@@ -109,7 +109,7 @@ def local_features(
     return extract_local(
       jobs,
       local,
-      _place(directory, local, part),
+      _folder_of(directory, local, part),
       crop_policy=crop_policy,
       on_error=on_error,
       checksum_memory=directory / checksums.NAME,
@@ -123,7 +123,7 @@ def local_features(
     return store
   return import_local(
     _open_source(local, part, names),
-    _place(directory, local, part),
+    _folder_of(directory, local, part),
     max_descriptors=local.max_descriptors,
     verify=verify,
   )
@@ -156,10 +156,10 @@ def global_features(
 
   Args:
     jobs: the images.
-    directory: where what is made here lies.
-    part: which of the two.
+    directory: the folder of the collection.
+    part: `database` or `queries`.
     source: an extractor; or a file or folder, see `read_global`.
-    crop_policy: how boxes become crops; None = the extractor's own.
+    crop_policy: how boxes become crops; None = the policy of the extractor.
     on_error: see `extract_local`; an image that is left empty has the feature zero.
     verify: see `local_features`.
 
@@ -174,7 +174,7 @@ def global_features(
   store = extract_local(
     jobs,
     as_local(source),
-    _place(directory, source, part),
+    _folder_of(directory, source, part),
     crop_policy=crop_policy,
     precision="float32",
     on_error=on_error,
@@ -200,14 +200,14 @@ def describe_global(
 
 
 def short_key(*values: object) -> str:
-  """Returns a short name for what was made from these JSON values."""
+  """Returns a short name for a product of these JSON values."""
   return files.checksum_json(list(values))[:16]
 
 
-def _place(
+def _folder_of(
   directory: pathlib.Path, source: LocalExtractor | GlobalExtractor | LocalFiles, part: Part
 ) -> pathlib.Path:
-  """Returns where the features of a source are kept."""
+  """Returns the folder of a source's features."""
   if isinstance(source, LocalFiles):
     key = short_key(source.format, str(source.folder.resolve()), source.max_descriptors)
     return directory / f"{source.format}-{key}" / part
@@ -230,8 +230,8 @@ def _open_store(path: pathlib.Path, names: Sequence[str], *, verify: bool = Fals
   if store.names != tuple(names):
     present = set(store.names)
     missing = next((name for name in names if name not in present), None)
-    what = "has not the same order" if missing is None else f"lacks {missing!r}"
-    raise InputError(f"The feature store {path} does not fit: it {what}.")
+    fault = "has not the same order" if missing is None else f"lacks {missing!r}"
+    raise InputError(f"The feature store {path} does not fit: it {fault}.")
   if store.failures:
     print(f"{len(store.failures)} images of {path} have no features:")
     for name, reason in store.failures.items():

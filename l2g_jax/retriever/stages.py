@@ -1,8 +1,8 @@
-"""What is made of a collection before any query: features, whitening, global vectors, index, lists.
+"""The stages before any query: features, whitening, global vectors, index, neighbour lists.
 
-Every stage lies in the work directory under a name that says what made it, and is made only where
-it is not there. One process at a time changes a collection; others use it meanwhile as it was, or
-wait where they need what is being made.
+Each stage lies in the work directory under a name that encodes its settings, and is made only if it
+is missing. One process at a time changes a collection. Others use the collection as it was, or wait
+if they need the new one.
 """
 
 import dataclasses
@@ -37,13 +37,13 @@ class Collection:
   """A collection that is ready for queries.
 
   Attributes:
-    index: its N images' local descriptors; `index.names` is the order of everything here.
-    lists: their neighbours.
+    index: the local descriptors of its N images; everything here is in the order of `index.names`.
+    lists: `[N, L]`, the neighbours of every image.
     global_features: `[N, D]` float32.
-    failures: why an image has no local features, by name, of those that could not be used.
-    options: how it was made.
-    directory: where it lies.
-    vlad: the aggregation behind `global_features`; None where those were given.
+    failures: the images that could not be used, each with the reason.
+    options: the settings it was made with.
+    directory: the folder of everything that was made of it.
+    vlad: the aggregation behind `global_features`; None if these came from elsewhere.
   """
 
   index: CannIndex
@@ -55,7 +55,7 @@ class Collection:
   vlad: Vlad | None
 
   def search(self, queries: Sequence[np.ndarray], k: int) -> Ranked:
-    """Searches the index as the options say: the best images `[Q, k]`."""
+    """Searches the index with the settings of the options; returns the best images `[Q, k]`."""
     return self.index.search_many(
       queries,
       k,
@@ -80,7 +80,7 @@ class Queries:
 
 @dataclasses.dataclass(frozen=True)
 class _Stages:
-  """What is kept of a collection for some settings."""
+  """The stages that depend on the settings of the index."""
 
   index: CannIndex
   lists: Ranked
@@ -97,18 +97,18 @@ def prepare(
   on_error: OnError = "raise",
   verify: bool = False,
 ) -> Collection:
-  """Makes a collection ready for queries, or opens what was made before.
+  """Makes a collection ready for queries, or opens it if it is ready.
 
-  Ids are in the order of the images, and nothing depends on what the collection was before: where
-  an image changed all is made anew, and then takes the place of what was there.
+  Ids are in the order of the images. The result does not depend on earlier states of the
+  collection: if an image changed, all stages are made anew and then replace the old ones.
 
   Args:
     jobs: its images.
-    directory: where everything made of it lies.
-    options: how to make it.
+    directory: the folder for everything that is made of it.
+    options: the settings.
     watch: takes the seconds of the stages.
     on_error: see `extract_local`.
-    verify: whether checksums of what was made before are compared, not only sizes.
+    verify: whether the checksums of existing files are compared, not only their sizes.
 
   Raises:
     InputError: an image or a file can't be used, or none of the images has local features.
@@ -125,11 +125,11 @@ def follow(
   on_error: OnError = "empty",
   verify: bool = False,
 ) -> Collection:
-  """Makes a collection that changes now and then ready for queries, as `prepare` does.
+  """Makes a collection ready for queries that changes now and then; see `prepare`.
 
-  Images that came are added to what was made before, and those that went are removed. Ids are in
-  the order of `index.names`, not of the images. Where more than a quarter of the images came or
-  went since, the index is compacted; where more than half did, everything is learned anew.
+  New images are added to the index, and images that are gone are removed from it. Ids are in the
+  order of `index.names`, not of the images. After changes to more than a quarter of the images the
+  index is compacted; after changes to more than half, everything is learned anew.
   """
   return _prepare(jobs, directory, options, watch, on_error=on_error, in_order=False, verify=verify)
 
@@ -144,26 +144,26 @@ def _prepare(
   in_order: bool,
   verify: bool,
 ) -> Collection:
-  place = directory / f"collection-{_settings_key(options)}"
+  root = directory / f"collection-{_settings_key(options)}"
   length = min(options.num_candidates, max(1, len(jobs) - 1))
   with watch.measure("local features"):
     keys = sources.local_keys(jobs, directory, options.features.local)
   wanted = {job.name: key for job, key in zip(jobs, keys, strict=True)}
   stages = None
-  # Whoever verifies waits, for damage is told from a change by another process alone by the lock.
+  # Only under the lock can damage be told from a change that another process makes.
   if not verify:
     with watch.measure("index"):
-      stages = _open_stages(place, wanted, length, options, in_order=in_order)
+      stages = _open_stages(root, wanted, length, options, in_order=in_order)
   if stages is None:
-    notice = f"Another process is making {place}; waiting until it is done."
-    with files.locked(place, refusal=None, notice=notice):
+    notice = f"Another process is making {root}; waiting until it is done."
+    with files.locked(root, refusal=None, notice=notice):
       if not verify:
-        stages = _open_stages(place, wanted, length, options, in_order=in_order)
+        stages = _open_stages(root, wanted, length, options, in_order=in_order)
       if stages is None:
         stages = _make_stages(
           jobs,
           directory,
-          place,
+          root,
           length,
           options,
           watch,
@@ -199,7 +199,7 @@ def _prepare(
 
 
 def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: Stopwatch) -> Queries:
-  """Describes queries of a data set as its collection was described; they are kept beside it.
+  """Describes the queries of a data set like its collection, and keeps their features.
 
   Raises:
     InputError: an image can't be used, or given features do not fit.
@@ -230,7 +230,7 @@ def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: St
 
 
 def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Queries:
-  """Describes one photograph as a collection was described; nothing of it is kept.
+  """Describes one photograph like a collection, and keeps none of its features.
 
   Raises:
     InputError: the image can't be used, or given features do not fit.
@@ -256,7 +256,7 @@ def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Q
 
 
 def _settings_key(options: StageOptions) -> str:
-  """Returns a name for what is made with these settings, of whatever images."""
+  """Returns a name for everything that is made with these settings, from any images."""
   return short_key(
     sources.local_settings(options.features.local),
     options.features.whitens,
@@ -266,36 +266,36 @@ def _settings_key(options: StageOptions) -> str:
 
 
 def _index_config(options: StageOptions) -> CannConfig:
-  """Returns the settings that an index is built with: those of a search are given to searches."""
+  """Returns the settings that an index is built with, without those of its searches."""
   return dataclasses.replace(options.index, num_probes=None, rescoring_depth=None)
 
 
 def _open_stages(
-  place: pathlib.Path,
+  root: pathlib.Path,
   wanted: Mapping[str, str],
   length: int,
   options: StageOptions,
   *,
   in_order: bool,
 ) -> _Stages | None:
-  """Opens what was made of exactly these images; None where it is not there, or being changed."""
-  members = read_members(place)
+  """Opens the stages of exactly these images; None if they are missing or being changed."""
+  members = read_members(root)
   if members.keys != wanted or members.state is None or length not in members.list_lengths:
     return None
   try:
-    index = following.open_index(place, members)
+    index = following.open_index(root, members)
     if index is None or index.state != members.state:
       return None
     if in_order and index.names != tuple(wanted):
       return None
     vlad = None
     if options.features.global_features is None:
-      vlad = vocabulary.open_vlad(place, members, index.names)
+      vlad = vocabulary.open_vlad(root, members, index.names)
       if vlad is None:
         return None
     lists = index.neighbor_lists(length, show_progress=False)
   except (InputError, OSError):
-    # Another process replaces it; if it is damaged, whoever has the lock will say so.
+    # Another process is replacing it, or it is damaged, which shows under the lock.
     return None
   for name, reason in members.failures.items():
     print(f"Left without features. {printable(name)}: {printable(reason)}")
@@ -305,7 +305,7 @@ def _open_stages(
 def _make_stages(
   jobs: Sequence[ImageJob],
   directory: pathlib.Path,
-  place: pathlib.Path,
+  root: pathlib.Path,
   length: int,
   options: StageOptions,
   watch: Stopwatch,
@@ -314,7 +314,7 @@ def _make_stages(
   in_order: bool,
   verify: bool,
 ) -> _Stages:
-  """Makes what is not there yet, by whoever holds the lock."""
+  """Makes the missing stages; the caller holds the lock."""
   with watch.measure("local features"):
     store = sources.local_features(
       jobs,
@@ -326,11 +326,11 @@ def _make_stages(
       verify=verify,
     )
   if not store.counts().any():
-    raise InputError("None of the images has local features: nothing can be searched.")
+    raise InputError("None of the images has local features, so there is no index to search.")
   with watch.measure("index"):
     index, members = following.update_index(
-      place,
-      read_members(place),
+      root,
+      read_members(root),
       store,
       _index_config(options),
       whiten=options.features.whitens,
@@ -341,12 +341,12 @@ def _make_stages(
   vlad = None
   if options.features.global_features is None:
     with watch.measure("whitening and global features"):
-      vlad = vocabulary.update_vlad(place, members, index, store, seed=options.seed, verify=verify)
+      vlad = vocabulary.update_vlad(root, members, index, store, seed=options.seed, verify=verify)
   with watch.measure("neighbour lists"):
     lists = index.neighbor_lists(length, verify=verify)
   lengths = tuple(sorted({*members.list_lengths, length}))
   if lengths != members.list_lengths:
-    write_members(place, dataclasses.replace(members, list_lengths=lengths))
+    write_members(root, dataclasses.replace(members, list_lengths=lengths))
     remove_earlier(directory, _index_config(options), whiten=options.features.whitens)
     if isinstance(options.features.local, LocalExtractor) and not isinstance(
       options.features.global_features, pathlib.Path
@@ -356,7 +356,7 @@ def _make_stages(
 
 
 def _in_order(features: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-  """Returns rows `[N, D]` in the order of other names; as they are where it is the same."""
+  """Returns rows `[N, D]` in the order of other names."""
   if list(names) == list(wanted):
     return features
   rows = {name: row for row, name in enumerate(names)}

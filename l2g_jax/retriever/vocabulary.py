@@ -21,11 +21,11 @@ _VERSION = 2
 def open_vlad(
   directory: pathlib.Path, members: Members, names: Sequence[str], *, verify: bool = False
 ) -> tuple[Vlad, np.ndarray] | None:
-  """Opens what `update_vlad` made for images in this order; None where it is not there.
+  """Opens the result of `update_vlad` for images in this order; None if it is missing.
 
   Args:
     directory: of the collection.
-    members: what is known of its index.
+    members: the known state of its index.
     names: of the index.
     verify: whether checksums are compared, not only sizes.
 
@@ -48,11 +48,11 @@ def update_vlad(
   seed: int,
   verify: bool = False,
 ) -> tuple[Vlad, np.ndarray]:
-  """Aggregates the images of an index; those that were before, by key, are not aggregated again.
+  """Aggregates the images of an index, each image once, by its key.
 
   Args:
     directory: of the collection.
-    members: what is known of its index.
+    members: the known state of its index.
     index: whose whitening is used, and whose order.
     store: the images' local features.
     seed: of the vocabulary, which is learned where there is none yet.
@@ -94,12 +94,12 @@ def update_vlad(
 
 
 def described(learned: whitening.Whitening | None, values: np.ndarray) -> np.ndarray:
-  """Returns descriptors as the index is given them: whitened, if there is a whitening."""
+  """Returns descriptors ready for the index: whitened, if there is a whitening."""
   return values if learned is None else whitening.apply_whitening(learned, values)
 
 
 def whitened(learned: whitening.Whitening | None, values: np.ndarray) -> np.ndarray:
-  """Returns descriptors as they are aggregated: whitened, if they are to be, and normalised."""
+  """Returns descriptors ready for aggregation: whitened, if there is a whitening, of unit norm."""
   if learned is None:
     return whitening.normalize_rows(values)
   return whitening.apply_whitening(learned, values)
@@ -116,6 +116,6 @@ def _read(
     vlad = aggregate.load_vlad(paths[0])
     bundle = files.load_bundle(paths[1], kind=_KIND, version=_VERSION)
   except InputError:
-    # It is not there, or damaged: it is made again.
+    # If it is missing or damaged, it is made again.
     return None
   return vlad, bundle.arrays["database"], bundle.metadata["keys"]
