@@ -22,7 +22,6 @@ def test_a_data_set_is_extracted_once(data_root, tmp_path):
   first = extract(data_root, tmp_path, "--dataset=toy", "--precision=int8")
   assert first.returncode == 0, first.stderr
   assert "out/database: 16 images" in first.stdout
-  assert "image/s" in first.stderr
   assert len(open_store(tmp_path / "out" / "queries")) == 4
   (part,) = (tmp_path / "out" / "database").glob("part-*")
   assert np.load(part / "descriptors.npy").dtype == np.int8

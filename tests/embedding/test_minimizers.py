@@ -99,8 +99,8 @@ def test_the_least_bound_never_raises_the_stress(seed):
     assert stress_of(points, delta, weights) <= before * (1.0 + 1e-5)
 
 
-def test_the_program_of_plain_smacof_decomposes_nothing():
-  """A pseudo-inverse costs n^3 for every problem of a batch."""
+def test_the_program_of_plain_smacof_decomposes_no_matrix_of_all_points():
+  """A pseudo-inverse costs n^3 for every problem of a batch; the check of saddles has 8 steps."""
   deltas = np.stack([clustered(0), clustered(1)])
   weights = np.stack([some_weights(0), np.ones_like(deltas[0])])
   starts = np.stack([some_start(0), some_start(1)])
@@ -109,7 +109,8 @@ def test_the_program_of_plain_smacof_decomposes_nothing():
     return mds.smacof(delta, weights=weights, init=start, method="guttman").embedding
 
   for many in (jax.vmap(solve), solve):
-    assert not list(decomposed_sizes(jax.make_jaxpr(many)(deltas, weights, starts).jaxpr))
+    sizes = decomposed_sizes(jax.make_jaxpr(many)(deltas, weights, starts).jaxpr)
+    assert all(size <= 8 for _, size in sizes)
 
 
 def test_equal_weights_of_a_batch_take_no_linear_system(monkeypatch):
