@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import importlib.util
-import platform
 import resource
 import statistics
 import time
@@ -16,9 +15,9 @@ import numpy as np
 from absl import flags
 
 from l2g_jax.cli.command import Command, Group, Values, check_folder
+from l2g_jax.cli.report import describe_environment
 from l2g_jax.runtime import files
 from l2g_jax.runtime.workers import available_cores
-from l2g_jax.version import __version__
 
 Row = dict[str, Any]
 
@@ -163,16 +162,7 @@ def make_report(tables: Mapping[str, Sequence[Row]], ceilings: Ceilings) -> dict
   return {
     "tables": {title: list(rows) for title, rows in tables.items()},
     "ceilings": dataclasses.asdict(ceilings),
-    "environment": {
-      "device": jax.devices()[0].device_kind,
-      "devices": jax.device_count(),
-      "platform": jax.default_backend(),
-      "cores": available_cores(),
-      "python": platform.python_version(),
-      "jax": jax.__version__,
-      "numpy": np.__version__,
-      "l2g_jax": __version__,
-    },
+    "environment": describe_environment(),
   }
 
 

@@ -74,16 +74,21 @@ def make_report(
       stage: seconds[stage] / num_queries for stage in per_query if stage in seconds
     },
     "config": dict(config),
-    "environment": {
-      "device": jax.devices()[0].device_kind,
-      "devices": jax.device_count(),
-      "platform": jax.default_backend(),
-      "cores": available_cores(),
-      "python": platform.python_version(),
-      "jax": jax.__version__,
-      "numpy": np.__version__,
-      "l2g_jax": __version__,
-    },
+    "environment": describe_environment(),
+  }
+
+
+def describe_environment() -> dict[str, Any]:
+  """Returns what figures depend on besides their settings, as JSON: device, cores, versions."""
+  return {
+    "device": jax.devices()[0].device_kind,
+    "devices": jax.device_count(),
+    "platform": jax.default_backend(),
+    "cores": available_cores(),
+    "python": platform.python_version(),
+    "jax": jax.__version__,
+    "numpy": np.__version__,
+    "l2g_jax": __version__,
   }
 
 

@@ -19,6 +19,7 @@ import sys
 import jax
 import numpy as np
 
+from l2g_jax.data import load_ground_truth
 from l2g_jax.ranking.fusion import normalize
 from l2g_jax.similarity import kernels
 from l2g_jax.similarity.chamfer import chamfer_similarity
@@ -51,13 +52,17 @@ def evaluation(source: pathlib.Path) -> None:
 
 
 def ground_truth(source: pathlib.Path) -> None:
-  content = pickle.loads(source.read_bytes())
-  content["imlist"] = content["imlist"][:_NUM_IMAGES]
-  for name in ("gnd", "qimlist"):
-    content[name] = content[name][:_NUM_QUERIES]
-  for query in content["gnd"]:
-    for label in LABELS:
-      query[label] = [image for image in query[label] if image < _NUM_IMAGES]
+  truth = load_ground_truth(source)
+  queries = [
+    {"bbx": list(query.bbx or ())}
+    | {label: [int(i) for i in getattr(query, label) if i < _NUM_IMAGES] for label in LABELS}
+    for query in truth.queries[:_NUM_QUERIES]
+  ]
+  content = {
+    "gnd": queries,
+    "imlist": list(truth.imlist[:_NUM_IMAGES]),
+    "qimlist": list(truth.qimlist[:_NUM_QUERIES]),
+  }
   # The protocol of the published file.
   (FOLDER / "gnd_published.pkl").write_bytes(pickle.dumps(content, protocol=3))
 
