@@ -1,6 +1,7 @@
 """Locks of folders, which end with the process that holds them."""
 
 import contextlib
+import multiprocessing
 import os
 import pathlib
 import sys
@@ -33,9 +34,16 @@ def locked(
     notice: a line for stderr, at once and every ten seconds while the lock is held.
 
   Raises:
-    InputError: the lock is held, and there is a refusal.
+    InputError: the lock is held, and there is a refusal; or a worker process that is only starting
+      asks for it, which would wait for its own parent.
     OSError: the folder can't be written.
   """
+  # A script without a guard is run again by every worker that it starts, as these import it.
+  if getattr(multiprocessing.current_process(), "_inheriting", False):
+    raise InputError(
+      "Worker processes import the script that starts them, and this one would begin anew in each:"
+      ' put what it does under `if __name__ == "__main__":`.'
+    )
   # A link may lead to a folder that is not there yet.
   root = pathlib.Path(os.path.realpath(directory))
   # Another thread than the one that took the lock may leave the context.
