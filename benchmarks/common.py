@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from l2g_jax.cli.command import Command, Group, Values, check_folder
+from l2g_jax.cli.command import Command, Group, Values, check_file
 from l2g_jax.cli.report import describe_environment
 from l2g_jax.runtime import files
 from l2g_jax.runtime.workers import available_cores
@@ -196,7 +196,7 @@ def make_command(name: str, description: str | None, *benchmarks: Benchmark) -> 
 
   def main(values: Values) -> None:
     if values.output:
-      check_folder(values.output)
+      check_file(values.output)
     ceilings = measure_ceilings(quick=values.quick)
     print_head(ceilings)
     tables: dict[str, Sequence[Row]] = {}

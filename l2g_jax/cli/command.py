@@ -148,14 +148,29 @@ def output_group(help_text: str) -> Group:
   return Group("Output", define)
 
 
-def check_file(path: os.PathLike | str) -> None:
-  """Refuses, before the work, a file that could not be written after it."""
-  if pathlib.Path(path).is_dir():
+def check_file(
+  path: os.PathLike | str, is_replaced: Callable[[pathlib.Path], bool] | None = None
+) -> None:
+  """Refuses, before the work, a file that could not be written after it, or that would be lost.
+
+  Args:
+    path: of the file to write.
+    is_replaced: whether a file that is there may be replaced; None = one that is JSON.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
     raise InputError(f"{path} is a folder; name a file in it.")
-  check_folder(path)
+  if path.exists() and path.stat().st_size and not (is_replaced or _is_json)(path):
+    raise InputError(f"{path} is there and no earlier result, so it stays; name another file.")
+  _check_folder(path)
 
 
-def check_folder(path: os.PathLike | str) -> None:
+def _is_json(path: pathlib.Path) -> bool:
+  with path.open("rb") as file:
+    return file.read(1) == b"{"
+
+
+def _check_folder(path: os.PathLike | str) -> None:
   """Refuses a path in whose folder no file can be written; makes the folder."""
   parent = pathlib.Path(path).parent
   try:

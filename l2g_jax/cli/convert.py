@@ -11,8 +11,9 @@ import pathlib
 
 from absl import flags
 
-from l2g_jax.cli.command import Command, Group, Values, check_folder
+from l2g_jax.cli.command import Command, Group, Values, check_file
 from l2g_jax.errors import InputError
+from l2g_jax.features.weights import is_weights
 from l2g_jax.interop import checkpoints
 
 
@@ -33,7 +34,7 @@ def main(values: Values) -> None:
   output = values.output
   if pathlib.Path(output).suffix != ".safetensors":
     raise InputError("--output must name the file to write, NAME.safetensors.")
-  check_folder(output)
+  check_file(output, is_weights)
   notice = checkpoints.convert(values.model, values.checkpoint, output)
   print(f"{output}: weights of {values.model}, from {values.checkpoint}")
   print(f"Terms: {notice}")

@@ -5,7 +5,7 @@ l2g convert_ground_truth --input=gnd_roxford5k.pkl --output=gnd_roxford5k.json
 
 from absl import flags
 
-from l2g_jax.cli.command import Command, Group, Values, check_folder
+from l2g_jax.cli.command import Command, Group, Values, check_file
 from l2g_jax.data.ground_truth import load_ground_truth, save_ground_truth
 
 
@@ -17,7 +17,7 @@ def _define(values: flags.FlagValues) -> None:
 def main(values: Values) -> None:
   """Reads, verifies and writes."""
   if values.output:
-    check_folder(values.output)
+    check_file(values.output)
   ground_truth = load_ground_truth(values.input)
   images, queries = len(ground_truth.imlist), len(ground_truth.qimlist)
   print(f"{values.input}: {images} images, {queries} queries")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from l2g_jax.cli.command import Command, Group, Values, check_folder, output_group
+from l2g_jax.cli.command import Command, Group, Values, check_file, output_group
 from l2g_jax.cli.feature_flags import FEATURES, read_features
 from l2g_jax.cli.method_flags import METHOD, SEARCH, read_index_config, read_method_config
 from l2g_jax.cli.report import Method, make_report, print_report, write_report
@@ -133,7 +133,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   config, features = read_method_config(values), read_features(values)
   read_index_config(values)
   if values.output:
-    check_folder(values.output)
+    check_file(values.output)
   watch = Stopwatch()
   with watch.measure("data set"):
     dataset = open_dataset(values, default_dataset, built_in)

@@ -23,7 +23,7 @@ from l2g_jax.cli.work_flags import WORK, work_folder
 from l2g_jax.data.image_formats import endings
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import Box
-from l2g_jax.data.photo_folders import describe_left_out, find_photographs
+from l2g_jax.data.photo_folders import describe_left_out, find_photographs, is_contact_sheet
 from l2g_jax.errors import InputError
 from l2g_jax.retriever import Result, Results, Retriever
 from l2g_jax.retriever.photo_search import read_query
@@ -52,10 +52,10 @@ def main(values: Values) -> None:
   config = read_method_config(values)
   if values.num_results < 1:
     raise InputError(f"--num_results must be at least 1, not {values.num_results}.")
-  for path in (values.output, values.contact_sheet):
-    if path:
-      command.check_file(path)
+  if values.output:
+    command.check_file(values.output)
   if values.contact_sheet:
+    command.check_file(values.contact_sheet, is_contact_sheet)
     _check_ending(values.contact_sheet)
   box = _parse_box(values.box)
   # A query or a folder that can't be used is told before the work, and before a folder is made.

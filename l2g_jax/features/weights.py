@@ -53,6 +53,15 @@ def save_weights(
     temporary.write_bytes(safetensors.numpy.save(arrays, metadata=header))
 
 
+def is_weights(path: os.PathLike | str) -> bool:
+  """Returns whether a file looks like one that `save_weights` wrote."""
+  try:
+    with safetensors.safe_open(path, framework="numpy") as file:
+      return (file.metadata() or {}).get("format") == _FORMAT
+  except Exception:  # It may be anything.
+    return False
+
+
 def load_weights(path: os.PathLike | str, *, model: str) -> Weights:
   """Reads a file that `save_weights` wrote.
 

@@ -10,6 +10,7 @@ from absl import flags
 from l2g_jax.cli import command
 from l2g_jax.cli.command import Command, Group
 from l2g_jax.cli.main import main
+from l2g_jax.data.photo_folders import is_contact_sheet
 from l2g_jax.errors import InputError
 from tests.cli import toy
 
@@ -57,6 +58,17 @@ def test_a_file_that_can_not_be_written_is_refused(tmp_path):
     command.check_file(tmp_path)
   command.check_file(tmp_path / "new" / "report.json")
   assert not [*(tmp_path / "new").iterdir()]
+
+
+def test_a_file_that_is_no_earlier_result_stays(tmp_path):
+  photo, report = tmp_path / "photo.jpg", tmp_path / "report.json"
+  photo.write_bytes(b"\xff\xd8")
+  with pytest.raises(InputError, match="no earlier result, so it stays"):
+    command.check_file(photo)
+  report.write_text("{}")
+  command.check_file(report)
+  with pytest.raises(InputError, match="no earlier result, so it stays"):
+    command.check_file(report, is_contact_sheet)
 
 
 _HEAD = "from l2g_jax.cli.command import Command"

@@ -15,7 +15,7 @@ from benchmarks.synthetic import synthetic_state, synthetic_weight
 from l2g_jax.errors import InputError
 from l2g_jax.features import fire, resnet, superglobal
 from l2g_jax.features.superglobal import SuperGlobalConfig
-from l2g_jax.features.weights import load_weights, save_weights
+from l2g_jax.features.weights import is_weights, load_weights, save_weights
 from l2g_jax.interop import checkpoints
 from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
 from l2g_jax.interop.checkpoints.layers import convert_tensors
@@ -335,6 +335,7 @@ def arrays():
 def test_weights_are_checked_when_they_are_read(tmp_path):
   path = tmp_path / "x.safetensors"
   save_weights(path, arrays(), {"model": "fire"})
+  assert is_weights(path)
   assert path.stat().st_mode & 0o777 == 0o644
   weights = load_weights(path, model="fire")
   np.testing.assert_array_equal(weights.params["a"]["kernel"], arrays()["a/kernel"], strict=True)
