@@ -69,8 +69,11 @@ def unit_rows(rng, rows, columns, *, correlated=False):
   return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
-def rerank_by_hand(query, features, num_neighbors, beta, expansion="max"):
-  """SuperGlobal's re-ranking by a loop over the rows, in double precision."""
+def rerank_by_hand(query, features, num_neighbors, beta, expansion="max", *, num_mean=0):
+  """SuperGlobal's re-ranking by a loop over the rows, in double precision.
+
+  With `max` the first `num_mean` dimensions are expanded by their mean all the same.
+  """
   query, features = query.astype(np.float64), features.astype(np.float64)
   count = min(num_neighbors + 1, len(features))
   refined = np.empty_like(features)
@@ -82,7 +85,8 @@ def rerank_by_hand(query, features, num_neighbors, beta, expansion="max"):
     refined[row] = weights @ features[nearest] / weights.sum()
   first = refined @ query
   best = refined[np.argsort(-first, kind="stable")[:count]]
-  expanded = best.max(axis=0) if expansion == "max" else best.mean(axis=0)
+  num_mean = len(query) if expansion == "mean" else num_mean
+  expanded = np.append(best[:, :num_mean].mean(axis=0), best[:, num_mean:].max(axis=0))
   return (first + refined @ expanded) / 2
 
 

@@ -31,6 +31,7 @@ BAD = {
       ("seed", 0),
     )
   },
+  "num_embedded": [0, -1, 2.5, True, "4"],
   "num_reranked": [0, -1, 2.5, True, "4"],
   "power": [*NO_NUMBERS, INF, 0.0, -1.0, 1e-46, 1e39],
   "rtol": [*NO_NUMBERS, INF, -1e-9, 1e39],
@@ -61,6 +62,7 @@ def test_the_ends_of_the_ranges_are_taken():
     num_dimensions=1,
     max_iterations=0,
     rtol=0.0,
+    num_embedded=1,
     num_reranked=1,
     num_neighbors=0,
     beta=0.0,
@@ -86,15 +88,16 @@ def test_equal_configurations_are_equal_whatever_the_type_of_their_numbers():
 
 
 def test_numbers_and_choices_are_all_of_a_configuration():
-  config = L2GConfig(num_reranked=30)
+  config = L2GConfig(num_embedded=25, num_reranked=30)
   numbers, choices = config.numbers(), config.choices(20)
   assert {*numbers._fields, *choices._fields} == set(vars(config))
   assert not {*numbers._fields} & {*choices._fields}
   for name, value in numbers._asdict().items():
     assert value == np.array(getattr(config, name), value.dtype)
-  assert choices.num_reranked == 20
-  assert config.choices(40).num_reranked == 30
-  assert L2GConfig().choices(40).num_reranked == 40
+  for size, embedded, reranked in ((20, 20, 20), (28, 25, 28), (40, 25, 30)):
+    choices = config.choices(size)
+    assert (choices.num_embedded, choices.num_reranked) == (embedded, reranked)
+  assert L2GConfig().choices(40) == config.choices(40)._replace(num_embedded=40, num_reranked=40)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, NAN, INF, True, None, "0.5"])

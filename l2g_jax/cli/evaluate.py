@@ -130,7 +130,8 @@ def query_jobs(dataset: Dataset) -> list[ImageJob]:
 def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | None) -> None:
   """Ranks a data set by every method, prints the table and writes the report."""
   # Settings are refused before any work is done.
-  config, features = read_method_config(values), read_features(values)
+  features = read_features(values)
+  read_method_config(values)
   read_index_config(values)
   if values.output:
     check_file(values.output)
@@ -139,7 +140,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
     dataset = open_dataset(values, default_dataset, built_in)
   truth = dataset.ground_truth
   retriever = open_retriever(values, dataset, watch)
-  given = _read_candidates(values, truth)
+  given = _read_candidates(values, truth, retriever.num_searched)
   weights = {"l2g": retriever.weight}
   if retriever.weight != features.default_weight:
     weights["l2g-default"] = features.default_weight
@@ -163,7 +164,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
       "index": retriever.options.index.to_json(),
       "method": {
         name: str(value) if value == float("inf") else value
-        for name, value in dataclasses.asdict(config).items()
+        for name, value in dataclasses.asdict(retriever.config).items()
       },
     },
   )
@@ -182,8 +183,8 @@ def _methods(rankings: Rankings, weights: dict[str, float], search: str) -> list
   ]
 
 
-def _read_candidates(values: Values, truth: GroundTruth) -> np.ndarray | None:
-  """Returns the candidates `[Q, k]` that the flag names; None where it names none."""
+def _read_candidates(values: Values, truth: GroundTruth, most: int) -> np.ndarray | None:
+  """Returns at most so many candidates `[Q, C]` that the flag names; None where it names none."""
   if values.candidates is None:
     return None
   path = pathlib.Path(values.candidates)
@@ -191,7 +192,7 @@ def _read_candidates(values: Values, truth: GroundTruth) -> np.ndarray | None:
     found = cann_files.read_results(path, truth.qimlist, truth.imlist)
   else:
     found = ames.read_neighbors(path, len(truth.qimlist), len(truth.imlist))
-  return found.ids[:, : values.k].astype(np.int32)
+  return found.ids[:, :most].astype(np.int32)
 
 
 def _tell_of_candidates(values: Values, given: np.ndarray, rankings: Rankings) -> None:

@@ -20,7 +20,7 @@ _INDEX = CannConfig()
 
 def _define_search(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
-    "k", 700, "Candidates that the local search hands to the re-ranking.", flag_values=values
+    "k", 700, "Candidates of the local search that are embedded.", flag_values=values
   )
   flags.DEFINE_string(
     "kernel",
@@ -101,7 +101,12 @@ def _define_method(values: flags.FlagValues) -> None:
     "How the two vectors become one.",
     flag_values=values,
   )
-  flags.DEFINE_integer("M", None, "Candidates to re-rank; omitted: all.", flag_values=values)
+  flags.DEFINE_integer(
+    "M",
+    None,
+    "Candidates to re-rank; omitted: k. Those beyond k have their global feature alone.",
+    flag_values=values,
+  )
   flags.DEFINE_integer(
     "K", _METHOD.num_neighbors, "Neighbours that refine each of them.", flag_values=values
   )

@@ -17,11 +17,11 @@ from l2g_jax.runtime import sharding
 
 
 class Queries(NamedTuple, Generic[Array]):
-  """A block of queries with their candidates; one query has no leading axis.
+  """A block of queries with their C candidates; one query has no leading axis.
 
   Attributes:
-    ids: `[block, k]` int32, best first; -1 pads.
-    similarities: `[block, k]` float32, of the search.
+    ids: `[block, C]` int32, best first; -1 pads.
+    similarities: `[block, C]` float32, of the search.
     features: `[block, D]` float32.
   """
 
@@ -47,13 +47,13 @@ def rerank_block(
     weights: `[W]`, the weights w in [0, 1].
     numbers: of the method's configuration; on every device, as the weights are.
     queries: `[block]`, split over the devices.
-    near: `[block, k]`, the lists and features of their candidates, see `Collection.tables_of`.
+    near: the lists and features of their candidates, see `Collection.tables_of`.
     mesh: the devices.
     id_bound: above all ids; sizes a table of a query's own.
     choices: of the configuration.
 
   Returns:
-    Scores `[block, W, k]`, the columns of the candidates in their new order `[block, W, k]`, and
+    Scores `[block, W, C]`, the columns of the candidates in their new order `[block, W, C]`, and
     the diagnostics `[block]`.
   """
 
@@ -80,12 +80,13 @@ def _rerank_query(
   id_bound: int,
   choices: Choices,
 ):
-  """Scores and orders one query's candidates for every weight `[W]`: `[W, k]`; diagnostics."""
+  """Scores and orders one query's candidates for every weight `[W]`: `[W, C]`; diagnostics."""
+  size, head = choices.num_embedded, choices.num_reranked
   candidates, similarities = query.ids, query.similarities
   pairs = dissimilarity.known_pairs(
-    candidates,
-    similarities,
-    jnp.where(candidates[:, None] >= 0, near.list_ids, -1),
+    candidates[:size],
+    similarities[:size],
+    jnp.where(candidates[:size, None] >= 0, near.list_ids, -1),
     near.list_similarities,
     num_images=id_bound,
     num_known=numbers.num_known,
@@ -103,37 +104,44 @@ def _rerank_query(
     method=choices.method,
     seed=numbers.seed,
   )
+  # A candidate that is not embedded has a zero block.
+  embedding = jnp.pad(embedded.embedding, ((0, len(candidates) - size), (0, 0)))
   global_features = jnp.concatenate([query.features[None], near.features])
-  head = choices.num_reranked
   blocks: rerank.Blocks = (("max", choices.num_dimensions),)
   if choices.fusion == "concat":
     blocks = (("mean", choices.num_dimensions), ("max", global_features.shape[1]))
 
-  certainty = match_certainty(similarities, ratio=numbers.certainty_ratio)[:head]
+  certainty = match_certainty(similarities, ratio=numbers.certainty_ratio, background_size=size)[
+    :head
+  ]
+  valid = candidates[:head] >= 0
 
   def score(weight):
-    fused = fuse(embedded.embedding, global_features, weight=weight, fusion=choices.fusion)
+    fused = fuse(embedding, global_features, weight=weight, fusion=choices.fusion)
     if choices.fusion == "sum":
       fused = normalize(fused)
+    shortlist = fused[1 : head + 1]
+    # Of one that has no global feature either, or one of no weight, nothing is known.
+    described = (jnp.arange(head) < size) | jnp.any(shortlist != 0.0, axis=1)
     # A point that lacks one of its vectors has a norm below 1, and its similarities are meant so.
     return certainty + rerank.score_vectors(
       fused[0],
-      fused[1 : head + 1],
-      mask=pairs.valid[1 : head + 1],
+      shortlist,
+      mask=valid & described,
       num_neighbors=choices.num_neighbors,
       beta=numbers.beta,
       expansion=blocks,
     )
 
   num_known = jnp.sum(pairs.known) // 2
-  scores = jax.lax.map(score, weights)
   # Without a known pair an embedding tells no images apart: the order of the search stands.
-  scores = jnp.where((num_known > 0) & pairs.valid[None, 1 : head + 1], scores, similarities[:head])
-  tail = jnp.broadcast_to(similarities[head:], (len(weights), len(similarities[head:])))
-  # A stable sort keeps the order of ties, and with it the tail, whose keys are equal.
-  keys = jnp.concatenate([-scores, jnp.full_like(tail, jnp.inf)], axis=1)
+  scores = jnp.where(num_known > 0, jax.lax.map(score, weights), similarities[:head])
+  # The tail has no scores, and what is masked -inf. A stable sort keeps the order of ties, and
+  # with it that of the search among these, whose keys are equal.
+  scores = jnp.pad(scores, ((0, 0), (0, len(candidates) - head)), constant_values=-jnp.inf)
+  keys = -scores
   return (
-    jnp.concatenate([scores, tail], axis=1),
+    jnp.where(jnp.isfinite(scores), scores, similarities),
     jnp.argsort(keys, axis=1, stable=True).astype(jnp.int32),
     num_known,
     embedded.normalized_stress,

@@ -27,10 +27,11 @@ Array = TypeVar("Array", np.ndarray, jax.Array)
 
 
 class Tables(NamedTuple, Generic[Array]):
-  """Images by row: those of a collection `[N]`, or the candidates of a block `[block, k]`.
+  """Images by row: those of a collection `[N]`, or the C candidates of a block `[block, C]`.
 
   Attributes:
-    list_ids: `[..., L]` int32, the stored list of every image, best first; -1 pads.
+    list_ids: `[..., L]` int32, the stored list of every image, best first; -1 pads. Of candidates,
+      those that are embedded have one, `[block, k, L]`.
     list_similarities: `[..., L]` float32.
     features: `[..., D]` float32.
   """
@@ -72,27 +73,28 @@ class Collection:
     """Returns a power of two above all ids: it changes only where a collection doubles."""
     return 1 << self.num_images.bit_length()
 
-  def tables_of(self, candidates: np.ndarray) -> Tables[jax.Array]:
+  def tables_of(self, candidates: np.ndarray, *, num_embedded: int) -> Tables[jax.Array]:
     """Hands out what a block of queries needs of its candidates.
 
     Args:
-      candidates: `[block, k]` integer, from -1, which pads, to N - 1; the block is a multiple of
+      candidates: `[block, C]` integer, from -1, which pads, to N - 1; the block is a multiple of
         the devices.
+      num_embedded: k, how many of a query, the first, come with their lists.
 
     Returns:
-      Their `Tables` `[block, k]`, split over the devices; the rows of padding are arbitrary.
+      Their `Tables`, split over the devices; the rows of padding are arbitrary.
 
     Raises:
       InputError: a feature among them is not finite.
     """
     rows = np.maximum(candidates, 0)
     if self.resident is not None:
-      return _take(self.resident, sharding.split(rows.astype(np.int32), self.mesh), mesh=self.mesh)
-    tables = _host_tables(self.neighbor_lists, self.features, rows.ravel())
+      split = sharding.split(rows.astype(np.int32), self.mesh)
+      return _take(self.resident, split, num_embedded=num_embedded, mesh=self.mesh)
+    tables = _host_tables(self.neighbor_lists, rows[:, :num_embedded], self.features, rows)
     _check_features(tables.features)
     tables = _pad_lists(tables, self.list_length)
-    blocks = (table.reshape(*rows.shape, table.shape[1]) for table in tables)
-    return Tables(*(sharding.split(block, self.mesh) for block in blocks))
+    return Tables(*(sharding.split(table, self.mesh) for table in tables))
 
 
 def place_collection(
@@ -131,7 +133,8 @@ def place_collection(
   if resident:
     for part in row_parts(features.shape):
       _check_features(features[part])
-    padded = _pad_lists(_host_tables(neighbor_lists, features, slice(None)), length)
+    every = slice(None)
+    padded = _pad_lists(_host_tables(neighbor_lists, every, features, every), length)
     missing = num_rows - len(features)
     tables = Tables(
       *(sharding.replicate(np.pad(table, [(0, missing), (0, 0)]), mesh) for table in padded)
@@ -148,29 +151,39 @@ def rounded_up(size: int) -> int:
   return -(-size // step) * step
 
 
-@functools.partial(jax.jit, static_argnames="mesh")
-def _take(tables: Tables[jax.Array], rows: jax.Array, *, mesh: Mesh) -> Tables[jax.Array]:
-  """Takes the rows of a block `[block, k]` from tables that every device has as a whole."""
+@functools.partial(jax.jit, static_argnames=("num_embedded", "mesh"))
+def _take(
+  tables: Tables[jax.Array], rows: jax.Array, *, num_embedded: int, mesh: Mesh
+) -> Tables[jax.Array]:
+  """Takes the rows of a block `[block, C]` from tables that every device has as a whole."""
 
   def take_share(tables, rows):
-    return Tables(*(jnp.take(table, rows, axis=0, mode="clip") for table in tables))
+    listed = rows[:, :num_embedded]
+    wanted = Tables(list_ids=listed, list_similarities=listed, features=rows)
+    return jax.tree.map(
+      lambda table, rows: jnp.take(table, rows, axis=0, mode="clip"), tables, wanted
+    )
 
   return sharding.map_shares(take_share, mesh)(tables, rows)
 
 
 def _host_tables(
-  neighbor_lists: Ranked, features: np.ndarray, rows: slice | np.ndarray
+  neighbor_lists: Ranked,
+  listed: slice | np.ndarray,
+  features: np.ndarray,
+  rows: slice | np.ndarray,
 ) -> Tables[np.ndarray]:
   return Tables(
-    list_ids=np.asarray(neighbor_lists.ids[rows], np.int32),
-    list_similarities=np.asarray(neighbor_lists.similarities[rows], np.float32),
+    list_ids=np.asarray(neighbor_lists.ids[listed], np.int32),
+    list_similarities=np.asarray(neighbor_lists.similarities[listed], np.float32),
     features=np.asarray(features[rows], np.float32),
   )
 
 
 def _pad_lists(tables: Tables[np.ndarray], length: int) -> Tables[np.ndarray]:
-  """Pads the lists `[rows, L]` of tables to a length."""
-  missing = [(0, 0), (0, length - tables.list_ids.shape[1])]
+  """Pads the lists `[..., L]` of tables to a length."""
+  missing = [(0, 0)] * (tables.list_ids.ndim - 1)
+  missing.append((0, length - tables.list_ids.shape[-1]))
   return tables._replace(
     list_ids=np.pad(tables.list_ids, missing, constant_values=-1),
     list_similarities=np.pad(tables.list_similarities, missing),

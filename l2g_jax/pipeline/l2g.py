@@ -15,7 +15,7 @@ from l2g_jax import settings
 from l2g_jax.errors import InputError, SettingError
 from l2g_jax.pipeline.block import Queries, rerank_block
 from l2g_jax.pipeline.collection import Collection, place_collection
-from l2g_jax.pipeline.config import L2GConfig, Numbers
+from l2g_jax.pipeline.config import Choices, L2GConfig, Numbers
 from l2g_jax.ranked import Ranked, check_ranked, complete_rankings
 from l2g_jax.ranking.fusion import check_dimensions
 from l2g_jax.ranking.global_features import GlobalFeatures, check_global_shapes
@@ -53,7 +53,7 @@ class L2GResult:
   Attributes:
     rankings: `[Q, N]` int32, every row a permutation: the re-ranked candidates, the other
       candidates in the order of the search, then the images that it did not reach, by id.
-    scores: `[Q, k]` float32 of the candidates in the order of the search; a query or candidate
+    scores: `[Q, C]` float32 of the candidates in the order of the search; a query or candidate
       that was not re-ranked keeps its similarity.
     diagnostics: the same for every weight.
   """
@@ -103,7 +103,7 @@ class L2G:
     """Ranks a collection of N images for Q queries: `place`, then `rank`.
 
     Args:
-      candidates: `[Q, k]`, what the search found.
+      candidates: `[Q, C]`, what the search found.
       neighbor_lists: `[N, L]`, made offline by the same index.
       features: global features of the queries and of the images.
 
@@ -141,7 +141,8 @@ class L2G:
 
     Args:
       collection: of N images, by `place`.
-      candidates: `[Q, k]`, what the search found.
+      candidates: `[Q, C]`, what the search found, best first; the configuration says how many of
+        them are embedded and how many re-ranked.
       query_features: `[Q, D]`, the global features of the queries.
       weights: several weights w in [0, 1], in place of `weight`.
       show_progress: whether to show a bar.
@@ -162,7 +163,8 @@ class L2G:
     check_dimensions(self.config.fusion, self.config.num_dimensions, query_features.shape[1])
     _check_queries(candidates, query_features, collection.num_images)
     num_queries, size = candidates.ids.shape
-    block_size = self._block_size(collection, num_queries, size)
+    choices = self.config.choices(size)
+    block_size = self._block_size(collection, num_queries, size, choices)
     mesh = collection.mesh
     whole = (
       sharding.replicate(np.asarray(weights, np.float32), mesh),
@@ -179,10 +181,10 @@ class L2G:
         results = rerank_block(
           *whole,
           Queries(*(sharding.split(column, mesh) for column in queries)),
-          collection.tables_of(queries.ids),
+          collection.tables_of(queries.ids, num_embedded=choices.num_embedded),
           mesh=mesh,
           id_bound=collection.id_bound,
-          choices=self.config.choices(size),
+          choices=choices,
         )
         block_scores, order, *diagnostics = (
           sharding.fetch(column)[: len(rows)] for column in results
@@ -201,12 +203,14 @@ class L2G:
       for values, order in zip(scores, orders, strict=True)
     ]
 
-  def _block_size(self, collection: Collection, num_queries: int, size: int) -> int:
+  def _block_size(
+    self, collection: Collection, num_queries: int, size: int, choices: Choices
+  ) -> int:
     """Returns how many queries a block has, as memory allows."""
     block_bytes = self.block_bytes
     if block_bytes is None:
       block_bytes = sharding.bytes_at_hand(collection.mesh)
-    query_bytes = _query_bytes(size, collection)
+    query_bytes = _query_bytes(size, choices, collection)
     return even_block(num_queries, collection.mesh.size, max(1, block_bytes // query_bytes))
 
 
@@ -241,10 +245,12 @@ def _check_queries(candidates: Ranked, query_features: np.ndarray, num_images: i
     raise InputError("The queries' global features hold a value that is not finite.")
 
 
-def _query_bytes(size: int, collection: Collection) -> int:
-  """Returns how much memory a device needs for a query, at most."""
+def _query_bytes(size: int, choices: Choices, collection: Collection) -> int:
+  """Returns how much memory a device needs for a query of so many candidates, at most."""
   points, dimension = size + 1, collection.features.shape[1]
-  squares, lists = 12 * points**2, 4 * size * collection.list_length
+  # The embedding and the re-ranking follow one another.
+  squares = max(12 * (choices.num_embedded + 1) ** 2, 6 * choices.num_reranked**2)
+  lists = 4 * choices.num_embedded * collection.list_length
   return 4 * (squares + lists + collection.id_bound + 7 * points * (dimension + 256))
 
 

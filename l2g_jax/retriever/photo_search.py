@@ -85,7 +85,7 @@ def rank_images(
     query: the photograph.
     described: its features.
     num_results: the most that are returned.
-    num_candidates: k.
+    num_candidates: that the local search hands out.
     l2g: the method, with its weight.
     placed: the lists and global features of the collection, by `l2g.place`.
     watch: takes the seconds of the stages.

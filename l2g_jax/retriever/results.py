@@ -66,7 +66,7 @@ class Rankings:
   Attributes:
     by_global: `[Q, N]` int32, by the cosines of global features.
     by_global_reranked: `[Q, N]` int32, the same re-ranked by SuperGlobal's method.
-    candidates: `[Q, k]`, that were re-ranked, by their Chamfer similarity.
+    candidates: `[Q, C]`, that were handed to the re-ranking, by their Chamfer similarity.
     by_candidates: `[Q, N]` int32, the candidates in the order of the search, or of the program
       that gave them, then the rest by id.
     l2g: one result a weight.

@@ -59,7 +59,7 @@ class Retriever:
   Attributes:
     directory: where everything made of the collection lies.
     options: how it is described and indexed.
-    config: settings of the method.
+    config: settings of the method; k is one of them.
     weight: w in [0, 1], of the embedding against the global feature.
     watch: the seconds of each stage.
   """
@@ -113,7 +113,8 @@ class Retriever:
       index: settings of the index and its search.
       weight: w in [0, 1]; None = the default of the features.
       num_candidates: k, candidates that the local search hands to the re-ranking, and the length of
-        the neighbour lists; at least 1.
+        the neighbour lists; at least 1. A larger `config.num_reranked` has the search hand out so
+        many, of which k are embedded, unless `config.num_embedded` says otherwise.
       seed: of every sample and start.
       verify: whether everything that was made before is read and its checksums compared.
       watch: takes the seconds of the stages; None = a new one.
@@ -126,6 +127,8 @@ class Retriever:
     if not isinstance(features, Features):
       features = Features() if features is None else Features(local=features)
     options = StageOptions(features, index, num_candidates, seed)
+    if config.num_embedded is None:
+      config = dataclasses.replace(config, num_embedded=num_candidates)
     weight = features.default_weight if weight is None else check_weight(weight)
     watch = watch or Stopwatch()
     root = pathlib.Path(work_dir)
@@ -166,6 +169,11 @@ class Retriever:
     return self._state.collection.index.names
 
   @property
+  def num_searched(self) -> int:
+    """How many candidates a search hands out: k, or M where that is more."""
+    return max(self.options.num_candidates, self.config.num_reranked or 0)
+
+  @property
   def images(self) -> Listing:
     """The images, and the files that were left out, as of the last look at the folder."""
     return self._state.images
@@ -203,7 +211,7 @@ class Retriever:
       query,
       described,
       k,
-      num_candidates=self.options.num_candidates,
+      num_candidates=self.num_searched,
       l2g=state.l2g,
       placed=state.placed,
       watch=self.watch,
@@ -222,7 +230,7 @@ class Retriever:
     Args:
       queries: Q photographs, of a data set for instance; names are their own.
       weights: the weights w in [0, 1]; None = the retriever's.
-      candidates: `[Q, k]` ids that other programs found, best first, -1 pads; the index says how
+      candidates: `[Q, C]` ids that other programs found, best first, -1 pads; the index says how
         similar they are. None = the local search.
       show_progress: whether to show a bar.
 
@@ -240,9 +248,7 @@ class Retriever:
       reranked = rerank_by_global(features, by_global)
     with self.watch.measure("local search"):
       if candidates is None:
-        found = candidate_search.search(
-          collection, described.descriptors, self.options.num_candidates
-        )
+        found = candidate_search.search(collection, described.descriptors, self.num_searched)
         candidates = found.ids
       else:
         found = candidate_search.compare(collection, described.descriptors, candidates)

@@ -15,7 +15,8 @@ from l2g_jax.features.extractors import superglobal_extractor
 from l2g_jax.features.weights import save_weights
 from l2g_jax.interop import cann
 from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
-from l2g_jax.pipeline.l2g import PAPER_WEIGHT
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import L2G, PAPER_WEIGHT
 from tests.cli import toy
 from tests.features.synthetic import shallow, synthetic_params
 from tests.interop.torch_writer import write_archive, write_pickle
@@ -173,6 +174,36 @@ def test_given_candidates_stand_for_the_search(run, tmp_path, features):
   # These candidates are those of the global features.
   assert by_ames["candidates"]["easy"] == by_ames["global"]["easy"]
   assert by_ames["l2g"]["medium"]["map"] == 100.0
+
+
+@pytest.mark.parametrize(("length", "num_reranked"), [(12, 9), (6, 9)])
+def test_more_candidates_are_re_ranked_than_embedded(
+  run, tmp_path, features, monkeypatch, length, num_reranked
+):
+  handed = []
+  rank = L2G.rank
+
+  def ranked(self, collection, candidates, *arguments, **settings):
+    handed.append((self.config, candidates.ids.shape))
+    return rank(self, collection, candidates, *arguments, **settings)
+
+  monkeypatch.setattr(L2G, "rank", ranked)
+  _, _, database = features["database"]
+  _, _, wanted = features["queries"]
+  similarities = wanted @ database.T
+  ids = np.argsort(-similarities, axis=1, kind="stable")[:, :length]
+  tensor = np.stack([np.take_along_axis(similarities, ids, axis=1), ids]).astype(np.float32)
+  path = write_pickle(tmp_path / "nn.pkl", tensor)
+  vectors = write_globals(tmp_path / "x.npz", features)
+  settings = {"global_features": vectors, "k": 3, "M": num_reranked, "w": 0.19}
+  given = run(candidates=str(path), **settings)
+  searched = run(**settings)
+  for report in (given, searched):
+    assert report["config"]["k"] == report["config"]["method"]["num_embedded"] == 3
+    assert report["config"]["method"]["num_reranked"] == num_reranked
+    assert rows(report)["l2g"]["medium"]["map"] == 100.0
+  config = L2GConfig(num_embedded=3, num_reranked=num_reranked)
+  assert handed == [(config, (4, min(length, num_reranked))), (config, (4, num_reranked))]
 
 
 def test_global_features_in_a_folder(run, tmp_path, features):

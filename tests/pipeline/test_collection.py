@@ -67,19 +67,21 @@ def test_every_device_has_the_whole_of_a_resident_collection():
 def test_candidates_are_looked_up_by_id(resident):
   _, lists, features = some_collection(3)
   placed = place(lists, features.database.astype(np.float64), num_devices=2, resident=resident)
-  candidates = np.array([[4, -1, 4], [0, 13, -1]])
-  tables = placed.tables_of(candidates)
+  candidates = np.array([[4, -1, 4, 2], [0, 13, -1, 5]])
+  tables = placed.tables_of(candidates, num_embedded=3)
   assert [table.dtype for table in tables] == [np.int32, np.float32, np.float32]
-  assert [table.shape for table in tables] == [(2, 3, 64), (2, 3, 64), (2, 3, WIDTH)]
+  assert [table.shape for table in tables] == [(2, 3, 64), (2, 3, 64), (2, 4, WIDTH)]
   assert all(table.addressable_shards[0].data.shape[0] == 1 for table in tables)
   for row, column in zip(*np.nonzero(candidates >= 0), strict=True):
     image = candidates[row, column]
-    list_ids, similarities, feature = (np.asarray(table[row, column]) for table in tables)
+    np.testing.assert_array_equal(tables.features[row, column], features.database[image])
+    if column == 3:
+      continue
+    list_ids, similarities = (np.asarray(table[row, column]) for table in tables[:2])
     np.testing.assert_array_equal(list_ids[:LENGTH], lists.ids[image])
     np.testing.assert_array_equal(list_ids[LENGTH:], -1)
     np.testing.assert_array_equal(similarities[:LENGTH], lists.similarities[image])
     np.testing.assert_array_equal(similarities[LENGTH:], 0.0)
-    np.testing.assert_array_equal(feature, features.database[image])
 
 
 @pytest.mark.parametrize(
@@ -114,9 +116,9 @@ def test_a_feature_that_is_not_finite_is_refused_once_it_is_needed():
   with pytest.raises(InputError, match=r"database's global features .* not finite"):
     place(lists, features.database, resident=True)
   placed = place(lists, features.database, num_devices=1, resident=False)
-  placed.tables_of(np.array([[0, 1, -1]]))
+  placed.tables_of(np.array([[0, 1, -1]]), num_embedded=3)
   with pytest.raises(InputError, match=r"database's global features .* not finite"):
-    placed.tables_of(np.array([[0, 3]]))
+    placed.tables_of(np.array([[0, 3]]), num_embedded=1)
 
 
 def test_features_of_another_rank_and_lists_of_another_collection_are_refused():

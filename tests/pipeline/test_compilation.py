@@ -141,7 +141,7 @@ def test_no_number_of_the_method_is_compiled_for():
       for name, value in NUMBERS.items()
     }
     # More than there are candidates is as many.
-    longer = dataclasses.replace(CONFIG, num_reranked=10 * SIZE)
+    longer = dataclasses.replace(CONFIG, num_embedded=10 * SIZE, num_reranked=20 * SIZE)
     rank(*arguments, config=longer)
   assert not compilations
   # Each of them says something.

@@ -37,6 +37,28 @@ class CertaintyVariantsTest(VariantTestCase):
     # Of three reached images the worse two are background: 0.25.
     np.testing.assert_allclose(scores, [0.375, 0.0, 0.0, 0.0, 0.0, 0.0], atol=1e-6)
 
+  @jit_variants
+  def test_the_background_of_the_first_judges_the_others(self):
+    certainty = self.variant(functools.partial(match_certainty, ratio=0.5, background_size=4))
+    # Background: the mean of 0.2 and 0.1, of which half is 0.075.
+    scores = certainty(np.array([0.8, 0.4, 0.2, 0.1, 0.09, 0.05, 0.0], np.float32))
+    expected = [0.90625, 0.8125, 0.625, 0.25, 1 / 6, 0.0, 0.0]
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("background_size", [SIZE, SIZE + 5, 3])
+def test_a_background_of_all_is_the_default(background_size):
+  values = shortlist(5)
+  scores = match_certainty(values, ratio=2.0, background_size=background_size)
+  equal = np.array_equal(scores, match_certainty(values, ratio=2.0))
+  assert equal == (background_size >= SIZE)
+
+
+@pytest.mark.parametrize("background_size", [-1, 1.5, True])
+def test_a_background_that_makes_no_sense_is_refused(background_size):
+  with pytest.raises(InputError, match="background_size must be"):
+    match_certainty(shortlist(0), ratio=2.0, background_size=background_size)
+
 
 @pytest.mark.parametrize("ratio", [0.5, 10.0, np.inf])
 @pytest.mark.parametrize("size", [0, 1, SIZE])

@@ -7,7 +7,10 @@ from l2g_jax import Retriever
 from l2g_jax.data import load_dataset
 from l2g_jax.errors import InputError, SettingError
 from l2g_jax.features.extraction import ImageJob
-from l2g_jax.retriever import Features
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import L2G
+from l2g_jax.ranking.global_features import GlobalFeatures
+from l2g_jax.retriever import Features, stages
 from tests.cli import toy
 from tests.retriever import photos
 
@@ -142,3 +145,26 @@ def test_a_data_set_is_ranked_by_every_stage(tmp_path):
   assert [result.name for result in found][:4] == names[:4]
   with pytest.raises(InputError, match="none come or go"):
     retriever.remove([truth.imlist[0]])
+
+
+@pytest.mark.parametrize(("num_reranked", "num_searched"), [(3, 5), (12, 12), (99, 40)])
+def test_the_search_hands_out_as_many_as_are_re_ranked(opened, folder, num_reranked, num_searched):
+  retriever = open_folder(
+    folder, opened.directory.parent, config=L2GConfig(num_reranked=num_reranked), weight=0.5
+  )
+  collection = retriever.collection
+  # Those beyond k need no lists.
+  assert collection.lists.ids.shape == (photos.NUM_IMAGES, 5)
+  jobs = [ImageJob("a query", folder / "photo-004.bmp", (0, 0, 7, 9))]
+  rankings = retriever.rank(jobs)
+  assert rankings.candidates.ids.shape == (1, num_searched)
+  described = stages.describe_queries(collection, jobs, retriever.watch)
+  config = L2GConfig(num_embedded=5, num_reranked=num_reranked)
+  features = GlobalFeatures(described.global_features, collection.global_features)
+  expected = L2G(0.5, config)(rankings.candidates, collection.lists, features)
+  np.testing.assert_array_equal(rankings.l2g[0.5].rankings, expected.rankings)
+  # The search for one photograph stands as the batch does, after the copy of the query.
+  found = retriever.search(folder / "photo-004.bmp", box=(0, 0, 7, 9), k=num_searched)
+  names = [retriever.names[image] for image in expected.rankings[0, :num_searched]]
+  first = found[0].name
+  assert [result.name for result in found] == [first, *(name for name in names if name != first)]
