@@ -14,7 +14,7 @@ from l2g_jax.embedding import dissimilarity
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.retriever import candidates
-from l2g_jax.retriever.stages import describe_queries
+from l2g_jax.retriever.collection import describe_queries
 
 
 @dataclasses.dataclass(frozen=True)

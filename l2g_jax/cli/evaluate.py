@@ -211,10 +211,22 @@ def _tell_of_candidates(values: Values, given: np.ndarray, rankings: Rankings) -
 def _describe_features(values: Values, features: Features) -> dict[str, Any]:
   """Returns the settings of the features as JSON."""
   return {
-    **_describe_source("local", features.local, values.local),
+    **_describe_local(features, values.local),
     **_describe_source("global_features", features.global_features, values.global_features),
-    "whiten": features.whitens,
     "crop_policy": _describe_crops(features),
+  }
+
+
+def _describe_local(features: Features, flag: str) -> dict[str, Any]:
+  """Returns the settings of one kind of local features, or of several by their name."""
+  if len(features.kinds) == 1:
+    (local,) = features.kinds
+    return {**_describe_source("local", local, flag), "whiten": features.whitens(local)}
+  kinds = [kind for kind in features.kinds if isinstance(kind, LocalExtractor)]
+  return {
+    "local": flag,
+    "local_settings": {kind.name: dict(kind.settings) for kind in kinds},
+    "whiten": {kind.name: features.whitens(kind) for kind in kinds},
   }
 
 
@@ -228,7 +240,7 @@ def _describe_crops(features: Features) -> str:
   """Returns the policy of the crops, or which extractor has which."""
   policies = {
     source.name: features.crop_policy or default_crop_policy(source)
-    for source in (features.local, features.global_features)
+    for source in (*features.kinds, features.global_features)
     if isinstance(source, LocalExtractor | GlobalExtractor)
   }
   if len(set(policies.values())) == 1:

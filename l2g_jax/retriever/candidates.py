@@ -10,38 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from l2g_jax.ranked import Ranked
-from l2g_jax.retriever.stages import Collection
+from l2g_jax.retriever.collection import Collection, Descriptors
 from l2g_jax.runtime.progress import track
 
 
-def search(collection: Collection, descriptors: Sequence[np.ndarray], k: int) -> Ranked:
+def search(collection: Collection, descriptors: Sequence[Descriptors], k: int) -> Ranked:
   """Finds the candidates of Q queries by the local search, `[Q, min(k, N)]`."""
-  k = min(k, len(collection.index.names))
+  k = min(k, len(collection.names))
   found = [
-    collection.search([values], k) for values in track(descriptors, "local search", unit="queries")
+    collection.search([query], k) for query in track(descriptors, "local search", unit="queries")
   ]
   return Ranked(
     np.concatenate([result.ids for result in found]),
     np.concatenate([result.similarities for result in found]),
-  )
-
-
-def compare(collection: Collection, descriptors: Sequence[np.ndarray], ids: np.ndarray) -> Ranked:
-  """Gives candidates of others the index's exact similarities, and orders them by these.
-
-  Args:
-    collection: N images.
-    descriptors: of Q queries, see `Queries`.
-    ids: `[Q, k]`, -1 pads at the end.
-  """
-  similarities = np.zeros(ids.shape, np.float32)
-  tracked = track(descriptors, "similarities of candidates", unit="queries")
-  for row, values in enumerate(tracked):
-    present = ids[row] >= 0
-    similarities[row, present] = collection.index.similarities(values, ids[row, present])
-  order = np.argsort(-similarities, axis=1, kind="stable")
-  return Ranked(
-    np.take_along_axis(ids, order, axis=1), np.take_along_axis(similarities, order, axis=1)
   )
 
 
@@ -50,7 +31,7 @@ def runs_backwards(ids: np.ndarray, compared: Ranked) -> bool:
 
   Args:
     ids: `[Q, k]`, in the order of others.
-    compared: the same images, see `compare`.
+    compared: the same images, see `Collection.compare`.
   """
   gains = []
   for given, found, values in zip(ids, compared.ids, compared.similarities, strict=True):

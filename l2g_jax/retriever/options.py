@@ -15,12 +15,16 @@ from l2g_jax.retriever.sources import LocalFiles
 _VLAD_WEIGHT = 0.9
 
 
+Local = LocalExtractor | LocalFiles
+
+
 @dataclasses.dataclass(frozen=True)
 class Features:
   """The features of a collection and of its queries.
 
   Attributes:
-    local: the extractor of local features, or files that hold them.
+    local: the extractor of local features, or files that hold them; or several kinds, whose
+      searches are united, see `ranking.union`.
     global_features: the extractor of global features; a file or folder, see
       `interop.global_features.read_global`; None = VLAD, aggregated from the local ones.
     whiten: whether local descriptors are whitened, by a whitening learned from the collection;
@@ -28,15 +32,19 @@ class Features:
     crop_policy: how a query's box becomes a crop; None = as each extractor does.
   """
 
-  local: LocalExtractor | LocalFiles = dataclasses.field(default_factory=sift)
+  local: Local | tuple[Local, ...] = dataclasses.field(default_factory=sift)
   global_features: GlobalExtractor | pathlib.Path | None = None
   whiten: bool | None = None
   crop_policy: CropPolicy | None = None
 
   @property
-  def whitens(self) -> bool:
-    """Whether local descriptors are whitened."""
-    is_sift = isinstance(self.local, LocalExtractor) and self.local.name == "sift"
+  def kinds(self) -> tuple[Local, ...]:
+    """The kinds of local features, one at least."""
+    return self.local if isinstance(self.local, tuple) else (self.local,)
+
+  def whitens(self, local: Local) -> bool:
+    """Returns whether descriptors of a kind are whitened."""
+    is_sift = isinstance(local, LocalExtractor) and local.name == "sift"
     return is_sift if self.whiten is None else self.whiten
 
   @property
@@ -62,6 +70,50 @@ class StageOptions:
   num_candidates: int
   seed: int
 
+  def kinds(self) -> tuple["KindOptions", ...]:
+    """Returns the settings of each kind of local features."""
+    features = self.features
+    is_extracted = all(isinstance(local, LocalExtractor) for local in features.kinds)
+    is_extracted &= not isinstance(features.global_features, pathlib.Path)
+    return tuple(
+      KindOptions(
+        local=local,
+        whiten=features.whitens(local),
+        crop_policy=features.crop_policy,
+        has_vlad=features.global_features is None,
+        is_extracted=is_extracted,
+        index=self.index,
+        num_candidates=self.num_candidates,
+        seed=self.seed,
+      )
+      for local in features.kinds
+    )
+
   def __post_init__(self):
     settings.integer("num_candidates", self.num_candidates, least=1)
     settings.integer("seed", self.seed, least=0, most=settings.LARGEST_SEED)
+
+
+@dataclasses.dataclass(frozen=True)
+class KindOptions:
+  """How the stages of one kind of local features are made; see `Features` and `StageOptions`.
+
+  Attributes:
+    local: the kind.
+    whiten: whether its descriptors are whitened.
+    crop_policy: see `Features`.
+    has_vlad: whether global features are aggregated from it.
+    is_extracted: whether no features of the collection are given as files.
+    index: see `StageOptions`, as the two below.
+    num_candidates: k.
+    seed: of every sample and start.
+  """
+
+  local: Local
+  whiten: bool
+  crop_policy: CropPolicy | None
+  has_vlad: bool
+  is_extracted: bool
+  index: CannConfig
+  num_candidates: int
+  seed: int

@@ -12,9 +12,9 @@ from l2g_jax.pipeline.collection import Collection as PlacedCollection
 from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global
+from l2g_jax.retriever.collection import Collection, Queries
 from l2g_jax.retriever.copies import find_copies
 from l2g_jax.retriever.results import Result, Results
-from l2g_jax.retriever.stages import Collection, Queries
 from l2g_jax.runtime.stopwatch import Stopwatch
 
 # An image with the query's pixels has its descriptors, so no other is much more similar.
@@ -91,15 +91,15 @@ def rank_images(
     watch: takes the seconds of the stages.
   """
   features = GlobalFeatures(described.global_features, collection.global_features)
-  (descriptors,) = described.descriptors
+  num_descriptors = sum(len(values) for values in described.descriptors[0])
   # Ids are in the order in which the images came; ties are shown by name.
-  names = collection.index.names
+  names = collection.names
   by_name = np.array(sorted(range(len(names)), key=names.__getitem__))
   with watch.measure("global search"):
     named = GlobalFeatures(features.queries, features.database[by_name])
     by_global = by_name[rank_by_global(named)[0]]
   with watch.measure("local search"):
-    candidates = collection.search([descriptors], min(num_candidates, len(names)))
+    candidates = collection.search(described.descriptors, min(num_candidates, len(names)))
   is_found = candidates.ids[0] >= 0
   ids, similarities = candidates.ids[0, is_found], candidates.similarities[0, is_found]
   others = by_name[~np.isin(by_name, ids)]
@@ -110,10 +110,10 @@ def rank_images(
       ids=np.concatenate([result.rankings[0, : len(ids)], others]).tolist(),
       scores=dict(zip(ids.tolist(), result.scores[0, is_found].tolist(), strict=True)),
       suspects=ids[similarities >= _COPY_SIMILARITY * similarities[0]].tolist(),
-      remarks=_remarks_on_order(collection.index.counts(), len(ids), num_results),
+      remarks=_remarks_on_order(collection.counts(), len(ids), num_results),
     )
   else:
-    order = _order_without_search(len(descriptors), features, by_global, collection.index.counts())
+    order = _order_without_search(num_descriptors, features, by_global, collection.counts())
   with watch.measure("exact copies"):
     pixels = query.photograph.pixels if query.is_whole else None
     copies = find_copies(query.path, pixels, paths, order.suspects)

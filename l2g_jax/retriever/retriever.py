@@ -24,7 +24,8 @@ from l2g_jax.ranked import complete_rankings
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
 from l2g_jax.retriever import candidates as candidate_search
-from l2g_jax.retriever import listing, photo_search, stages
+from l2g_jax.retriever import collection as collections
+from l2g_jax.retriever import listing, photo_search
 from l2g_jax.retriever.listing import Listing
 from l2g_jax.retriever.options import Features, StageOptions
 from l2g_jax.retriever.results import Rankings, Results
@@ -41,7 +42,7 @@ class _State:
   """The collection as it was when it was last looked at; replaced as a whole."""
 
   images: Listing
-  collection: stages.Collection
+  collection: collections.Collection
   l2g: L2G
 
   @functools.cached_property
@@ -68,7 +69,7 @@ class Retriever:
     self,
     directory: pathlib.Path,
     list_images: Callable[[], Listing],
-    prepare: Callable[[Sequence[ImageJob], bool], stages.Collection],
+    prepare: Callable[[Sequence[ImageJob], bool], collections.Collection],
     *,
     folder: listing.Folder | None,
     options: StageOptions,
@@ -135,7 +136,7 @@ class Retriever:
     folder = None
     if isinstance(images, Dataset):
       dataset = images
-      directory, make, on_error = root / dataset.name, stages.prepare, "raise"
+      directory, make, on_error = root / dataset.name, collections.prepare, "raise"
 
       def list_images() -> Listing:
         return listing.list_dataset(dataset)
@@ -143,11 +144,11 @@ class Retriever:
       # Photographs and work may lie in one folder; the mark keeps them apart.
       mark_work_folder(root)
       path = pathlib.Path(images)
-      directory, make, on_error = listing.folder_directory(root, path), stages.follow, "empty"
+      directory, make, on_error = listing.folder_directory(root, path), collections.follow, "empty"
       folder = listing.Folder(path, directory)
       list_images = folder.list
 
-    def prepare(jobs: Sequence[ImageJob], verify: bool) -> stages.Collection:
+    def prepare(jobs: Sequence[ImageJob], verify: bool) -> collections.Collection:
       return make(jobs, directory, options, watch, on_error=on_error, verify=verify)
 
     made = cls(
@@ -166,7 +167,7 @@ class Retriever:
   @property
   def names(self) -> tuple[str, ...]:
     """The names of the images; ids are positions in it."""
-    return self._state.collection.index.names
+    return self._state.collection.names
 
   @property
   def num_searched(self) -> int:
@@ -179,7 +180,7 @@ class Retriever:
     return self._state.images
 
   @property
-  def collection(self) -> stages.Collection:
+  def collection(self) -> collections.Collection:
     """The index, the lists and the global features of the collection."""
     return self._state.collection
 
@@ -203,11 +204,13 @@ class Retriever:
     state = self._state
     path = pathlib.Path(photograph)
     query = photo_search.read_query(path, box)
-    described = stages.describe_query(state.collection, ImageJob(path.name, path, box), self.watch)
+    described = collections.describe_query(
+      state.collection, ImageJob(path.name, path, box), self.watch
+    )
     paths = {job.name: job.path for job in state.images.jobs}
     return photo_search.rank_images(
       state.collection,
-      [paths[name] for name in state.collection.index.names],
+      [paths[name] for name in state.collection.names],
       query,
       described,
       k,
@@ -240,7 +243,7 @@ class Retriever:
     state = self._state
     collection = state.collection
     weights = [self.weight] if weights is None else list(weights)
-    described = stages.describe_queries(collection, queries, self.watch)
+    described = collections.describe_queries(collection, queries, self.watch)
     features = GlobalFeatures(described.global_features, collection.global_features)
     with self.watch.measure("global search"):
       by_global = rank_by_global(features)
@@ -251,7 +254,7 @@ class Retriever:
         found = candidate_search.search(collection, described.descriptors, self.num_searched)
         candidates = found.ids
       else:
-        found = candidate_search.compare(collection, described.descriptors, candidates)
+        found = collection.compare(described.descriptors, candidates)
     with self.watch.measure("embedding and re-ranking"):
       results = state.l2g.rank(
         state.placed,
@@ -264,7 +267,7 @@ class Retriever:
       by_global=by_global,
       by_global_reranked=reranked,
       candidates=found,
-      by_candidates=complete_rankings(candidates, None, len(collection.index.names)),
+      by_candidates=complete_rankings(candidates, None, len(collection.names)),
       l2g=dict(zip(weights, results, strict=True)),
     )
 

@@ -10,9 +10,9 @@ from l2g_jax.cann import CannConfig
 from l2g_jax.data.images import list_images
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
-from l2g_jax.retriever import stages
+from l2g_jax.retriever import collection as collections
+from l2g_jax.retriever.collection import Collection
 from l2g_jax.retriever.options import Features, StageOptions
-from l2g_jax.retriever.stages import Collection
 from l2g_jax.runtime.stopwatch import Stopwatch
 
 NUM_IMAGES = 40
@@ -76,16 +76,16 @@ def follow(
 ) -> Collection:
   """Makes a folder ready for queries, as it is now."""
   settings = options(extract, **changes)
-  return stages.follow(jobs_of(folder), work, settings, Stopwatch(), verify=verify)
+  return collections.follow(jobs_of(folder), work, settings, Stopwatch(), verify=verify)
 
 
 def best(collection: Collection, query: pathlib.Path) -> str:
   """Returns the name of the image most similar to a photograph, by both of its features."""
-  described = stages.describe_query(collection, ImageJob(query.name, query), Stopwatch())
+  described = collections.describe_query(collection, ImageJob(query.name, query), Stopwatch())
   found = collection.search(described.descriptors, 1)
   by_global = np.argmax(described.global_features @ collection.global_features.T)
-  name = collection.index.names[found.ids[0, 0]]
-  assert name == collection.index.names[by_global]
+  name = collection.names[found.ids[0, 0]]
+  assert name == collection.names[by_global]
   np.testing.assert_allclose(found.similarities[0, 0], 1.0, atol=0.02)
   return name
 
@@ -93,11 +93,11 @@ def best(collection: Collection, query: pathlib.Path) -> str:
 def check(collection: Collection, folder: pathlib.Path) -> None:
   """Checks that a collection is that of a folder: names, neighbours, features and searches."""
   jobs = jobs_of(folder)
-  names = collection.index.names
+  names = collection.names
   assert sorted(names) == [job.name for job in jobs]
   assert collection.lists.ids.shape == (len(names), min(5, len(names) - 1))
   assert isinstance(collection.lists.ids, np.memmap)
-  assert f"neighbors-{collection.index.state}-" in str(collection.lists.ids.filename)
+  assert f"neighbors-{collection.kinds[0].index.state}-" in str(collection.lists.ids.filename)
   assert collection.global_features.shape[0] == len(names)
   for job in jobs:
     assert best(collection, job.path) == job.name

@@ -11,7 +11,8 @@ import pytest
 
 from l2g_jax.cann import CannConfig
 from l2g_jax.features.extraction import ImageJob, extract_local
-from l2g_jax.retriever import members, stages
+from l2g_jax.retriever import collection as collections
+from l2g_jax.retriever import members
 from l2g_jax.runtime import digests, files
 from l2g_jax.runtime.stopwatch import Stopwatch
 from tests.retriever import photos
@@ -57,7 +58,7 @@ def made(work):
 
 
 def names_of(collection):
-  return set(collection.index.names)
+  return set(collection.names)
 
 
 def generations(work):
@@ -112,7 +113,7 @@ def test_an_image_that_changed_in_place_is_replaced(folder, search):
   photos.check(collection, folder)
   # Its old content is not found under its name any more.
   old = photos.write(folder.parent / "old.bmp", 7)
-  query = stages.describe_query(collection, ImageJob("old", old), Stopwatch())
+  query = collections.describe_query(collection, ImageJob("old", old), Stopwatch())
   assert collection.search(query.descriptors, 1).similarities[0, 0] < 0.9
 
 
@@ -161,7 +162,7 @@ def test_past_a_share_of_changes_all_is_learned_anew(folder, tmp_path, search):
   photos.check(collection, folder)
   # It is what a first search makes.
   fresh = photos.follow(folder, tmp_path / "fresh")
-  assert fresh.index.names == collection.index.names
+  assert fresh.names == collection.names
   np.testing.assert_array_equal(fresh.global_features, collection.global_features)
   np.testing.assert_array_equal(fresh.lists.ids, collection.lists.ids)
 
@@ -171,7 +172,7 @@ def test_past_a_smaller_share_the_index_is_compacted(folder, tmp_path, search):
     photos.write(folder / f"photo-{number:03d}.bmp", 300 + number)
   collection, _ = search()
   photos.check(collection, folder)
-  manifest = files.read_manifest(collection.index.directory / "index.json")
+  manifest = files.read_manifest(collection.kinds[0].index.directory / "index.json")
   assert len(manifest["segments"]) == 1
   assert generations(tmp_path / "work") == ["global-000001", "index-000001", "vlad-000001"]
 
@@ -190,10 +191,12 @@ def test_settings_of_searches_share_an_index(folder, tmp_path, search):
   collection, described = search(index=config)
   assert described == 0
   assert made(tmp_path / "work") == before
-  query = stages.describe_query(
+  query = collections.describe_query(
     collection, ImageJob("query", folder / "photo-004.bmp"), Stopwatch()
   )
-  expected = collection.index.search_many(query.descriptors, 9, num_probes=1, rescoring_depth=3)
+  index = collection.kinds[0].index
+  descriptors = [values for (values,) in query.descriptors]
+  expected = index.search_many(descriptors, 9, num_probes=1, rescoring_depth=3)
   found = collection.search(query.descriptors, 9)
   np.testing.assert_array_equal(found.ids, expected.ids)
   np.testing.assert_array_equal(found.similarities, expected.similarities)
@@ -326,22 +329,22 @@ def test_an_entry_that_the_index_does_not_hold_is_no_harm(folder, tmp_path, sear
 def test_a_data_set_is_as_if_made_at_once(folder, tmp_path):
   def prepare(work):
     watch = Stopwatch()
-    return stages.prepare(photos.jobs_of(folder), work, photos.options(), watch)
+    return collections.prepare(photos.jobs_of(folder), work, photos.options(), watch)
 
   before = prepare(tmp_path / "data")
-  assert before.index.names == tuple(job.name for job in photos.jobs_of(folder))
+  assert before.names == tuple(job.name for job in photos.jobs_of(folder))
   photos.write(folder / "a-first.bmp", 77)
   after, fresh = prepare(tmp_path / "data"), prepare(tmp_path / "fresh")
-  assert after.index.names == tuple(job.name for job in photos.jobs_of(folder))
+  assert after.names == tuple(job.name for job in photos.jobs_of(folder))
   assert generations(tmp_path / "data") == ["global-000002", "index-000002", "vlad-000002"]
   np.testing.assert_array_equal(after.global_features, fresh.global_features)
   for one, other in zip(after.lists, fresh.lists, strict=True):
     np.testing.assert_array_equal(one, other)
-  assert prepare(tmp_path / "data").index.state == after.index.state
+  assert prepare(tmp_path / "data").kinds[0].index.state == after.kinds[0].index.state
   # The order alone makes another index.
   jobs = photos.jobs_of(folder)[::-1]
-  turned = stages.prepare(jobs, tmp_path / "data", photos.options(), Stopwatch())
-  assert turned.index.names == tuple(job.name for job in jobs)
+  turned = collections.prepare(jobs, tmp_path / "data", photos.options(), Stopwatch())
+  assert turned.names == tuple(job.name for job in jobs)
 
 
 def test_queries_of_one_name_size_and_time_get_their_own_answers(folder, tmp_path, search):
@@ -351,9 +354,9 @@ def test_queries_of_one_name_size_and_time_get_their_own_answers(folder, tmp_pat
     place.mkdir()
     query = photos.write(place / "query.bmp", number)
     assert photos.best(collection, query) == f"photo-{number:03d}"
-    queries = stages.describe_queries(collection, [ImageJob("query.bmp", query)], Stopwatch())
+    queries = collections.describe_queries(collection, [ImageJob("query.bmp", query)], Stopwatch())
     found = collection.search(queries.descriptors, 1).ids[0, 0]
-    assert collection.index.names[found] == f"photo-{number:03d}"
+    assert collection.names[found] == f"photo-{number:03d}"
 
 
 def run_script(*arguments):

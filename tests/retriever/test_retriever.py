@@ -10,7 +10,8 @@ from l2g_jax.features.extraction import ImageJob
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranking.global_features import GlobalFeatures
-from l2g_jax.retriever import Features, stages
+from l2g_jax.retriever import Features
+from l2g_jax.retriever import collection as collections
 from tests.cli import toy
 from tests.retriever import photos
 
@@ -158,7 +159,7 @@ def test_the_search_hands_out_as_many_as_are_re_ranked(opened, folder, num_reran
   jobs = [ImageJob("a query", folder / "photo-004.bmp", (0, 0, 7, 9))]
   rankings = retriever.rank(jobs)
   assert rankings.candidates.ids.shape == (1, num_searched)
-  described = stages.describe_queries(collection, jobs, retriever.watch)
+  described = collections.describe_queries(collection, jobs, retriever.watch)
   config = L2GConfig(num_embedded=5, num_reranked=num_reranked)
   features = GlobalFeatures(described.global_features, collection.global_features)
   expected = L2G(0.5, config)(rankings.candidates, collection.lists, features)
