@@ -1,10 +1,12 @@
-"""Conversion of a published checkpoint into weights of ours."""
+"""Published checkpoints made into weights of ours: as files, or in memory."""
 
 import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
+
+import numpy as np
 
 from l2g_jax.features import weights
 from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
@@ -80,6 +82,34 @@ def convert(
   Raises:
     InputError: the checkpoint can't be read, is hostile or of another model.
   """
+  weights.save_weights(output, *_read_checkpoint(model, checkpoint, report))
+  return MODELS[model].notice
+
+
+def read_weights(
+  model: Model, path: os.PathLike | str, *, report: Callable[[str], None] = print
+) -> weights.Weights:
+  """Reads weights from a file that `convert` made, or from a checkpoint without writing anything.
+
+  Both give the same weights with the same checksum.
+
+  Args:
+    model: the model of the weights.
+    path: weights of ours; or a checkpoint as published, a file of `torch.save` or safetensors.
+    report: see `convert`.
+
+  Raises:
+    InputError: the file can't be read, is hostile or altered, or of another model.
+  """
+  if weights.holds_weights(path):
+    return weights.load_weights(path, model=model)
+  return weights.make_weights(*_read_checkpoint(model, path, report))
+
+
+def _read_checkpoint(
+  model: Model, checkpoint: os.PathLike | str, report: Callable[[str], None]
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Returns the arrays of a checkpoint by their path in our parameters, and their metadata."""
   published = MODELS[model]
   with open_torch_file(checkpoint) as file:
     fault = f"{checkpoint} is no checkpoint of {model}"
@@ -95,10 +125,9 @@ def convert(
     "source_checksum": files.checksum_file(checkpoint),
     "notice": published.notice,
   }
-  weights.save_weights(output, arrays, metadata)
   if passed_over:
     report(
       f"{len(passed_over)} tensors of {checkpoint} were passed over, which {model} does not need:"
       f" {name_some(passed_over)}."
     )
-  return published.notice
+  return arrays, metadata
