@@ -1,11 +1,12 @@
-"""Many photographs through a network: threads read ahead, and one batch holds one image size."""
+"""Many photographs through a network: threads read ahead, and one batch holds one input shape."""
 
 import collections
 import concurrent.futures
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
 from l2g_jax.errors import InputError
@@ -17,8 +18,8 @@ _NUM_WAITING = 2
 
 
 def read_ahead(
-  items: Iterable[_Item], read: Callable[[_Item], np.ndarray], *, num_threads: int
-) -> Generator[np.ndarray | InputError, None, None]:
+  items: Iterable[_Item], read: Callable[[_Item], Any], *, num_threads: int
+) -> Generator[Any, None, None]:
   """Reads items in threads, a few ahead of the caller.
 
   Args:
@@ -30,7 +31,7 @@ def read_ahead(
     The result of each item in order, or the error that kept it from being read.
   """
   remaining = iter(items)
-  pending: collections.deque[concurrent.futures.Future[np.ndarray]] = collections.deque()
+  pending: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
   pool = concurrent.futures.ThreadPoolExecutor(num_threads)
   try:
     while True:
@@ -48,36 +49,40 @@ def read_ahead(
 
 
 def describe_part(
-  network: Network[Features], inputs: Iterable[np.ndarray | InputError]
+  network: Network[Features], inputs: Iterable[Any]
 ) -> Iterator[list[tuple[int, Features | InputError]]]:
-  """Describes inputs in batches of one size, and yields each batch when it is ready.
+  """Describes inputs in batches of one shape, and yields each batch when it is ready.
 
   Args:
     network: the network.
-    inputs: each `[h, w, 3]`, or the error that stands in its stead.
+    inputs: each as `network.prepare` makes it, or the error that stands in its stead.
 
   Yields:
     Pairs of an input's number, from 0, and its features or error; every number comes once.
   """
-  waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
+  waiting: dict[Any, list[tuple[int, Any]]] = {}
   for number, values in enumerate(inputs):
     if isinstance(values, InputError):
       yield [(number, values)]
       continue
-    batch = waiting.setdefault(values.shape, [])
+    shape = tuple(array.shape for array in jax.tree.leaves(values))
+    batch = waiting.setdefault(shape, [])
     batch.append((number, values))
     if len(batch) == network.batch_size:
-      yield _describe(network, waiting.pop(values.shape))
+      yield _describe(network, waiting.pop(shape))
   for batch in waiting.values():
     yield _describe(network, batch)
 
 
 def _describe(
-  network: Network[Features], batch: Sequence[tuple[int, np.ndarray]]
+  network: Network[Features], batch: Sequence[tuple[int, Any]]
 ) -> list[tuple[int, Features | InputError]]:
   numbers = [number for number, _ in batch]
-  inputs = np.stack([values for _, values in batch])
   # A smaller batch would be another shape to compile.
-  blank = np.zeros((network.batch_size - len(batch), *inputs.shape[1:]), inputs.dtype)
-  features = network.describe(np.concatenate([inputs, blank]))
+  num_blank = network.batch_size - len(batch)
+  inputs = jax.tree.map(
+    lambda *arrays: np.stack([*arrays, *[np.zeros_like(arrays[0])] * num_blank]),
+    *(values for _, values in batch),
+  )
+  features = network.describe(inputs)
   return list(zip(numbers, features[: len(batch)], strict=True))

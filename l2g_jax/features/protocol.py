@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
+import jax
 import numpy as np
 
 from l2g_jax.features.preprocess import Reading
@@ -37,17 +38,19 @@ class LocalFeatures:
 
 @dataclasses.dataclass(frozen=True)
 class Network(Generic[Features]):
-  """The two steps of a learned extractor; images of one size pass the second step together.
+  """The two steps of a learned extractor; inputs of one shape pass the second step together.
+
+  An input is an array such as `[h, w, 3]`, or a tuple of arrays. Zeros are an input too.
 
   Attributes:
     prepare: on the host, maps an RGB image `[height, width, 3]` uint8, and the height and width of
-      the photograph from which it was cut, to an input `[h, w, 3]` float32.
-    describe: on the device, maps inputs `[batch_size, h, w, 3]` to the features of each.
+      the photograph from which it was cut, to an input.
+    describe: on the device, maps inputs, stacked along a new first axis, to the features of each.
     batch_size: number of inputs that are described together.
   """
 
-  prepare: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
-  describe: Callable[[np.ndarray], Sequence[Features]]
+  prepare: Callable[[np.ndarray, tuple[int, int]], Any]
+  describe: Callable[[Any], Sequence[Features]]
   batch_size: int
 
 
@@ -96,7 +99,8 @@ class GlobalExtractor:
 
 def extract_with(network: Network[Features], image: np.ndarray) -> Features:
   """Returns a network's features of one whole photograph, `[height, width, 3]` uint8, RGB."""
-  return network.describe(network.prepare(image, (image.shape[0], image.shape[1]))[None])[0]
+  values = network.prepare(image, (image.shape[0], image.shape[1]))
+  return network.describe(jax.tree.map(lambda array: array[None], values))[0]
 
 
 def as_local(extractor: GlobalExtractor) -> LocalExtractor:
@@ -116,7 +120,7 @@ def as_local(extractor: GlobalExtractor) -> LocalExtractor:
 
 
 def _describe_one(
-  inputs: np.ndarray, *, describe: Callable[[np.ndarray], Sequence[np.ndarray]]
+  inputs: Any, *, describe: Callable[[Any], Sequence[np.ndarray]]
 ) -> Sequence[LocalFeatures]:
   return [_one_feature(feature) for feature in describe(inputs)]
 

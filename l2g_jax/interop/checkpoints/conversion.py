@@ -3,19 +3,20 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 
 from l2g_jax.features import weights
+from l2g_jax.interop.checkpoints.aliked import aliked_architecture, find_variant
 from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
 from l2g_jax.interop.checkpoints.layers import Architecture, convert_tensors
 from l2g_jax.interop.checkpoints.state import check_state, find_state, name_some, unwrap
 from l2g_jax.interop.checkpoints.torch_file import open_torch_file
 from l2g_jax.runtime import files
 
-Model = Literal["superglobal", "fire"]
+Model = Literal["superglobal", "fire", "aliked"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,24 +25,28 @@ class Published:
 
   Attributes:
     state_key: names the dictionary of tensors in a checkpoint; without it the tensors are alone.
-    describe: returns the network, given the names of the tensors.
+    describe: returns the network, given the tensors by name.
     notice: the terms on which the weights may be used, as a sentence.
   """
 
   state_key: str
-  describe: Callable[[Iterable[str]], Architecture]
+  describe: Callable[[Mapping[str, Any]], Architecture]
   notice: str
 
 
-def _describe_superglobal(names: Iterable[str]) -> Architecture:
+def _describe_superglobal(state: Mapping[str, Any]) -> Architecture:
   # Only the deeper trunk has a 23rd block in its third stage.
-  deep = any("encoder_q.s3.b23." in name for name in names)
+  deep = any("encoder_q.s3.b23." in name for name in state)
   return superglobal_architecture(101 if deep else 50)
 
 
-def _describe_fire(names: Iterable[str]) -> Architecture:
-  del names
+def _describe_fire(state: Mapping[str, Any]) -> Architecture:
+  del state
   return fire_architecture()
+
+
+def _describe_aliked(state: Mapping[str, Any]) -> Architecture:
+  return aliked_architecture(find_variant(state))
 
 
 MODELS: Mapping[Model, Published] = {
@@ -56,6 +61,11 @@ MODELS: Mapping[Model, Published] = {
     _describe_fire,
     "FIRe is licensed CC BY-NC-SA 4.0 by Naver Corporation: its weights, and what is made from "
     "them, may not be used commercially and are shared alike.",
+  ),
+  "aliked": Published(
+    "state_dict",
+    _describe_aliked,
+    "ALIKED is licensed BSD-3-Clause, (c) 2022 Zhao Xiaoming: keep this notice with the weights.",
   ),
 }
 
