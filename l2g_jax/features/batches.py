@@ -1,25 +1,23 @@
-"""Many photographs through a network: threads read ahead, and one batch holds one input shape."""
+"""Many photographs through a network: threads read ahead; a batch has one shape."""
 
 import collections
 import concurrent.futures
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
-
-import jax
-import numpy as np
+from typing import TypeVar
 
 from l2g_jax.errors import InputError
-from l2g_jax.features.protocol import Features, Network
+from l2g_jax.features.protocol import Features, Input, Network, stack_inputs
 
 _Item = TypeVar("_Item")
+_Read = TypeVar("_Read")
 # So many inputs wait for the device beside those being read. Each is a whole image as float32.
 _NUM_WAITING = 2
 
 
 def read_ahead(
-  items: Iterable[_Item], read: Callable[[_Item], Any], *, num_threads: int
-) -> Generator[Any, None, None]:
+  items: Iterable[_Item], read: Callable[[_Item], _Read], *, num_threads: int
+) -> Generator[_Read | InputError, None, None]:
   """Reads items in threads, a few ahead of the caller.
 
   Args:
@@ -31,7 +29,7 @@ def read_ahead(
     The result of each item in order, or the error that kept it from being read.
   """
   remaining = iter(items)
-  pending: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
+  pending: collections.deque[concurrent.futures.Future[_Read]] = collections.deque()
   pool = concurrent.futures.ThreadPoolExecutor(num_threads)
   try:
     while True:
@@ -49,40 +47,37 @@ def read_ahead(
 
 
 def describe_part(
-  network: Network[Features], inputs: Iterable[Any]
+  network: Network[Features], inputs: Iterable[Input | InputError]
 ) -> Iterator[list[tuple[int, Features | InputError]]]:
   """Describes inputs in batches of one shape, and yields each batch when it is ready.
 
   Args:
     network: the network.
-    inputs: each as `network.prepare` makes it, or the error that stands in its stead.
+    inputs: inputs of the network, or the errors that stand in their stead.
 
   Yields:
     Pairs of an input's number, from 0, and its features or error; every number comes once.
   """
-  waiting: dict[Any, list[tuple[int, Any]]] = {}
+  waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, Input]]] = {}
   for number, values in enumerate(inputs):
     if isinstance(values, InputError):
       yield [(number, values)]
       continue
-    shape = tuple(array.shape for array in jax.tree.leaves(values))
-    batch = waiting.setdefault(shape, [])
+    arrays = values if isinstance(values, tuple) else (values,)
+    shapes = tuple(array.shape for array in arrays)
+    batch = waiting.setdefault(shapes, [])
     batch.append((number, values))
     if len(batch) == network.batch_size:
-      yield _describe(network, waiting.pop(shape))
+      yield _describe(network, waiting.pop(shapes))
   for batch in waiting.values():
     yield _describe(network, batch)
 
 
 def _describe(
-  network: Network[Features], batch: Sequence[tuple[int, Any]]
+  network: Network[Features], batch: Sequence[tuple[int, Input]]
 ) -> list[tuple[int, Features | InputError]]:
-  numbers = [number for number, _ in batch]
+  numbers, inputs = zip(*batch, strict=True)
   # A smaller batch would be another shape to compile.
-  num_blank = network.batch_size - len(batch)
-  inputs = jax.tree.map(
-    lambda *arrays: np.stack([*arrays, *[np.zeros_like(arrays[0])] * num_blank]),
-    *(values for _, values in batch),
-  )
-  features = network.describe(inputs)
+  missing = network.batch_size - len(batch)
+  features = network.describe(stack_inputs([*inputs, *[inputs[0]] * missing]))
   return list(zip(numbers, features[: len(batch)], strict=True))
