@@ -3,23 +3,25 @@
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
 
 from l2g_jax import settings
-from l2g_jax.features import fire, preprocess, superglobal
+from l2g_jax.errors import InputError, SettingError
+from l2g_jax.features import fire, lite0, preprocess, superglobal
 from l2g_jax.features.protocol import (
   MAX_SIDE,
   Dtype,
   GlobalExtractor,
+  Input,
   LocalExtractor,
   LocalFeatures,
   Network,
   extract_with,
 )
-from l2g_jax.features.weights import load_weights
+from l2g_jax.features.weights import Weights, load_weights
 
 # Eight images fill an accelerator. A CPU is no faster with more than one, and needs more memory.
 _ACCELERATOR_BATCH = 8
@@ -133,6 +135,46 @@ def fire_extractor(
   )
 
 
+def lite0_extractor(
+  weights: Weights,
+  *,
+  sides: Sequence[int] = (MAX_SIDE,),
+  dtype: Dtype = "float32",
+  batch_size: int | None = None,
+) -> GlobalExtractor:
+  """Returns an extractor of EfficientNet-Lite0's features with GeM; see `lite0`.
+
+  Args:
+    weights: as `interop.checkpoints.read_weights` reads them.
+    sides: an image is described once for each: its longer side is reduced to so many pixels, and
+      never enlarged. Features of several sides are summed.
+    dtype: type of the convolutions.
+    batch_size: number of images described together, of one canvas on each side; None = 1 on a CPU,
+      else 8.
+
+  Raises:
+    InputError: the weights are of another network, or a setting lies outside its range.
+  """
+  if (model := weights.metadata.get("model")) != "lite0":
+    raise InputError(f"The weights are of {model}, not of lite0.")
+  if not sides:
+    raise SettingError("sides", "one or more integers", sides)
+  sides = tuple(settings.integer("sides", side, least=1) for side in sides)
+  dtype = settings.choice("dtype", dtype, get_args(Dtype))
+  network = Network(
+    prepare=functools.partial(_prepare_lite0, sides=sides),
+    describe=functools.partial(_describe_lite0, weights=weights, dtype=dtype),
+    batch_size=_batch(batch_size),
+  )
+  return GlobalExtractor(
+    name="lite0",
+    dimension=lite0.DIMENSION,
+    settings={"weights": weights.metadata["checksum"], "sides": list(sides), "dtype": dtype},
+    extract=functools.partial(extract_with, network),
+    network=network,
+  )
+
+
 def _prepare_superglobal(
   image: np.ndarray, whole: tuple[int, int], *, max_side: int | None
 ) -> np.ndarray:
@@ -168,6 +210,28 @@ def _describe_fire(
   return [LocalFeatures(*values) for values in zip(*fields, strict=True)]
 
 
+def _prepare_lite0(
+  image: np.ndarray, whole: tuple[int, int], *, sides: Sequence[int]
+) -> tuple[np.ndarray, ...]:
+  """Returns a canvas for each side, and the sizes of the pictures on them, `[num_sides, 2]`."""
+  # A crop has the same sides as a whole photograph.
+  del whole
+  placed = [lite0.place(preprocess.reduce_by_area(image, max_side=side)) for side in sides]
+  canvases, sizes = zip(*placed, strict=True)
+  return (*canvases, np.stack(sizes))
+
+
+def _describe_lite0(inputs: Input, *, weights: Weights, dtype: Dtype) -> Sequence[np.ndarray]:
+  *canvases, sizes = inputs
+  params, features = _on_device(weights), []
+  for number, canvas in enumerate(canvases):
+    _limit_shapes(lite0.apply, canvas.shape)
+    features.append(lite0.apply(params, canvas, sizes[:, number], dtype=dtype))
+  # Features of one side have unit norm already.
+  whole = superglobal.normalize(sum(features[1:], features[0])) if features[1:] else features[0]
+  return list(np.asarray(whole))
+
+
 def _batch(batch_size: int | None) -> int:
   """Returns the number of images that a network describes at once."""
   if batch_size is not None:
@@ -195,3 +259,9 @@ def _shapes_of(apply: Any) -> set[tuple[int, ...]]:
 def _params(path: str, model: str) -> Mapping[str, Any]:
   """Loads the weights of a network onto the device, once per process."""
   return jax.device_put(load_weights(path, model=model).params)
+
+
+@functools.lru_cache(maxsize=2)
+def _on_device(weights: Weights) -> Mapping[str, Any]:
+  """Puts weights onto the device, once per process."""
+  return jax.device_put(weights.params)

@@ -10,13 +10,17 @@ import numpy as np
 
 from l2g_jax.features import weights
 from l2g_jax.interop.checkpoints.aliked import aliked_architecture, find_variant
-from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.architectures import (
+  fire_architecture,
+  lite0_architecture,
+  superglobal_architecture,
+)
 from l2g_jax.interop.checkpoints.layers import Architecture, convert_tensors
 from l2g_jax.interop.checkpoints.state import check_state, find_state, name_some, unwrap
 from l2g_jax.interop.checkpoints.torch_file import open_torch_file
 from l2g_jax.runtime import files
 
-Model = Literal["superglobal", "fire", "aliked"]
+Model = Literal["superglobal", "fire", "aliked", "lite0"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,11 @@ def _describe_aliked(state: Mapping[str, Any]) -> Architecture:
   return aliked_architecture(find_variant(state))
 
 
+def _describe_lite0(state: Mapping[str, Any]) -> Architecture:
+  del state
+  return lite0_architecture()
+
+
 MODELS: Mapping[Model, Published] = {
   "superglobal": Published(
     "model_state",
@@ -66,6 +75,12 @@ MODELS: Mapping[Model, Published] = {
     "state_dict",
     _describe_aliked,
     "ALIKED is licensed BSD-3-Clause, (c) 2022 Zhao Xiaoming: keep this notice with the weights.",
+  ),
+  "lite0": Published(
+    "state_dict",
+    _describe_lite0,
+    "EfficientNet-Lite0 is licensed Apache-2.0 by Google: keep the licence with the weights where "
+    "you pass them on.",
   ),
 }
 
