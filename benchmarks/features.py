@@ -1,4 +1,4 @@
-"""SuperGlobal and FIRe, beside the same networks in PyTorch on the same image.
+"""SuperGlobal, FIRe and EfficientNet-Lite0, beside the same networks in PyTorch on one image.
 
   python -m benchmarks.features [--output=features.json]
   python -m benchmarks.features --from_dataset --data_root=... --dataset=... \
@@ -40,12 +40,16 @@ from l2g_jax.cli.feature_flags import read_features
 from l2g_jax.cli.work_flags import work_folder
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import InputError
-from l2g_jax.features import fire, superglobal
+from l2g_jax.features import fire, lite0, superglobal
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.extractors import Dtype
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.features.store import FeatureStore
-from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.architectures import (
+  fire_architecture,
+  lite0_architecture,
+  superglobal_architecture,
+)
 from l2g_jax.interop.checkpoints.conversion import Model
 from l2g_jax.interop.checkpoints.layers import Architecture, convert_tensors
 from l2g_jax.ranked import complete_rankings
@@ -79,6 +83,7 @@ class Problem:
     title: of its tables.
     model: its name on the command line.
     architecture: the layers and keys of its checkpoint.
+    prepare: maps an image `[height, width, 3]` uint8 to the input of both.
     apply: our function of parameters, inputs `[B, height, width, 3]` and precision.
     by_name: maps the result of `apply` to the features of the first input, by name.
     peer: maps tensors by key, and whether channels are last, to PyTorch's function of an input
@@ -88,6 +93,7 @@ class Problem:
   title: str
   model: Model
   architecture: Architecture
+  prepare: Callable[[np.ndarray], np.ndarray]
   apply: Callable[[Any, jax.Array, Dtype], Any]
   by_name: Callable[[Any], Found]
   peer: Callable[[Mapping[str, np.ndarray], bool], Callable[[np.ndarray], Found]]
@@ -111,6 +117,7 @@ def superglobal_problem(depth: superglobal.Depth, num_scales: superglobal.NumSca
     f"SuperGlobal R{depth}, {num_scales} scales",
     "superglobal",
     superglobal_architecture(depth),
+    _normalized,
     apply,
     lambda features: {"image": np.asarray(features[0])},
     peer,
@@ -142,7 +149,37 @@ def fire_problem(scales: tuple[float, ...] = fire.SCALES) -> Problem:
 
     return describe
 
-  return Problem(f"FIRe, {len(scales)} scales", "fire", fire_architecture(), apply, by_name, peer)
+  title = f"FIRe, {len(scales)} scales"
+  return Problem(title, "fire", fire_architecture(), _normalized, apply, by_name, peer)
+
+
+def lite0_problem() -> Problem:
+  """Returns EfficientNet-Lite0 at one size, for images whose sides are multiples of 32."""
+
+  def apply(params: Any, images: jax.Array, dtype: Dtype) -> jax.Array:
+    sizes = np.full((len(images), 2), images.shape[1:3], np.int32)
+    return lite0.apply(params, images, sizes, dtype=dtype)
+
+  def peer(state: Mapping[str, np.ndarray], channels_last: bool) -> Callable[[np.ndarray], Found]:
+    from benchmarks import torch_networks
+
+    placed = torch_networks.place(state, channels_last=channels_last)
+    layers = torch_networks.fold_lite0(placed)
+    return lambda image: {"image": torch_networks.lite0(layers, image)}
+
+  return Problem(
+    "EfficientNet-Lite0",
+    "lite0",
+    lite0_architecture(),
+    lambda image: image,
+    apply,
+    lambda features: {"image": np.asarray(features[0])},
+    peer,
+  )
+
+
+def _normalized(image: np.ndarray) -> np.ndarray:
+  return (image.astype(np.float32) - 115) / 58
 
 
 def synthetic_image(seed: int, height: int, width: int) -> np.ndarray:
@@ -206,7 +243,7 @@ def network_rows(
   """Compares one network with PyTorch's; ratios are to PyTorch without channels last."""
   state = synthetic.synthetic_state(problem.architecture, seed=0)
   params = make_params(state, problem)
-  values = (image.astype(np.float32) - 115) / 58
+  values = problem.prepare(image)
   batches = {1} | ({_ACCELERATOR_BATCH} if jax.default_backend() != "cpu" else set())
   calls: dict[str, Callable[[], Any]] = {}
   peers: dict[str, Callable[[np.ndarray], Found]] = {}
@@ -401,7 +438,8 @@ def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   if values.quick:
     problems, size, num_images = [superglobal_problem(50, 1)], (96, 128), 2
   else:
-    problems, size, num_images = [superglobal_problem(50, 3), fire_problem()], (768, 1024), 2
+    problems = [superglobal_problem(50, 3), fire_problem(), lite0_problem()]
+    size, num_images = (768, 1024), 2
   tables = compare(problems, size, num_images=num_images, repeats=values.repeats, ceilings=ceilings)
   if values.from_dataset:
     tables["Precision and mAP"] = precision_rows(values)
