@@ -4,13 +4,14 @@ The feature map of an image, with `dimension` channels for each pixel, is never 
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from l2g_jax.features.aliked.config import STRIDES, Sizes
+from l2g_jax.features.aliked.config import STRIDES
+from l2g_jax.features.aliked.layers import Layer, multiply
+from l2g_jax.features.aliked.network import Maps, Params, first_level
+from l2g_jax.features.aliked.parameters import NUM_TAPS
 from l2g_jax.features.aliked.upsampling import source_positions
 
 _SMALLEST_NORM = 1e-12
@@ -18,93 +19,91 @@ _SMALLEST_NORM = 1e-12
 Read = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-class Descriptor(nn.Module):
-  """Describes the key points of one image at positions that it chooses around each."""
+def describe(
+  params: Params,
+  maps: Maps,
+  positions: jax.Array,
+  image_size: jax.Array,
+  true_size: jax.Array,
+  origin: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Describes the key points of one image at positions that the network chooses around each.
 
-  sizes: Sizes
+  Args:
+    params: see `parameters.parameter_shapes`.
+    maps: of one image, without the axis of the batch.
+    positions: `[k, 2]` float32, row and column in the image.
+    image_size: `[2]`, height and width.
+    true_size: `[2]`, those of the padded image.
+    origin: `[2]`, of the image in the padded one.
 
-  @nn.compact
-  def __call__(
-    self,
-    levels: tuple[jax.Array, ...],
-    positions: jax.Array,
-    image_size: jax.Array,
-    true_size: jax.Array,
-    origin: jax.Array,
-  ) -> tuple[jax.Array, jax.Array]:
-    """Returns descriptors `[k, dimension]` of unit norm, and offsets `[k, M, 2]`, down first.
+  Returns:
+    Descriptors `[k, dimension]` of unit norm, and offsets `[k, M, 2]`, down first.
+  """
+  layers = params["descriptor"]
+  aggregate = layers["aggregate"]["kernel"]
+  count, dimension, _ = aggregate.shape
 
-    Args:
-      levels: four maps `[h, w, dimension / 4]`, finest first.
-      positions: `[k, 2]` float32, row and column in the image.
-      image_size: `[2]`, height and width.
-      true_size: `[2]`, those of the padded image.
-      origin: `[2]`, of the image in the padded one.
-    """
-    dimension, count = self.sizes.dimension, self.sizes.num_samples
+  def read(rows: jax.Array, columns: jax.Array) -> jax.Array:
+    return read_features(params, maps, rows + origin[0], columns + origin[1], true_size)
 
-    def parameter(name: str, *shape: int) -> Any:
-      return self.param(name, nn.initializers.normal(), shape)
-
-    def read(rows: jax.Array, columns: jax.Array) -> jax.Array:
-      return read_features(levels, rows + origin[0], columns + origin[1], true_size)
-
-    # A patch that would leave the image moves inwards; at the far edges, a pixel early.
-    rows, columns = (
-      jnp.clip(positions[:, axis].astype(jnp.int32) - 1, 0, jnp.maximum(image_size[axis] - 4, 0))
-      for axis in (0, 1)
-    )
-    taps = jnp.arange(9)[None]
-    patches = read(rows[:, None] + taps // 3, columns[:, None] + taps % 3)
-    patches = patches.reshape(len(positions), 9 * dimension)
-    kernel = parameter("hidden_kernel", 3, 3, dimension, 2 * count).reshape(9 * dimension, -1)
-    hidden = nn.selu(_product(patches, kernel) + parameter("hidden_bias", 2 * count)[None])
-    kernel = parameter("offset_kernel", 2 * count, 2 * count)
-    offsets = _product(hidden, kernel) + parameter("offset_bias", 2 * count)[None]
-    limit = jnp.max(image_size).astype(jnp.float32) / 4
-    offsets = jnp.clip(offsets, -limit, limit)
-    # Channels are all moves to the right, then all moves down.
-    offsets = jnp.stack([offsets[:, count:], offsets[:, :count]], axis=2)
-    rows, columns = (positions[:, None, axis] + offsets[..., axis] for axis in (0, 1))
-    sampled = _sample(read, rows, columns, image_size)
-    sampled = nn.selu(_product(sampled, parameter("sample_kernel", dimension, dimension)))
-    total = _product(
-      sampled.reshape(len(positions), count * dimension),
-      parameter("aggregate", count, dimension, dimension).reshape(count * dimension, dimension),
-    )
-    norms = jnp.sqrt(jnp.sum(total * total, axis=1, keepdims=True))
-    return total / jnp.maximum(norms, _SMALLEST_NORM), offsets
+  # A patch that would leave the image moves inwards; at the far edges, a pixel early.
+  rows, columns = (
+    jnp.clip(positions[:, axis].astype(jnp.int32) - 1, 0, jnp.maximum(image_size[axis] - 4, 0))
+    for axis in (0, 1)
+  )
+  taps = jnp.arange(NUM_TAPS)[None]
+  patches = read(rows[:, None] + taps // 3, columns[:, None] + taps % 3)
+  kernel = layers["hidden"]["kernel"].reshape(NUM_TAPS * dimension, -1)
+  hidden = Layer(kernel, layers["hidden"]["bias"])
+  values = jax.nn.selu(multiply(patches.reshape(len(positions), -1), hidden))
+  limit = jnp.max(image_size).astype(jnp.float32) / 4
+  values = jnp.clip(multiply(values, Layer(**layers["offset"])), -limit, limit)
+  # Channels are all moves to the right, then all moves down.
+  offsets = jnp.stack([values[:, count:], values[:, :count]], axis=2)
+  rows, columns = (positions[:, None, axis] + offsets[..., axis] for axis in (0, 1))
+  sampled = _sample(read, rows, columns, image_size)
+  sampled = jax.nn.selu(multiply(sampled, Layer(**layers["sample"])))
+  total = multiply(
+    sampled.reshape(len(positions), -1), Layer(aggregate.reshape(count * dimension, dimension))
+  )
+  return _unit(total), offsets
 
 
 def read_features(
-  levels: tuple[jax.Array, ...], rows: jax.Array, columns: jax.Array, true_size: jax.Array
+  params: Params, maps: Maps, rows: jax.Array, columns: jax.Array, true_size: jax.Array
 ) -> jax.Array:
   """Returns the feature map at some pixels, `[..., dimension]` of unit norm.
 
   Args:
-    levels: four maps `[h, w, dimension / 4]`, finest first.
+    params: see `parameters.parameter_shapes`.
+    maps: of one image, without the axis of the batch.
     rows: `[...]` int32, of pixels of the padded image.
     columns: likewise.
     true_size: `[2]`, height and width of the padded image.
   """
-  parts = []
-  for level, stride in zip(levels, STRIDES, strict=True):
-    width = level.shape[1]
-    table = level.reshape(-1, level.shape[2])
-    if stride == 1:
-      parts.append(table[rows * width + columns])
-      continue
+  parts = [first_level(params, _take(maps.finest, rows, columns))]
+  for level, stride in zip(maps.levels, STRIDES[1:], strict=True):
     top, bottom, down = source_positions(rows, true_size[0], stride)
     left, right, along = source_positions(columns, true_size[1], stride)
     down, along = down[..., None], along[..., None]
     upper, lower = (
-      table[row * width + left] * (1 - along) + table[row * width + right] * along
+      _take(level, row, left) * (1 - along) + _take(level, row, right) * along
       for row in (top, bottom)
     )
     parts.append(upper * (1 - down) + lower * down)
-  features = jnp.concatenate(parts, axis=-1)
-  norms = jnp.sqrt(jnp.sum(features * features, axis=-1, keepdims=True))
-  return features / jnp.maximum(norms, _SMALLEST_NORM)
+  return _unit(jnp.concatenate(parts, axis=-1))
+
+
+def _take(values: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+  """Takes pixels of a map `[height, width, channels]`; all must be there."""
+  table = values.reshape(-1, values.shape[2])
+  return table.at[rows * values.shape[1] + columns].get(mode="promise_in_bounds")
+
+
+def _unit(values: jax.Array) -> jax.Array:
+  norms = jnp.sqrt(jnp.sum(values * values, axis=-1, keepdims=True))
+  return values / jnp.maximum(norms, _SMALLEST_NORM)
 
 
 def _sample(read: Read, rows: jax.Array, columns: jax.Array, image_size: jax.Array) -> jax.Array:
@@ -124,7 +123,3 @@ def _sample(read: Read, rows: jax.Array, columns: jax.Array, image_size: jax.Arr
       inner_column = jnp.clip(column, 0, jnp.maximum(width - 1, 0))
       total += read(inner_row, inner_column) * weight[..., None]
   return total
-
-
-def _product(values: jax.Array, kernel: jax.Array) -> jax.Array:
-  return jnp.dot(values, kernel, precision="highest")

@@ -28,28 +28,24 @@ class Keypoints:
   valid: jax.Array
 
 
-def detect(scores: jax.Array, inside: jax.Array, k: int) -> Keypoints:
+def detect(scores: jax.Array, inside: jax.Array, inner: jax.Array, k: int) -> Keypoints:
   """Detects the key points of one image.
 
   Args:
     scores: `[height, width]` float32, at least 0.
     inside: `[height, width]`, true for the pixels of the image.
+    inner: likewise, for those that may be key points.
     k: number of key points.
   """
   scores = jnp.where(inside, scores, -jnp.inf)
-  # Two pixels from the edge there is no key point.
-  is_inner = inside
-  for axis in (0, 1):
-    for shift in range(-RADIUS, RADIUS + 1):
-      is_inner &= _shifted(inside, shift, axis, False)
   height, width = scores.shape
-  strengths, indices = top_k(jnp.where(is_inner & is_maximum(scores), scores, 0.0).ravel(), k)
+  strengths, indices = top_k(jnp.where(inner & is_maximum(scores), scores, 0.0).ravel(), k)
   pixels = jnp.stack([indices // width, indices % width], axis=1)
   steps = jnp.arange(-RADIUS, RADIUS + 1)
   down, right = steps[None, :, None], steps[None, None, :]
   rows = jnp.clip(pixels[:, 0, None, None] + down, 0, height - 1)
   columns = jnp.clip(pixels[:, 1, None, None] + right, 0, width - 1)
-  windows = scores.ravel()[rows * width + columns]
+  windows = scores.ravel().at[rows * width + columns].get(mode="promise_in_bounds")
   weights = jnp.exp((windows - jnp.max(windows, axis=(1, 2), keepdims=True)) / _TEMPERATURE)
   total = jnp.sum(weights, axis=(1, 2))
   moves = [jnp.sum(weights * step.astype(jnp.float32), axis=(1, 2)) for step in (down, right)]
@@ -94,17 +90,7 @@ def top_k(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 
 def _window_maximum(values: jax.Array) -> jax.Array:
   """Returns the maximum of the 5x5 window around each pixel."""
-  for axis in (0, 1):
-    values = jax.tree.reduce(
-      jnp.maximum,
-      [_shifted(values, shift, axis, -jnp.inf) for shift in range(-RADIUS, RADIUS + 1)],
-    )
+  side = 2 * RADIUS + 1
+  for window in ((side, 1), (1, side)):
+    values = jax.lax.reduce_window(values, -jnp.inf, jax.lax.max, window, (1, 1), "SAME")
   return values
-
-
-def _shifted(values: jax.Array, shift: int, axis: int, fill: float | bool) -> jax.Array:
-  """Returns the neighbours `shift` pixels further along an axis, `fill` beyond the edge."""
-  margins = [(RADIUS, RADIUS) if i == axis else (0, 0) for i in range(2)]
-  padded = jnp.pad(values, margins, constant_values=fill)
-  start = RADIUS + shift
-  return jax.lax.slice_in_dim(padded, start, start + values.shape[axis], axis=axis)

@@ -13,9 +13,10 @@ from jax.typing import ArrayLike
 
 from l2g_jax.features.aliked import padding
 from l2g_jax.features.aliked.config import AlikedConfig
-from l2g_jax.features.aliked.description import Descriptor
-from l2g_jax.features.aliked.detection import detect
-from l2g_jax.features.aliked.network import Network
+from l2g_jax.features.aliked.description import describe
+from l2g_jax.features.aliked.detection import RADIUS, detect
+from l2g_jax.features.aliked.network import compute_maps
+from l2g_jax.features.aliked.parameters import Parameters, parameter_shapes
 
 
 @flax.struct.dataclass
@@ -47,16 +48,20 @@ class Aliked(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, sizes: jax.Array) -> AlikedFeatures:
-    """Returns the features of images, see `apply`."""
+    """Returns the features of images; for the arguments see `apply`."""
     config = self.config
+    params = Parameters(parameter_shapes(config.sizes), name="layers")()
     true_sizes, origins = padding.true_sizes(sizes), padding.origins(sizes)
-    maps = Network(config.sizes, jnp.dtype(config.dtype), name="network")(images, true_sizes)
-    inside = padding.inside(maps.scores.shape, origins, origins + sizes)
-    keypoints = jax.vmap(functools.partial(detect, k=config.max_descriptors))(maps.scores, inside)
+    maps = compute_maps(params, images, true_sizes, jnp.dtype(config.dtype))
+    inside, inner = (
+      padding.inside(maps.scores.shape, origins + margin, origins + sizes - margin)
+      for margin in (0, RADIUS)
+    )
+    find = jax.vmap(functools.partial(detect, k=config.max_descriptors))
+    keypoints = find(maps.scores, inside, inner)
     positions = keypoints.positions - origins[:, None].astype(jnp.float32)
-    describe = nn.vmap(Descriptor, variable_axes={"params": None}, split_rngs={"params": False})
-    descriptors, offsets = describe(config.sizes, name="descriptor")(
-      maps.levels, positions, sizes, true_sizes, origins
+    descriptors, offsets = jax.vmap(functools.partial(describe, params))(
+      maps, positions, sizes, true_sizes, origins
     )
     return AlikedFeatures(
       descriptors=jnp.where(keypoints.valid[..., None], descriptors, 0.0),
@@ -83,5 +88,4 @@ def apply(
   images, sizes = jnp.asarray(images), jnp.asarray(sizes)
   chex.assert_shape(images, (None, None, None, 3))
   chex.assert_shape(sizes, (len(images), 2))
-  values = images.astype(jnp.float32) / 255
-  return Aliked(config).apply({"params": params}, values, sizes)  # pyright: ignore[reportReturnType]
+  return Aliked(config).apply({"params": params}, images, sizes)  # pyright: ignore[reportReturnType]

@@ -2,21 +2,30 @@
 
 Source: Zhao et al., "ALIKED: A Lighter Keypoint and Descriptor Extraction Network via Deformable
 Transformation", IEEE Transactions on Instrumentation and Measurement, 2023. The published weights
-are licensed BSD-3-Clause, (c) 2022 Zhao Xiaoming. Batch norms are folded into convolutions.
+are licensed BSD-3-Clause, (c) 2022 Zhao Xiaoming.
+
+All large maps are made in strips of rows, together with what is made of them.
 """
 
-import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from l2g_jax.features.aliked.config import SCORE_WIDTHS, STRIDES, Sizes
-from l2g_jax.features.aliked.deformable import NUM_TAPS, deformable_convolution
-from l2g_jax.features.aliked.padding import masked
-from l2g_jax.features.aliked.upsampling import upsample
+from l2g_jax.features.aliked import padding
+from l2g_jax.features.aliked.config import SCORE_WIDTHS, STRIDES
+from l2g_jax.features.aliked.deformable import deformable_convolution
+from l2g_jax.features.aliked.layers import Layer, convolution, grouped, multiply
+from l2g_jax.features.aliked.strips import in_strips, rows_of
+from l2g_jax.features.aliked.upsampling import upsample_columns, upsample_rows
+
+# Rows of a strip; smaller strips would compute more rows twice, at their edges.
+_MOST_ROWS = 64
+_PAIR = ("first", "second")
+
+Params = Mapping[str, Any]
 
 
 @flax.struct.dataclass
@@ -25,168 +34,176 @@ class Maps:
 
   Attributes:
     scores: `[B, height, width]` float32 in [0, 1], of each pixel as a key point.
-    levels: `[B, height / s, width / s, dimension / 4]` float32 for a stride s of 1, 2, 8 and 32.
+    finest: `[B, height, width, c1]`, of block 1; `first_level` makes level 1 of it.
+    levels: of blocks 2 to 4, `[B, height / s, width / s, dimension / 4]` float32 for a stride s of
+      2, 8 and 32.
   """
 
   scores: jax.Array
-  levels: tuple[jax.Array, ...]
+  finest: jax.Array
+  levels: tuple[jax.Array, jax.Array, jax.Array]
 
 
-class Network(nn.Module):
-  """The trunk and the score head.
+def compute_maps(params: Params, images: jax.Array, true_sizes: jax.Array, dtype: Any) -> Maps:
+  """Runs the network.
 
-  Attributes:
-    sizes: of the variant.
-    dtype: type of the convolutions of the trunk; parameters stay float32.
+  Args:
+    params: see `parameters.parameter_shapes`.
+    images: `[B, height, width, 3]` uint8; sides are multiples of 32, and pixels beyond the true
+      size are zero.
+    true_sizes: `[B, 2]`, height and width, multiples of 32.
+    dtype: type of the convolutions of the trunk.
+  """
+  finest, pooled = _block1(params["block1"], images, true_sizes, dtype)
+  sizes = {stride: true_sizes // stride for stride in STRIDES}
+  level2, mixed2, pooled = _block2(params, pooled, sizes[2], images.shape[2], dtype)
+  block3 = _deformable_block(params["block3"], pooled, sizes[8], dtype)
+  pooled = _mean_pool(block3, STRIDES[3] // STRIDES[2])
+  block4 = _deformable_block(params["block4"], pooled, sizes[32], dtype)
+  level3, mixed3 = _level(params, 3, block3)
+  level4, mixed4 = _level(params, 4, block4)
+  mixed3, mixed4 = (
+    upsample_columns(mixed, true_sizes[:, 1], images.shape[2]) for mixed in (mixed3, mixed4)
+  )
+  scores = _scores(params, finest, [mixed2, mixed3, mixed4], true_sizes)
+  return Maps(scores, finest, (level2, level3, level4))
+
+
+def first_level(params: Params, finest: jax.Array) -> jax.Array:
+  """Returns level 1 `[..., dimension / 4]` of pixels of block 1, `[..., c1]`."""
+  return _level(params, 1, finest)[0]
+
+
+def _block1(
+  params: Params, images: jax.Array, true_sizes: jax.Array, dtype: Any
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the map of the block, and its means over 2x2 pixels."""
+  _, height, width, _ = images.shape
+  # Two convolutions reach two rows beyond a strip.
+  images = jnp.pad(images, ((0, 0), (2, 2), (0, 0), (0, 0)))
+  first, second = (convolution(params[name]["kernel"], width, dtype) for name in _PAIR)
+  settle = [
+    _Settler(params[name]["bias"], true_sizes, width, second.group, dtype) for name in _PAIR
+  ]
+
+  def compute(row: Any, count: int) -> tuple[jax.Array, jax.Array]:
+    values = grouped(rows_of(images, row, count + 4), width, first.group)
+    values = first(values.astype(dtype) / 255, pads_rows=False)
+    values = settle[0](values, row - 1)
+    values = settle[1](second(values, pads_rows=False), row)
+    values = grouped(values, width, 1)
+    return values, _mean_pool(values, STRIDES[1])
+
+  return in_strips(compute, height, most_rows=_MOST_ROWS)
+
+
+def _block2(
+  params: Params, values: jax.Array, true_sizes: jax.Array, full_width: int, dtype: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns level 2, its part of the score head, `full_width` wide, and 4x4 means of the block."""
+  _, height, width, _ = values.shape
+  values = jnp.pad(values, ((0, 0), (2, 2), (0, 0), (0, 0)))
+  layers = params["block2"]
+  first, second = (convolution(layers[name]["kernel"], width, dtype) for name in _PAIR)
+  project = Layer(layers["project"]["kernel"])
+  biases = layers["first"]["bias"], layers["second"]["bias"] + layers["project"]["bias"]
+  settle = [_Settler(bias, true_sizes, width, second.group, dtype) for bias in biases]
+
+  def compute(row: Any, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    strip = rows_of(values, row, count + 4)
+    hidden = first(grouped(strip, width, first.group), pads_rows=False)
+    result = second(settle[0](hidden, row - 1), pads_rows=False)
+    shortcut = grouped(multiply(strip[:, 2:-2], project, dtype=dtype), width, second.group)
+    result = grouped(settle[1](result + shortcut, row), width, 1)
+    level, mixed = _level(params, 2, result)
+    mixed = upsample_columns(mixed, true_sizes[:, 1] * STRIDES[1], full_width)
+    return level, mixed, _mean_pool(result, STRIDES[2] // STRIDES[1])
+
+  return in_strips(compute, height, most_rows=_MOST_ROWS)
+
+
+def _deformable_block(
+  params: Params, values: jax.Array, true_sizes: jax.Array, dtype: Any
+) -> jax.Array:
+  """Returns the map of block 3 or 4."""
+  width = values.shape[2]
+  limit = jnp.max(true_sizes, axis=1).astype(jnp.float32)[:, None, None, None] / 4
+
+  def convolve(values: jax.Array, name: str) -> jax.Array:
+    layer = params[f"{name}_offset"]
+    plain = convolution(layer["kernel"], width, dtype)
+    offsets = grouped(plain(grouped(values, width, plain.group)), width, 1).astype(jnp.float32)
+    offsets = jnp.clip(offsets + layer["bias"][None, None, None], -limit, limit)
+    return deformable_convolution(values, offsets, params[name]["kernel"], dtype)
+
+  shortcut = multiply(values, Layer(params["project"]["kernel"]), dtype=dtype)
+  biases = params["first"]["bias"], params["second"]["bias"] + params["project"]["bias"]
+  settle = [_Settler(bias, true_sizes, width, 1, dtype) for bias in biases]
+  hidden = settle[0](convolve(values, "first"), 0)
+  return settle[1](convolve(hidden, "second") + shortcut, 0)
+
+
+def _scores(
+  params: Params, finest: jax.Array, mixed: list[jax.Array], true_sizes: jax.Array
+) -> jax.Array:
+  """Scores every pixel.
+
+  The first layer of the head is linear. It was applied to the levels before they were upsampled.
+  """
+  _, height, width, _ = finest.shape
+  # Three convolutions reach three rows beyond a strip.
+  margin = len(SCORE_WIDTHS)
+  finest = jnp.pad(finest, ((0, 0), (margin, margin), (0, 0), (0, 0)))
+  layers = [convolution(params["score"][f"conv{n + 1}"]["kernel"], width) for n in range(margin)]
+  settle = [
+    _Settler(jnp.zeros(channels), true_sizes, width, layer.group, jnp.float32)
+    for layer, channels in zip(layers, SCORE_WIDTHS, strict=True)
+  ]
+  mixed = [grouped(part, width, layers[0].group) for part in mixed]
+
+  def compute(row: Any, count: int) -> jax.Array:
+    row, count = row - margin, count + 2 * margin
+    _, values = _level(params, 1, rows_of(finest, row + margin, count))
+    values = grouped(values, width, layers[0].group)
+    for part in mixed:
+      values += upsample_rows(part, true_sizes[:, 0], height, row, count)
+    for number, (layer, activate) in enumerate(zip(layers, settle, strict=True)):
+      values = layer(activate(values, row + number), pads_rows=False)
+    return jax.nn.sigmoid(grouped(values, width, 1)[..., 0])
+
+  return in_strips(compute, height, most_rows=_MOST_ROWS)
+
+
+class _Settler:
+  """Adds a bias, activates, and zeroes pixels that an image does not have.
+
+  It works on groups of pixels, as the next convolution wants them. Its arrays are made outside of
+  loops: only then does XLA make vector code of what is within.
   """
 
-  sizes: Sizes
-  dtype: Any = jnp.float32
+  def __init__(
+    self, bias: jax.Array, true_sizes: jax.Array, width: int, group: int, dtype: Any
+  ) -> None:
+    self.heights = true_sizes[:, 0]
+    self.bias = jnp.tile(bias.astype(dtype), group)[None, None, None]
+    self.columns = padding.columns_inside(true_sizes[:, 1], width, group, len(bias))
 
-  @nn.compact
-  def __call__(self, images: jax.Array, true_sizes: jax.Array) -> Maps:
-    """Returns the maps of images.
-
-    Args:
-      images: `[B, height, width, 3]` float32 in [0, 1]; sides are multiples of 32, and pixels
-        beyond the true size are zero.
-      true_sizes: `[B, 2]`, height and width, multiples of 32.
-    """
-    blocks = Trunk(self.sizes.widths, self.dtype, name="trunk")(images, true_sizes)
-    quarter = self.sizes.dimension // 4
-    levels = [
-      nn.selu(_Linear(quarter, use_bias=False, name=f"level{number}")(block.astype(jnp.float32)))
-      for number, block in enumerate(blocks, start=1)
-    ]
-    scores = ScoreHead(name="score")(levels, true_sizes)
-    return Maps(scores, tuple(levels))
+  def __call__(self, values: jax.Array, row: Any) -> jax.Array:
+    """Settles rows from `row` on."""
+    values = values.reshape(*values.shape[:2], *self.columns.shape[2:])
+    rows = padding.rows_inside(self.heights, row, values.shape[1])
+    settled = jax.nn.selu(values + self.bias)
+    return jnp.where(rows & self.columns, settled, jnp.zeros((), settled.dtype))
 
 
-class Trunk(nn.Module):
-  """Four blocks at strides 1, 2, 8 and 32; the last two convolve deformably."""
-
-  widths: tuple[int, int, int, int]
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, images: jax.Array, true_sizes: jax.Array) -> tuple[jax.Array, ...]:
-    """Returns the maps of the blocks, zero beyond the true sizes; see `Network`."""
-    values = images.astype(self.dtype)
-    first = Convolution(self.widths[0], self.dtype, name="block1_first")
-    values = masked(nn.selu(first(values)), true_sizes)
-    values = nn.selu(Convolution(self.widths[0], self.dtype, name="block1_second")(values))
-    maps = [masked(values, true_sizes)]
-    for number, (finer, stride) in enumerate(itertools.pairwise(STRIDES), start=2):
-      pooled = _mean_pool(maps[-1], stride // finer)
-      block = Block(self.widths[number - 1], number > 2, self.dtype, name=f"block{number}")
-      maps.append(block(pooled, true_sizes // stride))
-    return tuple(maps)
-
-
-class Block(nn.Module):
-  """Two 3x3 convolutions, deformable if `deforms`, beside a 1x1 convolution."""
-
-  width: int
-  deforms: bool
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, values: jax.Array, true_sizes: jax.Array) -> jax.Array:
-    """Returns `[B, h, w, width]`; `true_sizes` are those of the values."""
-    kind = Deformable if self.deforms else Convolution
-    inner = kind(self.width, self.dtype, name="first")
-    outer = kind(self.width, self.dtype, name="second")
-    extra = (true_sizes,) if self.deforms else ()
-    hidden = masked(nn.selu(inner(values, *extra)), true_sizes)
-    shortcut = _Linear(self.width, self.dtype, name="project")(values)
-    return masked(nn.selu(outer(hidden, *extra) + shortcut), true_sizes)
-
-
-class Convolution(nn.Module):
-  """A 3x3 convolution that pads with zeros."""
-
-  width: int
-  dtype: Any = jnp.float32
-  use_bias: bool = True
-
-  @nn.compact
-  def __call__(self, values: jax.Array) -> jax.Array:
-    """Returns `[B, h, w, width]`."""
-    shape = (3, 3, values.shape[3], self.width)
-    kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-    result = jax.lax.conv_general_dilated(
-      values.astype(self.dtype),
-      kernel.astype(self.dtype),
-      (1, 1),
-      "SAME",
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-      precision="highest",
-    )
-    if self.use_bias:
-      bias = self.param("bias", nn.initializers.zeros, (self.width,))
-      result += bias.astype(self.dtype)[None, None, None]
-    return result
-
-
-class Deformable(nn.Module):
-  """A deformable 3x3 convolution; a plain one makes its offsets."""
-
-  width: int
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, values: jax.Array, true_sizes: jax.Array) -> jax.Array:
-    """Returns `[B, h, w, width]`; offsets reach up to a quarter of the longer true side."""
-    offsets = Convolution(2 * NUM_TAPS, self.dtype, name="offset")(values).astype(jnp.float32)
-    limit = jnp.max(true_sizes, axis=1).astype(jnp.float32)[:, None, None, None] / 4
-    offsets = jnp.clip(offsets, -limit, limit)
-    shape = (3, 3, values.shape[3], self.width)
-    kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-    bias = self.param("bias", nn.initializers.zeros, (self.width,))
-    result = deformable_convolution(values, offsets, kernel, dtype=self.dtype)
-    return result + bias.astype(self.dtype)[None, None, None]
-
-
-class ScoreHead(nn.Module):
-  """Scores every pixel from the four levels.
-
-  Its first layer is linear: it is applied to the levels before they are upsampled.
-  """
-
-  @nn.compact
-  def __call__(self, levels: list[jax.Array], true_sizes: jax.Array) -> jax.Array:
-    """Returns `[B, height, width]` in [0, 1]."""
-    first, *others = SCORE_WIDTHS
-    shape = levels[0].shape
-    channels = sum(level.shape[3] for level in levels)
-    mix = self.param("mix", nn.initializers.lecun_normal(), (channels, first))
-    total = jnp.zeros((*shape[:3], first))
-    for level, part in zip(levels, jnp.split(mix, len(levels)), strict=True):
-      total += upsample(jnp.dot(level, part, precision="highest"), true_sizes, shape[1:3])
-    values = masked(nn.selu(total), true_sizes)
-    for number, width in enumerate(others, start=1):
-      values = nn.selu(Convolution(width, use_bias=False, name=f"conv{number}")(values))
-      values = masked(values, true_sizes)
-    last = Convolution(1, use_bias=False, name=f"conv{len(SCORE_WIDTHS)}")(values)
-    return nn.sigmoid(last[..., 0])
-
-
-class _Linear(nn.Module):
-  """A 1x1 convolution as a matrix product."""
-
-  width: int
-  dtype: Any = jnp.float32
-  use_bias: bool = True
-
-  @nn.compact
-  def __call__(self, values: jax.Array) -> jax.Array:
-    shape = (values.shape[3], self.width)
-    kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-    result = jnp.dot(values.astype(self.dtype), kernel.astype(self.dtype), precision="highest")
-    if self.use_bias:
-      bias = self.param("bias", nn.initializers.zeros, (self.width,))
-      result += bias.astype(self.dtype)[None, None, None]
-    return result
+def _level(params: Params, number: int, block: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns a level, and its part of the first layer of the score head."""
+  shape = block.shape[:-1]
+  # XLA makes vector code of it if pixels are one axis.
+  block = block.reshape(-1, block.shape[-1]).astype(jnp.float32)
+  level = jax.nn.selu(multiply(block, Layer(params["levels"][f"level{number}"]["kernel"])))
+  part = jnp.split(params["score"]["mix"]["kernel"], len(STRIDES))[number - 1]
+  return level.reshape(*shape, -1), multiply(level, Layer(part)).reshape(*shape, -1)
 
 
 def _mean_pool(values: jax.Array, side: int) -> jax.Array:

@@ -5,9 +5,10 @@ on that. An array may be larger: pixels beyond the true size are zero wherever a
 them, as those beyond the edge of an array are.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from l2g_jax.features.aliked.config import STRIDE
 
@@ -22,16 +23,14 @@ def origins(sizes: jax.Array) -> jax.Array:
   return (true_sizes(sizes) - sizes) // 2
 
 
-def inside(shape: tuple[int, ...], starts: ArrayLike, stops: jax.Array) -> jax.Array:
+def inside(shape: tuple[int, ...], starts: jax.Array, stops: jax.Array) -> jax.Array:
   """Returns `[B, height, width]`, true from some row and column to before others.
 
   Args:
     shape: of an array `[B, height, width, ...]`.
-    starts: first row and column, `[B, 2]` or one number for all.
-    stops: `[B, 2]`, the row and column after the last.
+    starts: `[B, 2]`, the first row and column.
+    stops: `[B, 2]`, the row and the column after the last.
   """
-  starts = jnp.asarray(starts)
-  starts = jnp.broadcast_to(starts, stops.shape)
   rows, columns = (
     (jnp.arange(side)[None] >= starts[:, axis, None])
     & (jnp.arange(side)[None] < stops[:, axis, None])
@@ -40,12 +39,26 @@ def inside(shape: tuple[int, ...], starts: ArrayLike, stops: jax.Array) -> jax.A
   return rows[:, :, None] & columns[:, None, :]
 
 
-def masked(values: jax.Array, sizes: jax.Array) -> jax.Array:
-  """Returns values `[B, height, width, channels]`, zero beyond so many rows and columns.
+def rows_inside(true_heights: jax.Array, first: Any, count: int) -> jax.Array:
+  """Returns `[B, count, 1, 1]`, true for those of some rows that an image has.
 
   Args:
-    values: the values.
-    sizes: `[B, 2]`, number of rows and of columns of each image.
+    true_heights: `[B]`, number of rows of each image.
+    first: the first row; it may be negative.
+    count: number of rows.
   """
-  is_inside = inside(values.shape, 0, sizes)[..., None]
-  return jnp.where(is_inside, values, jnp.zeros((), values.dtype))
+  rows = (first + jnp.arange(count))[None]
+  return ((rows >= 0) & (rows < true_heights[:, None]))[:, :, None, None]
+
+
+def columns_inside(true_widths: jax.Array, width: int, group: int, channels: int) -> jax.Array:
+  """Returns `[B, 1, width / group, group * channels]`, true for the columns that an image has.
+
+  Args:
+    true_widths: `[B]`, number of columns of each image.
+    width: number of columns of the array.
+    group: see `layers.Convolution`.
+    channels: of a pixel.
+  """
+  is_inside = jnp.arange(width)[None] < true_widths[:, None]
+  return jnp.repeat(is_inside, channels, axis=1).reshape(len(true_widths), 1, width // group, -1)

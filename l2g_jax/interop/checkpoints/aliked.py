@@ -10,7 +10,7 @@ from l2g_jax.interop.checkpoints.layers import Architecture, Layer, convolution
 from l2g_jax.interop.checkpoints.tensors import Tensor
 
 _RGB = 3
-_TRUNK = "network/trunk"
+_TOP = "layers"
 
 
 def find_variant(state: Mapping[str, Any]) -> str:
@@ -41,46 +41,47 @@ def aliked_architecture(variant: str) -> Architecture:
   first, dimension, count = sizes.widths[0], sizes.dimension, 2 * sizes.num_samples
   scores = zip(SCORE_WIDTHS, (*SCORE_WIDTHS[1:], 1), strict=True)
   layers = [
-    convolution("network/trunk/block1_first", "block1.conv1.weight", "block1.bn1", first, _RGB, 3),
-    convolution(
-      "network/trunk/block1_second", "block1.conv2.weight", "block1.bn2", first, first, 3
-    ),
+    convolution(f"{_TOP}/block1/first", "block1.conv1.weight", "block1.bn1", first, _RGB, 3),
+    convolution(f"{_TOP}/block1/second", "block1.conv2.weight", "block1.bn2", first, first, 3),
     *_blocks(sizes),
     *(
-      _pointwise(f"network/level{number}", f"conv{number}", dimension // 4, width)
+      _pointwise(f"{_TOP}/levels/level{number}", f"conv{number}", dimension // 4, width)
       for number, width in enumerate(sizes.widths, start=1)
     ),
     Layer(
-      "network/score",
+      f"{_TOP}/score/mix",
       {"score_head.0.weight": (SCORE_WIDTHS[0], dimension, 1, 1)},
-      lambda weight: {"mix": _matrix(weight)},
+      lambda weight: {"kernel": _matrix(weight)},
     ),
     *(
       Layer(
-        f"network/score/conv{number}",
+        f"{_TOP}/score/conv{number}",
         {f"score_head.{2 * number}.weight": (width, width_in, 3, 3)},
         lambda weight: {"kernel": _kernel(weight)},
       )
       for number, (width_in, width) in enumerate(scores, start=1)
     ),
     Layer(
-      "descriptor",
+      f"{_TOP}/descriptor/hidden",
       {
         "desc_head.offset_conv.0.weight": (count, dimension, 3, 3),
         "desc_head.offset_conv.0.bias": (count,),
+      },
+      lambda weight, bias: {"kernel": _kernel(weight), "bias": bias},
+    ),
+    Layer(
+      f"{_TOP}/descriptor/offset",
+      {
         "desc_head.offset_conv.2.weight": (count, count, 1, 1),
         "desc_head.offset_conv.2.bias": (count,),
-        "desc_head.sf_conv.weight": (dimension, dimension, 1, 1),
-        "desc_head.agg_weights": (sizes.num_samples, dimension, dimension),
       },
-      lambda hidden, hidden_bias, offset, offset_bias, sample, aggregate: {
-        "hidden_kernel": _kernel(hidden),
-        "hidden_bias": hidden_bias,
-        "offset_kernel": _matrix(offset),
-        "offset_bias": offset_bias,
-        "sample_kernel": _matrix(sample),
-        "aggregate": aggregate,
-      },
+      lambda weight, bias: {"kernel": _matrix(weight), "bias": bias},
+    ),
+    _pointwise(f"{_TOP}/descriptor/sample", "desc_head.sf_conv", dimension, dimension),
+    Layer(
+      f"{_TOP}/descriptor/aggregate",
+      {"desc_head.agg_weights": (sizes.num_samples, dimension, dimension)},
+      lambda weight: {"kernel": weight},
     ),
   ]
   own = ("block", "conv", "score_head.", "desc_head.")
@@ -91,7 +92,7 @@ def _blocks(sizes: Sizes) -> Iterator[Layer]:
   widths = zip(sizes.widths, sizes.widths[1:], strict=False)
   for number, (width_in, width) in enumerate(widths, start=2):
     for name, part, inner in (("first", "1", width_in), ("second", "2", width)):
-      target, key = f"{_TRUNK}/block{number}/{name}", f"block{number}.conv{part}"
+      target, key = f"{_TOP}/block{number}/{name}", f"block{number}.conv{part}"
       norm = f"block{number}.bn{part}"
       if number == 2:
         yield convolution(target, f"{key}.weight", norm, width, inner, 3)
@@ -102,11 +103,11 @@ def _blocks(sizes: Sizes) -> Iterator[Layer]:
         f"{key}.offset_conv.bias": (18,),
       }
       yield Layer(
-        f"{target}/offset", shapes, lambda weight, bias: {"kernel": _kernel(weight), "bias": bias}
+        f"{target}_offset", shapes, lambda weight, bias: {"kernel": _kernel(weight), "bias": bias}
       )
     key = f"block{number}.downsample"
     yield Layer(
-      f"{_TRUNK}/block{number}/project",
+      f"{_TOP}/block{number}/project",
       {f"{key}.weight": (width, width_in, 1, 1), f"{key}.bias": (width,)},
       lambda weight, bias: {"kernel": _matrix(weight), "bias": bias},
     )
