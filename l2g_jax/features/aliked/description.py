@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from l2g_jax.features.aliked.config import STRIDES
 from l2g_jax.features.aliked.layers import Layer, multiply
-from l2g_jax.features.aliked.network import Maps, Params, first_level
+from l2g_jax.features.aliked.network import MARGIN, Maps, Params, first_level
 from l2g_jax.features.aliked.parameters import NUM_TAPS
 from l2g_jax.features.aliked.upsampling import source_positions
 
@@ -82,7 +82,7 @@ def read_features(
     columns: likewise.
     true_size: `[2]`, height and width of the padded image.
   """
-  parts = [first_level(params, _take(maps.finest, rows, columns))]
+  parts = [first_level(params, _take(maps.finest, rows + MARGIN, columns))]
   for level, stride in zip(maps.levels, STRIDES[1:], strict=True):
     top, bottom, down = source_positions(rows, true_size[0], stride)
     left, right, along = source_positions(columns, true_size[1], stride)
@@ -114,12 +114,14 @@ def _sample(read: Read, rows: jax.Array, columns: jax.Array, image_size: jax.Arr
   floors = jnp.floor(rows), jnp.floor(columns)
   down, along = rows - floors[0], columns - floors[1]
   top, left = (floor.astype(jnp.int32) for floor in floors)
-  total = jnp.zeros(())
-  for row, row_weight in ((top, 1 - down), (top + 1, down)):
-    for column, column_weight in ((left, 1 - along), (left + 1, along)):
-      is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-      weight = jnp.where(is_inside, row_weight * column_weight, 0.0)
-      inner_row = jnp.clip(row, 0, jnp.maximum(height - 1, 0))
-      inner_column = jnp.clip(column, 0, jnp.maximum(width - 1, 0))
-      total += read(inner_row, inner_column) * weight[..., None]
-  return total
+  # All four neighbours are read at once.
+  rows = jnp.stack([top, top, top + 1, top + 1])
+  columns = jnp.stack([left, left + 1, left, left + 1])
+  weights = jnp.stack(
+    [(1 - down) * (1 - along), (1 - down) * along, down * (1 - along), down * along]
+  )
+  is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+  weights = jnp.where(is_inside, weights, 0.0)
+  rows = jnp.clip(rows, 0, jnp.maximum(height - 1, 0))
+  columns = jnp.clip(columns, 0, jnp.maximum(width - 1, 0))
+  return jnp.sum(read(rows, columns) * weights[..., None], axis=0)

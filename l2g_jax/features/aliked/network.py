@@ -21,8 +21,8 @@ from l2g_jax.features.aliked.layers import Layer, convolution, grouped, multiply
 from l2g_jax.features.aliked.strips import in_strips, rows_of
 from l2g_jax.features.aliked.upsampling import upsample_columns, upsample_rows
 
-# Rows of a strip; smaller strips would compute more rows twice, at their edges.
-_MOST_ROWS = 64
+# Three convolutions of the score head reach so many rows beyond a strip.
+MARGIN = len(SCORE_WIDTHS)
 _PAIR = ("first", "second")
 
 Params = Mapping[str, Any]
@@ -34,7 +34,8 @@ class Maps:
 
   Attributes:
     scores: `[B, height, width]` float32 in [0, 1], of each pixel as a key point.
-    finest: `[B, height, width, c1]`, of block 1; `first_level` makes level 1 of it.
+    finest: `[B, height + 2 * MARGIN, width, c1]`, of block 1, with rows of zeros before and after;
+      `first_level` makes level 1 of it.
     levels: of blocks 2 to 4, `[B, height / s, width / s, dimension / 4]` float32 for a stride s of
       2, 8 and 32.
   """
@@ -77,7 +78,10 @@ def first_level(params: Params, finest: jax.Array) -> jax.Array:
 def _block1(
   params: Params, images: jax.Array, true_sizes: jax.Array, dtype: Any
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the map of the block, and its means over 2x2 pixels."""
+  """Returns the map of the block, and its means over 2x2 pixels.
+
+  Rows of zeros are before and after them, `MARGIN` and two, for the convolutions that follow.
+  """
   _, height, width, _ = images.shape
   # Two convolutions reach two rows beyond a strip.
   images = jnp.pad(images, ((0, 0), (2, 2), (0, 0), (0, 0)))
@@ -94,7 +98,8 @@ def _block1(
     values = grouped(values, width, 1)
     return values, _mean_pool(values, STRIDES[1])
 
-  return in_strips(compute, height, most_rows=_MOST_ROWS)
+  finest, pooled = in_strips(compute, height, (MARGIN, 2))
+  return finest, pooled
 
 
 def _block2(
@@ -102,7 +107,6 @@ def _block2(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns level 2, its part of the score head, `full_width` wide, and 4x4 means of the block."""
   _, height, width, _ = values.shape
-  values = jnp.pad(values, ((0, 0), (2, 2), (0, 0), (0, 0)))
   layers = params["block2"]
   first, second = (convolution(layers[name]["kernel"], width, dtype) for name in _PAIR)
   project = Layer(layers["project"]["kernel"])
@@ -119,7 +123,8 @@ def _block2(
     mixed = upsample_columns(mixed, true_sizes[:, 1] * STRIDES[1], full_width)
     return level, mixed, _mean_pool(result, STRIDES[2] // STRIDES[1])
 
-  return in_strips(compute, height, most_rows=_MOST_ROWS)
+  level, mixed, pooled = in_strips(compute, height - 4, (0, 0, 0))
+  return level, mixed, pooled
 
 
 def _deformable_block(
@@ -150,28 +155,25 @@ def _scores(
 
   The first layer of the head is linear. It was applied to the levels before they were upsampled.
   """
-  _, height, width, _ = finest.shape
-  # Three convolutions reach three rows beyond a strip.
-  margin = len(SCORE_WIDTHS)
-  finest = jnp.pad(finest, ((0, 0), (margin, margin), (0, 0), (0, 0)))
-  layers = [convolution(params["score"][f"conv{n + 1}"]["kernel"], width) for n in range(margin)]
+  width, height = finest.shape[2], finest.shape[1] - 2 * MARGIN
+  layers = [convolution(params["score"][f"conv{n + 1}"]["kernel"], width) for n in range(MARGIN)]
   settle = [
     _Settler(jnp.zeros(channels), true_sizes, width, layer.group, jnp.float32)
     for layer, channels in zip(layers, SCORE_WIDTHS, strict=True)
   ]
   mixed = [grouped(part, width, layers[0].group) for part in mixed]
 
-  def compute(row: Any, count: int) -> jax.Array:
-    row, count = row - margin, count + 2 * margin
-    _, values = _level(params, 1, rows_of(finest, row + margin, count))
+  def compute(row: Any, count: int) -> tuple[jax.Array]:
+    row, count = row - MARGIN, count + 2 * MARGIN
+    _, values = _level(params, 1, rows_of(finest, row + MARGIN, count))
     values = grouped(values, width, layers[0].group)
     for part in mixed:
       values += upsample_rows(part, true_sizes[:, 0], height, row, count)
     for number, (layer, activate) in enumerate(zip(layers, settle, strict=True)):
       values = layer(activate(values, row + number), pads_rows=False)
-    return jax.nn.sigmoid(grouped(values, width, 1)[..., 0])
+    return (jax.nn.sigmoid(grouped(values, width, 1)[..., 0]),)
 
-  return in_strips(compute, height, most_rows=_MOST_ROWS)
+  return in_strips(compute, height, (0,))[0]
 
 
 class _Settler:
