@@ -10,7 +10,7 @@ import numpy as np
 
 from l2g_jax import settings
 from l2g_jax.errors import InputError, SettingError
-from l2g_jax.features import fire, lite0, preprocess, superglobal
+from l2g_jax.features import compiled, fire, lite0, preprocess, superglobal
 from l2g_jax.features.protocol import (
   MAX_SIDE,
   Dtype,
@@ -22,11 +22,6 @@ from l2g_jax.features.protocol import (
   extract_with,
 )
 from l2g_jax.features.weights import Weights, load_weights
-
-# Eight images fill an accelerator. A CPU is no faster with more than one, and needs more memory.
-_ACCELERATOR_BATCH = 8
-# A program compiled for one size takes about 15 MB; photographs may have hundreds of sizes.
-MOST_SHAPES = 32
 
 
 def superglobal_extractor(
@@ -56,7 +51,7 @@ def superglobal_extractor(
   """
   if max_side is not None:
     max_side = settings.integer("max_side", max_side, least=1)
-  batch_size = _batch(batch_size)
+  batch_size = compiled.batch_size(batch_size)
   metadata = load_weights(weights, model="superglobal").metadata
   depth: superglobal.Depth = 101 if metadata["depth"] == "101" else 50
   config = superglobal.SuperGlobalConfig(
@@ -111,7 +106,7 @@ def fire_extractor(
   """
   max_descriptors = settings.integer("max_descriptors", max_descriptors, least=1)
   max_side = settings.integer("max_side", max_side, least=1)
-  batch_size = _batch(batch_size)
+  batch_size = compiled.batch_size(batch_size)
   config = fire.FireConfig(num_features=max_descriptors, dtype=dtype)
   metadata = load_weights(weights, model="fire").metadata
   network = Network(
@@ -164,7 +159,7 @@ def lite0_extractor(
   network = Network(
     prepare=functools.partial(_prepare_lite0, sides=sides),
     describe=functools.partial(_describe_lite0, weights=weights, dtype=dtype),
-    batch_size=_batch(batch_size),
+    batch_size=compiled.batch_size(batch_size),
   )
   return GlobalExtractor(
     name="lite0",
@@ -186,7 +181,7 @@ def _prepare_superglobal(
 def _describe_superglobal(
   inputs: np.ndarray, *, path: str, config: superglobal.SuperGlobalConfig
 ) -> Sequence[np.ndarray]:
-  _limit_shapes(superglobal.apply, inputs.shape)
+  compiled.limit_shapes(superglobal.apply, inputs.shape)
   return list(np.asarray(superglobal.apply(_params(path, "superglobal"), inputs, config)))
 
 
@@ -202,7 +197,7 @@ def _side(image: np.ndarray, whole: tuple[int, int], max_side: int) -> float:
 def _describe_fire(
   inputs: np.ndarray, *, path: str, config: fire.FireConfig
 ) -> Sequence[LocalFeatures]:
-  _limit_shapes(fire.apply, inputs.shape)
+  compiled.limit_shapes(fire.apply, inputs.shape)
   features = jax.device_get(fire.apply(_params(path, "fire"), inputs, config))
   templates = features.templates.astype(np.float32)
   locations = np.stack([np.zeros_like(templates), templates], axis=2)
@@ -225,34 +220,11 @@ def _describe_lite0(inputs: Input, *, weights: Weights, dtype: Dtype) -> Sequenc
   *canvases, sizes = inputs
   params, features = _on_device(weights), []
   for number, canvas in enumerate(canvases):
-    _limit_shapes(lite0.apply, canvas.shape)
+    compiled.limit_shapes(lite0.apply, canvas.shape)
     features.append(lite0.apply(params, canvas, sizes[:, number], dtype=dtype))
   # Features of one side have unit norm already.
   whole = superglobal.normalize(sum(features[1:], features[0])) if features[1:] else features[0]
   return list(np.asarray(whole))
-
-
-def _batch(batch_size: int | None) -> int:
-  """Returns the number of images that a network describes at once."""
-  if batch_size is not None:
-    return settings.integer("batch_size", batch_size, least=1)
-  return 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
-
-
-def _limit_shapes(apply: Any, shape: tuple[int, ...]) -> None:
-  """Drops the compiled programs of a function before it is compiled for too many shapes."""
-  shapes = _shapes_of(apply)
-  if shape not in shapes and len(shapes) >= MOST_SHAPES:
-    apply.clear_cache()
-    shapes.clear()
-  shapes.add(shape)
-
-
-@functools.cache
-def _shapes_of(apply: Any) -> set[tuple[int, ...]]:
-  """Returns the set of shapes for which a function is compiled; callers change it."""
-  del apply
-  return set()
 
 
 @functools.lru_cache(maxsize=2)

@@ -9,6 +9,7 @@ import numpy as np
 
 from l2g_jax import settings
 from l2g_jax.errors import InputError
+from l2g_jax.features import compiled
 from l2g_jax.features.aliked import model, prepare
 from l2g_jax.features.aliked.config import VARIANTS, AlikedConfig
 from l2g_jax.features.protocol import (
@@ -22,9 +23,6 @@ from l2g_jax.features.protocol import (
 from l2g_jax.features.weights import Weights
 
 MAX_DESCRIPTORS = 500
-
-# Eight images fill an accelerator. A CPU is no faster with more than one, and needs more memory.
-_ACCELERATOR_BATCH = 8
 
 
 def aliked_extractor(
@@ -52,8 +50,6 @@ def aliked_extractor(
     SettingError: a setting lies outside its range.
   """
   max_side = settings.integer("max_side", max_side, least=1)
-  default_batch = 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
-  size = default_batch if batch_size is None else batch_size
   variant = weights.metadata.get("variant", "")
   if variant not in VARIANTS:
     raise InputError(f"The weights are of {weights.metadata.get('model')}, not of aliked.")
@@ -62,7 +58,7 @@ def aliked_extractor(
   network = Network(
     prepare=functools.partial(_prepare, max_side=max_side),
     describe=functools.partial(_describe, weights=weights, config=config),
-    batch_size=settings.integer("batch_size", size, least=1),
+    batch_size=compiled.batch_size(batch_size),
   )
   return LocalExtractor(
     name="aliked",
@@ -87,17 +83,21 @@ def _prepare(image: np.ndarray, whole: tuple[int, int], *, max_side: int) -> pre
 def _describe(
   inputs: prepare.Input, *, weights: Weights, config: AlikedConfig
 ) -> Sequence[LocalFeatures]:
-  features = jax.device_get(model.apply(_params(weights), inputs.pixels, inputs.size, config))
+  compiled.limit_shapes(model.apply, inputs.pixels.shape)
+  features = model.apply(_params(weights), inputs.pixels, inputs.size, config)
+  # The host needs neither the score map nor the offsets.
+  fields = (features.descriptors, features.positions, features.strengths, features.valid)
+  descriptors, positions, strengths, valid = jax.device_get(fields)
   results = []
-  for number, valid in enumerate(features.valid):
+  for number, kept in enumerate(valid):
     steps = (inputs.whole[number] / inputs.size[number])[::-1].astype(np.float32)
-    locations = features.positions[number][valid] * steps + (steps - 1) / 2
     results.append(
       LocalFeatures(
-        descriptors=features.descriptors[number][valid],
-        locations=locations,
-        scales=np.ones(len(locations), np.float32),
-        strengths=features.strengths[number][valid],
+        descriptors=descriptors[number][kept],
+        # Whole coordinates are centres of pixels.
+        locations=positions[number][kept] * steps + (steps - 1) / 2,
+        scales=np.ones(np.count_nonzero(kept), np.float32),
+        strengths=strengths[number][kept],
       )
     )
   return results

@@ -7,8 +7,10 @@ import numpy as np
 
 from l2g_jax.features.aliked.config import STRIDE
 
-# Sides of padded arrays up to 512 pixels, in multiples of 32; larger ones are multiples of 64.
-_SMALL_SIDES = (1, 2, 4, 6, 8, 10, 12, 14, 16)
+# Sides of arrays: those of common shapes of photographs, few enough to compile a program for each
+# pair. Larger ones are multiples of 128.
+_SIDES = (32, 64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768)
+_LARGE_MULTIPLE = 128
 
 
 class Input(NamedTuple):
@@ -45,10 +47,8 @@ def make_input(image: np.ndarray, *, max_side: int) -> Input:
 
 def padded_side(side: int) -> int:
   """Returns the side of the array for a side of an image; there are few."""
-  number = -(-side // STRIDE)
-  if number > _SMALL_SIDES[-1]:
-    return -(-number // 2) * 2 * STRIDE
-  return STRIDE * next(small for small in _SMALL_SIDES if small >= number)
+  larger = -(-side // _LARGE_MULTIPLE) * _LARGE_MULTIPLE
+  return next((padded for padded in _SIDES if padded >= side), larger)
 
 
 def pad(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
