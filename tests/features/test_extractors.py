@@ -8,7 +8,7 @@ from flax import traverse_util
 from PIL import Image
 
 from l2g_jax.errors import InputError
-from l2g_jax.features import fire, preprocess, superglobal
+from l2g_jax.features import compiled, fire, preprocess, superglobal
 from l2g_jax.features.extraction import ImageJob, extract_local
 from l2g_jax.features.extractors import fire_extractor, superglobal_extractor
 from l2g_jax.features.fire import FireConfig

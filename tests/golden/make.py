@@ -2,6 +2,8 @@
 
 python -m tests.golden.make KIND SOURCE; the golden file of a kind lies beside this script.
 
+  aliked        SOURCE is a .npz with the `image` of a picture `b`, what ALIKED n16 and t16 make of
+                it, and cases of the deformable convolution and the upsampling; all is kept.
   evaluation    SOURCE is a .npz with `ranks` [N, Q], `gnd_json` and, for each protocol, what the
                 published evaluation says of them. Only the places of labelled images are kept.
   ground_truth  SOURCE is the published gnd_roxford5k.pkl; its first queries and images are kept.
@@ -29,6 +31,13 @@ from tests.golden.files import FOLDER
 
 LABELS = ("easy", "hard", "junk")
 _NUM_IMAGES, _NUM_QUERIES = 400, 3
+
+
+def aliked(source: pathlib.Path) -> None:
+  reference = np.load(source)
+  parts = ("b.", "n16.b.", "t16.b.", "deform", "upsample")
+  kept = {name: values for name, values in reference.items() if name.startswith(parts)}
+  np.savez_compressed(FOLDER / "aliked.npz", **kept)
 
 
 def evaluation(source: pathlib.Path) -> None:
@@ -95,7 +104,7 @@ def similarities(source: pathlib.Path) -> None:
   )
 
 
-KINDS = (evaluation, ground_truth, keys, lite0, similarities)
+KINDS = (aliked, evaluation, ground_truth, keys, lite0, similarities)
 
 if __name__ == "__main__":
   {make.__name__: make for make in KINDS}[sys.argv[1]](pathlib.Path(sys.argv[2]))

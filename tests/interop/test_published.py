@@ -18,7 +18,11 @@ def flat(params):
 
 
 @pytest.mark.parametrize(
-  ("model", "variant", "licence"), [("lite0", "lite0", "licensed Apache-2.0 by Google")]
+  ("model", "variant", "licence"),
+  [
+    ("lite0", "lite0", "licensed Apache-2.0 by Google"),
+    ("aliked", "aliked-n32", "licensed BSD-3-Clause, (c) 2022 Zhao Xiaoming"),
+  ],
 )
 def test_the_command_converts_all_that_is_published(tmp_path, model, variant, licence):
   path = find_pretrained(variant)
