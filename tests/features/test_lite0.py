@@ -15,8 +15,7 @@ from l2g_jax.features import lite0, preprocess
 from l2g_jax.features.extractors import lite0_extractor
 from l2g_jax.features.protocol import as_local, stack_inputs
 from l2g_jax.features.weights import Weights
-from l2g_jax.interop import checkpoints
-from l2g_jax.interop.pretrained import find_pretrained
+from l2g_jax.interop.pretrained import read_pretrained
 from tests.features.synthetic import run
 from tests.golden.files import load_golden
 
@@ -36,7 +35,7 @@ MAPS = {
 
 @functools.cache
 def weights():
-  return checkpoints.read_weights("lite0", find_pretrained("lite0"))
+  return read_pretrained("lite0")
 
 
 def picture(height, width, seed=0):
