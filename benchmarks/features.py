@@ -157,8 +157,8 @@ def lite0_problem() -> Problem:
   """Returns EfficientNet-Lite0 at one size, for images whose sides are multiples of 32."""
 
   def apply(params: Any, images: jax.Array, dtype: Dtype) -> jax.Array:
-    sizes = np.full((len(images), 2), images.shape[1:3], np.int32)
-    return lite0.apply(params, images, sizes, dtype=dtype)
+    layouts = np.full((len(images), 3), (*images.shape[1:3], 0), np.int32)
+    return lite0.apply(params, images, layouts, dtype=dtype)
 
   def peer(state: Mapping[str, np.ndarray], channels_last: bool) -> Callable[[np.ndarray], Found]:
     from benchmarks import torch_networks

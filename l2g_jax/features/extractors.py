@@ -208,20 +208,20 @@ def _describe_fire(
 def _prepare_lite0(
   image: np.ndarray, whole: tuple[int, int], *, sides: Sequence[int]
 ) -> tuple[np.ndarray, ...]:
-  """Returns a canvas for each side, and the sizes of the pictures on them, `[num_sides, 2]`."""
+  """Returns a canvas for each side, and the layouts of all of them, `[num_sides, 3]`."""
   # A crop has the same sides as a whole photograph.
   del whole
   placed = [lite0.place(preprocess.reduce_by_area(image, max_side=side)) for side in sides]
-  canvases, sizes = zip(*placed, strict=True)
-  return (*canvases, np.stack(sizes))
+  canvases, layouts = zip(*placed, strict=True)
+  return (*canvases, np.stack(layouts))
 
 
 def _describe_lite0(inputs: Input, *, weights: Weights, dtype: Dtype) -> Sequence[np.ndarray]:
-  *canvases, sizes = inputs
+  *canvases, layouts = inputs
   params, features = _on_device(weights), []
   for number, canvas in enumerate(canvases):
     compiled.limit_shapes(lite0.apply, canvas.shape)
-    features.append(lite0.apply(params, canvas, sizes[:, number], dtype=dtype))
+    features.append(lite0.apply(params, canvas, layouts[:, number], dtype=dtype))
   # Features of one side have unit norm already.
   whole = superglobal.normalize(sum(features[1:], features[0])) if features[1:] else features[0]
   return list(np.asarray(whole))

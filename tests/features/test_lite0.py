@@ -44,15 +44,15 @@ def picture(height, width, seed=0):
 
 def describe(images, **options):
   """The features of images whose canvases have one size."""
-  canvases, sizes = stack_inputs([lite0.place(image) for image in images])
-  return np.asarray(lite0.apply(weights().params, canvases, sizes, **options))
+  canvases, layouts = stack_inputs([lite0.place(image) for image in images])
+  return np.asarray(lite0.apply(weights().params, canvases, layouts, **options))
 
 
 def test_features_and_classes_equal_the_public_implementation():
   golden = load_golden("lite0")
-  canvas, size = lite0.place(golden["image"])
+  canvas, layout = lite0.place(golden["image"])
   np.testing.assert_allclose(describe([golden["image"]])[0], golden["gem"], atol=1e-6)
-  logits = np.asarray(lite0.classify(weights().params, canvas[None], size[None])[0])
+  logits = np.asarray(lite0.classify(weights().params, canvas[None], layout[None])[0])
   best = np.argsort(-logits)[:5]
   np.testing.assert_array_equal(best, golden["top5"])
   np.testing.assert_allclose(logits[best], golden["top5_logits"], atol=1e-4)
@@ -60,11 +60,12 @@ def test_features_and_classes_equal_the_public_implementation():
 
 def test_maps_equal_the_public_implementation():
   golden = load_golden("lite0")
-  canvas, size = lite0.place(golden["image"])
-  maps = run(lite0.Lite0(), weights().params, canvas[None], size[None])
+  canvas, layout = lite0.place(golden["image"])
+  maps = run(lite0.Lite0(), weights().params, canvas[None], layout[None])
   for (name, stride), values in zip(MAPS.items(), maps, strict=True):
-    mask = np.asarray(lite0.inside(size[None], stride, values.shape))[0, :, :, 0]
-    found = np.asarray(values)[0][np.ix_(mask.any(axis=1), mask.any(axis=0))]
+    mask = np.asarray(lite0.inside(layout[None], stride, values.shape))[0, :, :, 0]
+    # The picture is higher than wide.
+    found = np.asarray(values)[0][np.ix_(mask.any(axis=1), mask.any(axis=0))].transpose(1, 0, 2)
     # Every eighth channel; of the last map fewer. Of large maps every fourth row and column.
     found = found[..., :: 32 if name == "features" else 8]
     found = found[::4, ::4] if len(found) > 20 else found
@@ -119,7 +120,7 @@ def test_padding_is_that_of_the_actual_size(size):
 
 
 def test_pictures_of_many_sizes_pass_one_canvas_together():
-  images = [picture(*size, seed) for seed, size in enumerate([(1, 128), (64, 31), (127, 97)])]
+  images = [picture(*size, seed) for seed, size in enumerate([(1, 128), (64, 31), (97, 127)])]
   batch = describe(images)
   np.testing.assert_allclose(np.linalg.norm(batch, axis=1), 1.0, atol=1e-6)
   for image, feature in zip(images, batch, strict=True):
@@ -130,16 +131,18 @@ def test_pictures_of_many_sizes_pass_one_canvas_together():
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_a_canvas_holds_its_picture_where_a_multiple_of_32_ends(height, width):
   image = np.zeros((height, width, 3), np.uint8)
-  canvas, size = lite0.place(image)
-  assert all(side % 128 == 0 for side in canvas.shape[:2])
-  assert size.tolist() == [height, width]
-  for axis, side in enumerate((height, width)):
+  canvas, layout = lite0.place(image)
+  size = layout[:2]
+  assert layout.dtype == np.int32
+  assert layout.tolist() == [min(height, width), max(height, width), height > width]
+  for axis, side in enumerate(size):
+    assert canvas.shape[axis] % 128 == 0
     assert side <= canvas.shape[axis] < side + 128
   black = np.argwhere(canvas[:, :, 0] == 0)
   assert len(black) == height * width
   assert ((black.max(axis=0) + 1) % 32 == 0).all()
   assert (black.max(axis=0) - black.min(axis=0) + 1 == size).all()
-  mask = np.asarray(lite0.inside(size[None], 1, (1, *canvas.shape)))
+  mask = np.asarray(lite0.inside(layout[None], 1, (1, *canvas.shape)))
   np.testing.assert_array_equal(mask[0, :, :, 0], canvas[:, :, 0] == 0)
 
 
