@@ -1,4 +1,4 @@
-"""SuperGlobal, FIRe and EfficientNet-Lite0, beside the same networks in PyTorch on one image.
+"""SuperGlobal, FIRe, ALIKED and Lite0, beside the same networks in PyTorch on the same image.
 
   python -m benchmarks.features [--output=features.json]
   python -m benchmarks.features --from_dataset --data_root=... --dataset=... \
@@ -40,11 +40,12 @@ from l2g_jax.cli.feature_flags import read_features
 from l2g_jax.cli.work_flags import work_folder
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import InputError
-from l2g_jax.features import fire, lite0, superglobal
+from l2g_jax.features import aliked, fire, lite0, superglobal
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.extractors import Dtype
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.features.store import FeatureStore
+from l2g_jax.interop.checkpoints.aliked import aliked_architecture
 from l2g_jax.interop.checkpoints.architectures import (
   fire_architecture,
   lite0_architecture,
@@ -71,7 +72,8 @@ if status:
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
-# Features by name: (scale, template) for local ones, "image" or its number for global ones.
+# Features by name: (scale, template) or pixel for local ones, "image" or its number for global
+# ones.
 Found = Mapping[Any, np.ndarray]
 
 
@@ -88,6 +90,7 @@ class Problem:
     by_name: maps the result of `apply` to the features of the first input, by name.
     peer: maps tensors by key, and whether channels are last, to PyTorch's function of an input
       `[height, width, 3]`.
+    counts_flops: whether XLA can tell its operations; it does not know how often a loop runs.
   """
 
   title: str
@@ -97,6 +100,7 @@ class Problem:
   apply: Callable[[Any, jax.Array, Dtype], Any]
   by_name: Callable[[Any], Found]
   peer: Callable[[Mapping[str, np.ndarray], bool], Callable[[np.ndarray], Found]]
+  counts_flops: bool = True
 
 
 def superglobal_problem(depth: superglobal.Depth, num_scales: superglobal.NumScales) -> Problem:
@@ -176,6 +180,52 @@ def lite0_problem() -> Problem:
     lambda features: {"image": np.asarray(features[0])},
     peer,
   )
+
+
+def aliked_problem(variant: str = "n16", *, max_descriptors: int = 500) -> Problem:
+  """Returns ALIKED, for images whose sides are multiples of 32.
+
+  Its peer has the same savings: it is twice as fast as the code of the public packages.
+  """
+
+  def apply(params: Any, images: jax.Array, dtype: Dtype) -> aliked.AlikedFeatures:
+    sizes = np.full((len(images), 2), images.shape[1:3], np.int32)
+    config = aliked.AlikedConfig(
+      aliked.VARIANTS[variant], max_descriptors=max_descriptors, dtype=dtype
+    )
+    return aliked.apply(params, images, sizes, config)
+
+  def by_name(features: aliked.AlikedFeatures) -> Found:
+    found = jax.device_get(jax.tree.map(lambda values: values[0], features))
+    return _by_pixel(found.positions[found.valid], found.descriptors[found.valid])
+
+  def peer(state: Mapping[str, np.ndarray], channels_last: bool) -> Callable[[np.ndarray], Found]:
+    from benchmarks import torch_aliked, torch_networks
+
+    folded = torch_aliked.fold(torch_networks.place(state, channels_last=channels_last))
+
+    def describe(image: np.ndarray) -> Found:
+      descriptors, positions = torch_aliked.aliked(folded, image, max_descriptors)
+      return _by_pixel(positions, descriptors)
+
+    return describe
+
+  return Problem(
+    f"ALIKED {variant}",
+    "aliked",
+    aliked_architecture(variant),
+    lambda image: image,
+    apply,
+    by_name,
+    peer,
+    counts_flops=False,
+  )
+
+
+def _by_pixel(positions: np.ndarray, descriptors: np.ndarray) -> Found:
+  """Names key points by the nearest pixel."""
+  pixels = map(tuple, np.rint(positions).astype(int).tolist())
+  return dict(zip(pixels, descriptors, strict=True))
 
 
 def _normalized(image: np.ndarray) -> np.ndarray:
@@ -279,8 +329,9 @@ def network_rows(
       row["processor ratio"] = clock.processor / size / clocks["torch"].processor
     if name in runs:
       dtype, images = runs[name]
-      flops = _count_flops(problem, params, images, dtype)
-      row |= {"gflop": flops / 1e9, "of matmul": flops / clock.seconds / ceilings.flops}
+      if problem.counts_flops:
+        flops = _count_flops(problem, params, images, dtype)
+        row |= {"gflop": flops / 1e9, "of matmul": flops / clock.seconds / ceilings.flops}
       found = problem.by_name(calls[name]())
     else:
       found = peers[name](values)
@@ -438,7 +489,7 @@ def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   if values.quick:
     problems, size, num_images = [superglobal_problem(50, 1)], (96, 128), 2
   else:
-    problems = [superglobal_problem(50, 3), fire_problem(), lite0_problem()]
+    problems = [superglobal_problem(50, 3), fire_problem(), aliked_problem(), lite0_problem()]
     size, num_images = (768, 1024), 2
   tables = compare(problems, size, num_images=num_images, repeats=values.repeats, ceilings=ceilings)
   if values.from_dataset:

@@ -1,5 +1,6 @@
 import functools
 import pickle
+from typing import Any, cast
 
 import cv2
 import jax
@@ -15,6 +16,7 @@ from l2g_jax.features.aliked.model import Aliked
 from l2g_jax.features.aliked.network import MARGIN, compute_maps, first_level
 from l2g_jax.features.aliked.prepare import Input, make_input, pad
 from l2g_jax.features.batches import describe_part
+from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.features.weights import Weights
 from l2g_jax.interop import checkpoints
 from l2g_jax.interop.pretrained import find_pretrained
@@ -80,7 +82,8 @@ def test_maps_equal_the_public_implementation(variant):
     name.removeprefix(f"{variant}.b."): values for name, values in load_golden("aliked").items()
   }
   params = weights(variant).params["layers"]
-  images, sizes = pad(golden["b.image"], (96, 160))[None], np.array([[64, 96]], np.int32)
+  images = jnp.asarray(pad(golden["b.image"], (96, 160))[None])
+  sizes = jnp.array([[64, 96]], jnp.int32)
   left, _, top, _ = golden["pad"]
 
   @jax.jit
@@ -120,9 +123,9 @@ def test_a_tall_image_in_strips_equals_the_same_in_one(monkeypatch):
   image = picture(192, 40)
   strips = single(describe([image], (192, 64)))
   monkeypatch.setattr("l2g_jax.features.aliked.strips._MOST_ROWS", 192)
-  apply.clear_cache()
+  cast(Any, apply).clear_cache()
   assert_close(single(describe([image], (192, 64))), strips)
-  apply.clear_cache()
+  cast(Any, apply).clear_cache()
 
 
 @pytest.mark.parametrize(
@@ -219,10 +222,11 @@ def test_photographs_of_several_sizes_are_described_in_batches():
   assert sorted(len(part) for part in parts) == [1, 1, 2]
   found = dict(pair for part in parts for pair in part)
   for number, image in enumerate(images):
-    expected = extractor.extract(image)
+    expected, features = extractor.extract(image), found[number]
+    assert isinstance(features, LocalFeatures)
     assert len(expected.strengths) > 5
-    np.testing.assert_allclose(found[number].descriptors, expected.descriptors, atol=2e-5)
-    np.testing.assert_allclose(found[number].locations, expected.locations, atol=1e-3)
+    np.testing.assert_allclose(features.descriptors, expected.descriptors, atol=2e-5)
+    np.testing.assert_allclose(features.locations, expected.locations, atol=1e-3)
 
 
 def test_the_extractor_travels_to_workers_and_is_known_by_all_that_shapes_its_results():
@@ -257,7 +261,8 @@ def test_wrong_weights_and_settings_are_refused():
   with pytest.raises(InputError, match=r"^The weights are of lite0, not of aliked\.$"):
     aliked_extractor(other)
   for name in ("max_descriptors", "max_side", "batch_size"):
+    limits: Any = {name: 0}
     with pytest.raises(SettingError, match=name):
-      aliked_extractor(weights("t16"), **{name: 0})
+      aliked_extractor(weights("t16"), **limits)
   with pytest.raises(SettingError, match="dtype"):
     AlikedConfig(dtype="float16")  # pyright: ignore[reportArgumentType]

@@ -25,12 +25,13 @@ def channels_last(values):
 @pytest.mark.parametrize("width", [24, 22, 7])
 @pytest.mark.parametrize(("channels", "width_out"), [(3, 16), (4, 1), (16, 32), (40, 2)])
 def test_convolutions_of_groups_equal_plain_ones(width, channels, width_out):
-  values, kernel = normal(2, 5, width, channels), normal(3, 3, channels, width_out, seed=1)
+  values = jnp.asarray(normal(2, 5, width, channels))
+  kernel = jnp.asarray(normal(3, 3, channels, width_out, seed=1))
   expected = jax.lax.conv_general_dilated(
     values, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
-  convolve = layers.convolution(jnp.asarray(kernel), width)
-  groups = layers.grouped(jnp.asarray(values), width, convolve.group)
+  convolve = layers.convolution(kernel, width)
+  groups = layers.grouped(values, width, convolve.group)
   for pads_rows, rows in ((True, slice(None)), (False, slice(1, -1))):
     found = layers.grouped(convolve(groups, pads_rows=pads_rows), width, 1)
     np.testing.assert_allclose(found, expected[:, rows], atol=1e-4)
@@ -80,7 +81,7 @@ def test_deformable_convolution_equals_a_loop(shape):
 def test_upsampling_equals_the_public_implementation(case):
   golden = load_golden("aliked")
   values, expected = (channels_last(golden[f"{case}.{name}"]) for name in ("input", "output"))
-  heights, widths = (np.array([side], np.int32) for side in expected.shape[1:3])
+  heights, widths = (jnp.array([side], jnp.int32) for side in expected.shape[1:3])
   wide = upsampling.upsample_columns(jnp.asarray(values), widths, expected.shape[2])
   found = upsampling.upsample_rows(wide, heights, expected.shape[1], 0, expected.shape[1])
   np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
@@ -109,11 +110,11 @@ def test_upsampling_does_not_see_beyond_the_true_size(height, width, more_rows, 
   padded = np.full((1, height + more_rows, width + more_columns, 2), np.nan, np.float32)
   padded[:, :height, :width] = values
   wide = upsampling.upsample_columns(
-    jnp.asarray(padded), np.array([shape[1]], np.int32), factor * padded.shape[2]
+    jnp.asarray(padded), jnp.array([shape[1]], jnp.int32), factor * padded.shape[2]
   )
   first = shape[0] // 2
   found = upsampling.upsample_rows(
-    wide, np.array([shape[0]], np.int32), factor * padded.shape[1], first, shape[0] - first
+    wide, jnp.array([shape[0]], jnp.int32), factor * padded.shape[1], first, shape[0] - first
   )
   np.testing.assert_allclose(found[0, :, : shape[1]], expected[first:], atol=1e-5)
 
@@ -168,8 +169,8 @@ def test_the_largest_values_are_found_and_ties_keep_their_order(size, levels):
 
 
 def detect(scores, k, origin=(0, 0), size=None):
-  size = np.array(scores.shape if size is None else size, np.int32)[None]
-  origin = np.array(origin, np.int32)[None]
+  size = jnp.array(scores.shape if size is None else size, jnp.int32)[None]
+  origin = jnp.array(origin, jnp.int32)[None]
   inside, inner = (
     padding.inside((1, *scores.shape), origin + margin, origin + size - margin)[0]
     for margin in (0, detection.RADIUS)
@@ -188,7 +189,7 @@ def test_key_points_lie_between_pixels_and_fewer_maxima_give_fewer():
   window = np.exp((scores[3:8, 4:9].astype(np.float64) - 0.8) / 0.1)
   steps = np.arange(-2, 3)
   moves = [(window * steps[:, None]).sum(), (window * steps).sum()] / window.sum()
-  np.testing.assert_allclose(found.positions[0], [5, 6, *moves], atol=1e-5)
+  np.testing.assert_allclose(found.positions[0], np.add([5, 6], moves), atol=1e-5)
 
 
 def test_the_edge_has_no_key_points_and_the_rest_of_the_array_neither():
@@ -232,7 +233,7 @@ def test_padding_repeats_the_edge_up_to_multiples_of_32_and_is_zero_beyond(heigh
   np.testing.assert_array_equal(padded[top : top + height, left : left + width], image)
   np.testing.assert_array_equal(padded[0, 0], image[0, 0])
   np.testing.assert_array_equal(padded[true[0] - 1, true[1] - 1], image[-1, -1])
-  sizes = np.array([[height, width]], np.int32)
+  sizes = jnp.array([[height, width]], jnp.int32)
   np.testing.assert_array_equal(padding.true_sizes(sizes), [true])
   np.testing.assert_array_equal(padding.origins(sizes), [[top, left]])
 
