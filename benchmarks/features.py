@@ -1,4 +1,4 @@
-"""SuperGlobal and FIRe, beside the same networks in PyTorch on the same image.
+"""SuperGlobal, FIRe, ALIKED and Lite0, beside the same networks in PyTorch on the same image.
 
   python -m benchmarks.features [--output=features.json]
   python -m benchmarks.features --from_dataset --data_root=... --dataset=... \
@@ -40,12 +40,17 @@ from l2g_jax.cli.feature_flags import read_features
 from l2g_jax.cli.work_flags import work_folder
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import InputError
-from l2g_jax.features import fire, superglobal
+from l2g_jax.features import aliked, fire, lite0, superglobal
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.features.extractors import Dtype
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.features.store import FeatureStore
-from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.aliked import aliked_architecture
+from l2g_jax.interop.checkpoints.architectures import (
+  fire_architecture,
+  lite0_architecture,
+  superglobal_architecture,
+)
 from l2g_jax.interop.checkpoints.conversion import Model
 from l2g_jax.interop.checkpoints.layers import Architecture, convert_tensors
 from l2g_jax.ranked import complete_rankings
@@ -67,7 +72,8 @@ if status:
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
-# Features by name: (scale, template) for local ones, "image" or its number for global ones.
+# Features by name: (scale, template) or pixel for local ones, "image" or its number for global
+# ones.
 Found = Mapping[Any, np.ndarray]
 
 
@@ -79,18 +85,22 @@ class Problem:
     title: of its tables.
     model: its name on the command line.
     architecture: the layers and keys of its checkpoint.
+    prepare: maps an image `[height, width, 3]` uint8 to the input of both.
     apply: our function of parameters, inputs `[B, height, width, 3]` and precision.
     by_name: maps the result of `apply` to the features of the first input, by name.
     peer: maps tensors by key, and whether channels are last, to PyTorch's function of an input
       `[height, width, 3]`.
+    counts_flops: whether XLA can tell its operations; it does not know how often a loop runs.
   """
 
   title: str
   model: Model
   architecture: Architecture
+  prepare: Callable[[np.ndarray], np.ndarray]
   apply: Callable[[Any, jax.Array, Dtype], Any]
   by_name: Callable[[Any], Found]
   peer: Callable[[Mapping[str, np.ndarray], bool], Callable[[np.ndarray], Found]]
+  counts_flops: bool = True
 
 
 def superglobal_problem(depth: superglobal.Depth, num_scales: superglobal.NumScales) -> Problem:
@@ -111,6 +121,7 @@ def superglobal_problem(depth: superglobal.Depth, num_scales: superglobal.NumSca
     f"SuperGlobal R{depth}, {num_scales} scales",
     "superglobal",
     superglobal_architecture(depth),
+    _normalized,
     apply,
     lambda features: {"image": np.asarray(features[0])},
     peer,
@@ -142,7 +153,83 @@ def fire_problem(scales: tuple[float, ...] = fire.SCALES) -> Problem:
 
     return describe
 
-  return Problem(f"FIRe, {len(scales)} scales", "fire", fire_architecture(), apply, by_name, peer)
+  title = f"FIRe, {len(scales)} scales"
+  return Problem(title, "fire", fire_architecture(), _normalized, apply, by_name, peer)
+
+
+def lite0_problem() -> Problem:
+  """Returns EfficientNet-Lite0 at one size, for images whose sides are multiples of 32."""
+
+  def apply(params: Any, images: jax.Array, dtype: Dtype) -> jax.Array:
+    layouts = np.full((len(images), 3), (*images.shape[1:3], 0), np.int32)
+    return lite0.apply(params, images, layouts, dtype=dtype)
+
+  def peer(state: Mapping[str, np.ndarray], channels_last: bool) -> Callable[[np.ndarray], Found]:
+    from benchmarks import torch_networks
+
+    placed = torch_networks.place(state, channels_last=channels_last)
+    layers = torch_networks.fold_lite0(placed)
+    return lambda image: {"image": torch_networks.lite0(layers, image)}
+
+  return Problem(
+    "EfficientNet-Lite0",
+    "lite0",
+    lite0_architecture(),
+    lambda image: image,
+    apply,
+    lambda features: {"image": np.asarray(features[0])},
+    peer,
+  )
+
+
+def aliked_problem(variant: str = "n16", *, max_descriptors: int = 500) -> Problem:
+  """Returns ALIKED, for images whose sides are multiples of 32.
+
+  Its peer has the same savings: it is twice as fast as the code of the public packages.
+  """
+
+  def apply(params: Any, images: jax.Array, dtype: Dtype) -> aliked.AlikedFeatures:
+    sizes = np.full((len(images), 2), images.shape[1:3], np.int32)
+    config = aliked.AlikedConfig(
+      aliked.VARIANTS[variant], max_descriptors=max_descriptors, dtype=dtype
+    )
+    return aliked.apply(params, images, sizes, config)
+
+  def by_name(features: aliked.AlikedFeatures) -> Found:
+    found = jax.device_get(jax.tree.map(lambda values: values[0], features))
+    return _by_pixel(found.positions[found.valid], found.descriptors[found.valid])
+
+  def peer(state: Mapping[str, np.ndarray], channels_last: bool) -> Callable[[np.ndarray], Found]:
+    from benchmarks import torch_aliked, torch_networks
+
+    folded = torch_aliked.fold(torch_networks.place(state, channels_last=channels_last))
+
+    def describe(image: np.ndarray) -> Found:
+      descriptors, positions = torch_aliked.aliked(folded, image, max_descriptors)
+      return _by_pixel(positions, descriptors)
+
+    return describe
+
+  return Problem(
+    f"ALIKED {variant}",
+    "aliked",
+    aliked_architecture(variant),
+    lambda image: image,
+    apply,
+    by_name,
+    peer,
+    counts_flops=False,
+  )
+
+
+def _by_pixel(positions: np.ndarray, descriptors: np.ndarray) -> Found:
+  """Names key points by the nearest pixel."""
+  pixels = map(tuple, np.rint(positions).astype(int).tolist())
+  return dict(zip(pixels, descriptors, strict=True))
+
+
+def _normalized(image: np.ndarray) -> np.ndarray:
+  return (image.astype(np.float32) - 115) / 58
 
 
 def synthetic_image(seed: int, height: int, width: int) -> np.ndarray:
@@ -206,7 +293,7 @@ def network_rows(
   """Compares one network with PyTorch's; ratios are to PyTorch without channels last."""
   state = synthetic.synthetic_state(problem.architecture, seed=0)
   params = make_params(state, problem)
-  values = (image.astype(np.float32) - 115) / 58
+  values = problem.prepare(image)
   batches = {1} | ({_ACCELERATOR_BATCH} if jax.default_backend() != "cpu" else set())
   calls: dict[str, Callable[[], Any]] = {}
   peers: dict[str, Callable[[np.ndarray], Found]] = {}
@@ -242,8 +329,9 @@ def network_rows(
       row["processor ratio"] = clock.processor / size / clocks["torch"].processor
     if name in runs:
       dtype, images = runs[name]
-      flops = _count_flops(problem, params, images, dtype)
-      row |= {"gflop": flops / 1e9, "of matmul": flops / clock.seconds / ceilings.flops}
+      if problem.counts_flops:
+        flops = _count_flops(problem, params, images, dtype)
+        row |= {"gflop": flops / 1e9, "of matmul": flops / clock.seconds / ceilings.flops}
       found = problem.by_name(calls[name]())
     else:
       found = peers[name](values)
@@ -401,7 +489,8 @@ def main(values: Values, ceilings: Ceilings) -> dict[str, Sequence[Row]]:
   if values.quick:
     problems, size, num_images = [superglobal_problem(50, 1)], (96, 128), 2
   else:
-    problems, size, num_images = [superglobal_problem(50, 3), fire_problem()], (768, 1024), 2
+    problems = [superglobal_problem(50, 3), fire_problem(), aliked_problem(), lite0_problem()]
+    size, num_images = (768, 1024), 2
   tables = compare(problems, size, num_images=num_images, repeats=values.repeats, ceilings=ceilings)
   if values.from_dataset:
     tables["Precision and mAP"] = precision_rows(values)

@@ -10,11 +10,15 @@ from absl import flags
 
 from benchmarks import synthetic
 from l2g_jax.cli.command import Command, Group, Values
-from l2g_jax.interop.checkpoints.architectures import fire_architecture, superglobal_architecture
+from l2g_jax.interop.checkpoints.architectures import (
+  fire_architecture,
+  lite0_architecture,
+  superglobal_architecture,
+)
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_enum("model", None, ["fire", "superglobal"], "Network.", flag_values=values)
+  flags.DEFINE_enum("model", None, ["fire", "lite0", "superglobal"], "Network.", flag_values=values)
   flags.DEFINE_enum(
     "depth", "101", ["50", "101"], "Depth of superglobal's trunk.", flag_values=values
   )
@@ -26,6 +30,8 @@ def main(values: Values) -> None:
   """Writes the weights that the flags ask for."""
   if values.model == "fire":
     architecture = fire_architecture()
+  elif values.model == "lite0":
+    architecture = lite0_architecture()
   else:
     architecture = superglobal_architecture(50 if values.depth == "50" else 101)
   synthetic.write_weights(values.output, values.model, architecture, seed=values.seed)

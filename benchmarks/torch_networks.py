@@ -1,6 +1,7 @@
-"""SuperGlobal and FIRe in plain PyTorch; imported only where PyTorch is installed.
+"""The networks in plain PyTorch; imported only where PyTorch is installed.
 
-Tensors keep the keys of their checkpoint. Batch norms are computed as published, not folded.
+Tensors keep the keys of their checkpoint. SuperGlobal and FIRe compute batch norms as published;
+those of EfficientNet-Lite0 are folded, so that its peer is the fastest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ _RELUP_FLOOR = 0.014
 _REGIONAL_POWER = 2.5
 _POWER = 4.6
 _NUM_ITERATIONS = 6
+# Blocks of EfficientNet-Lite0 that halve the resolution.
+_LITE0_STRIDED = (1, 3, 5, 11)
 
 
 def place(state: Mapping[str, np.ndarray], *, channels_last: bool) -> dict[str, torch.Tensor]:
@@ -87,6 +90,64 @@ def fire(
     descriptors.append(F.linear(templates[0], weight, state["dim_reduction.bias"]))
   order = torch.argsort(torch.cat(strengths), descending=True, stable=True)[:num_features]
   return torch.cat(descriptors)[order].cpu().numpy(), order.cpu().numpy()
+
+
+Lite0Layers = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+def fold_lite0(state: Mapping[str, torch.Tensor]) -> Lite0Layers:
+  """Returns weight and bias of each convolution, by its key without `.weight`."""
+  layers = {}
+  for key, weight in state.items():
+    if weight.ndim != 4:
+      continue
+    module, _, name = key.removesuffix(".weight").rpartition(".")
+    is_second = name in ("_depthwise_conv", "_conv_head")
+    norm = "_bn2" if name == "_project_conv" else "_bn1" if is_second else "_bn0"
+    norm = f"{module}.{norm}" if module else norm
+    factor = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + 1e-3)
+    bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * factor
+    layers[key.removesuffix(".weight")] = weight * factor[:, None, None, None], bias
+  return layers
+
+
+@torch.inference_mode()
+def lite0(layers: Lite0Layers, image: np.ndarray) -> np.ndarray:
+  """Returns the feature `[1280]` of an image `[height, width, 3]` uint8."""
+  values = torch.from_numpy(image).to(next(iter(layers.values()))[1].device)
+  values = ((values.float() - 127) / 128).permute(2, 0, 1)[None]
+  values = F.hardtanh(_convolve_same(layers, values, "_conv_stem", 2), 0.0, 6.0, inplace=True)
+  number = 0
+  while f"_blocks.{number}._project_conv" in layers:
+    block, inner = f"_blocks.{number}", values
+    if f"{block}._expand_conv" in layers:
+      inner = F.conv2d(values, *layers[f"{block}._expand_conv"])
+      inner = F.hardtanh(inner, 0.0, 6.0, inplace=True)
+    stride = 2 if number in _LITE0_STRIDED else 1
+    inner = _convolve_same(layers, inner, f"{block}._depthwise_conv", stride)
+    inner = F.hardtanh(inner, 0.0, 6.0, inplace=True)
+    inner = F.conv2d(inner, *layers[f"{block}._project_conv"])
+    values = inner + values if stride == 1 and inner.shape == values.shape else inner
+    number += 1
+  values = F.hardtanh(F.conv2d(values, *layers["_conv_head"]), 0.0, 6.0, inplace=True)
+  pooled = values.clamp(min=1e-6).pow(3.0).mean(dim=(2, 3)).pow(1.0 / 3.0)
+  return F.normalize(pooled)[0].cpu().numpy()
+
+
+def _convolve_same(
+  layers: Lite0Layers, values: torch.Tensor, key: str, stride: int
+) -> torch.Tensor:
+  """Convolves, of each channel alone where there is one a kernel, padded as TensorFlow does."""
+  weight, bias = layers[key]
+  size = weight.shape[2]
+  groups = values.shape[1] // weight.shape[1]
+  margins = []
+  for side in (values.shape[3], values.shape[2]):
+    total = max((-(-side // stride) - 1) * stride + size - side, 0)
+    margins += [total // 2, total - total // 2]
+  if margins == [size // 2] * 4:
+    return F.conv2d(values, weight, bias, stride, size // 2, groups=groups)
+  return F.conv2d(F.pad(values, margins), weight, bias, stride, groups=groups)
 
 
 def _to_tensor(image: np.ndarray, state: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -21,7 +21,7 @@ def wheel(tmp_path_factory):
   root = tmp_path_factory.mktemp("source")
   for name in ("l2g_jax", "experiments", "mini", "tests"):
     shutil.copytree(toy.ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-  for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+  for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE"):
     shutil.copy(toy.ROOT / name, root)
   output = tmp_path_factory.mktemp("wheel")
   options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", output)
@@ -47,6 +47,8 @@ def test_the_wheel_holds_the_library_alone(wheel):
   names = zipfile.ZipFile(wheel).namelist()
   assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"l2g_jax"}
   assert {"l2g_jax/py.typed", "l2g_jax/__init__.pyi"} <= set(names)
+  licences = {name.rpartition("/licenses/")[2] for name in names if "/licenses/" in name}
+  assert licences == {"LICENSE", "NOTICE"}
 
 
 def test_the_installed_command_searches_from_another_folder(wheel, tmp_path):

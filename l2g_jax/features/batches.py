@@ -1,4 +1,4 @@
-"""Many photographs through a network: threads read ahead, and one batch holds one image size."""
+"""Many photographs through a network: threads read ahead; a batch has one shape."""
 
 import collections
 import concurrent.futures
@@ -6,19 +6,18 @@ import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-import numpy as np
-
 from l2g_jax.errors import InputError
-from l2g_jax.features.protocol import Features, Network
+from l2g_jax.features.protocol import Features, Input, Network, stack_inputs
 
 _Item = TypeVar("_Item")
+_Read = TypeVar("_Read")
 # So many inputs wait for the device beside those being read. Each is a whole image as float32.
 _NUM_WAITING = 2
 
 
 def read_ahead(
-  items: Iterable[_Item], read: Callable[[_Item], np.ndarray], *, num_threads: int
-) -> Generator[np.ndarray | InputError, None, None]:
+  items: Iterable[_Item], read: Callable[[_Item], _Read], *, num_threads: int
+) -> Generator[_Read | InputError, None, None]:
   """Reads items in threads, a few ahead of the caller.
 
   Args:
@@ -30,7 +29,7 @@ def read_ahead(
     The result of each item in order, or the error that kept it from being read.
   """
   remaining = iter(items)
-  pending: collections.deque[concurrent.futures.Future[np.ndarray]] = collections.deque()
+  pending: collections.deque[concurrent.futures.Future[_Read]] = collections.deque()
   pool = concurrent.futures.ThreadPoolExecutor(num_threads)
   try:
     while True:
@@ -48,36 +47,37 @@ def read_ahead(
 
 
 def describe_part(
-  network: Network[Features], inputs: Iterable[np.ndarray | InputError]
+  network: Network[Features], inputs: Iterable[Input | InputError]
 ) -> Iterator[list[tuple[int, Features | InputError]]]:
-  """Describes inputs in batches of one size, and yields each batch when it is ready.
+  """Describes inputs in batches of one shape, and yields each batch when it is ready.
 
   Args:
     network: the network.
-    inputs: each `[h, w, 3]`, or the error that stands in its stead.
+    inputs: inputs of the network, or the errors that stand in their stead.
 
   Yields:
     Pairs of an input's number, from 0, and its features or error; every number comes once.
   """
-  waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
+  waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, Input]]] = {}
   for number, values in enumerate(inputs):
     if isinstance(values, InputError):
       yield [(number, values)]
       continue
-    batch = waiting.setdefault(values.shape, [])
+    arrays = values if isinstance(values, tuple) else (values,)
+    shapes = tuple(array.shape for array in arrays)
+    batch = waiting.setdefault(shapes, [])
     batch.append((number, values))
     if len(batch) == network.batch_size:
-      yield _describe(network, waiting.pop(values.shape))
+      yield _describe(network, waiting.pop(shapes))
   for batch in waiting.values():
     yield _describe(network, batch)
 
 
 def _describe(
-  network: Network[Features], batch: Sequence[tuple[int, np.ndarray]]
+  network: Network[Features], batch: Sequence[tuple[int, Input]]
 ) -> list[tuple[int, Features | InputError]]:
-  numbers = [number for number, _ in batch]
-  inputs = np.stack([values for _, values in batch])
+  numbers, inputs = zip(*batch, strict=True)
   # A smaller batch would be another shape to compile.
-  blank = np.zeros((network.batch_size - len(batch), *inputs.shape[1:]), inputs.dtype)
-  features = network.describe(np.concatenate([inputs, blank]))
+  missing = network.batch_size - len(batch)
+  features = network.describe(stack_inputs([*inputs, *[inputs[0]] * missing]))
   return list(zip(numbers, features[: len(batch)], strict=True))

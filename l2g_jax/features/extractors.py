@@ -3,28 +3,25 @@
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
 
 from l2g_jax import settings
-from l2g_jax.features import fire, preprocess, superglobal
+from l2g_jax.errors import InputError, SettingError
+from l2g_jax.features import compiled, fire, lite0, preprocess, superglobal
 from l2g_jax.features.protocol import (
   MAX_SIDE,
   Dtype,
   GlobalExtractor,
+  Input,
   LocalExtractor,
   LocalFeatures,
   Network,
   extract_with,
 )
-from l2g_jax.features.weights import load_weights
-
-# Eight images fill an accelerator. A CPU is no faster with more than one, and needs more memory.
-_ACCELERATOR_BATCH = 8
-# A program compiled for one size takes about 15 MB; photographs may have hundreds of sizes.
-MOST_SHAPES = 32
+from l2g_jax.features.weights import Weights, load_weights
 
 
 def superglobal_extractor(
@@ -54,7 +51,7 @@ def superglobal_extractor(
   """
   if max_side is not None:
     max_side = settings.integer("max_side", max_side, least=1)
-  batch_size = _batch(batch_size)
+  batch_size = compiled.batch_size(batch_size)
   metadata = load_weights(weights, model="superglobal").metadata
   depth: superglobal.Depth = 101 if metadata["depth"] == "101" else 50
   config = superglobal.SuperGlobalConfig(
@@ -109,7 +106,7 @@ def fire_extractor(
   """
   max_descriptors = settings.integer("max_descriptors", max_descriptors, least=1)
   max_side = settings.integer("max_side", max_side, least=1)
-  batch_size = _batch(batch_size)
+  batch_size = compiled.batch_size(batch_size)
   config = fire.FireConfig(num_features=max_descriptors, dtype=dtype)
   metadata = load_weights(weights, model="fire").metadata
   network = Network(
@@ -133,6 +130,46 @@ def fire_extractor(
   )
 
 
+def lite0_extractor(
+  weights: Weights,
+  *,
+  sides: Sequence[int] = (MAX_SIDE,),
+  dtype: Dtype = "float32",
+  batch_size: int | None = None,
+) -> GlobalExtractor:
+  """Returns an extractor of EfficientNet-Lite0's features with GeM; see `lite0`.
+
+  Args:
+    weights: as `interop.checkpoints.read_weights` reads them.
+    sides: an image is described once for each: its longer side is reduced to so many pixels, and
+      never enlarged. Features of several sides are summed.
+    dtype: type of the convolutions.
+    batch_size: number of images described together, of one canvas on each side; None = 1 on a CPU,
+      else 8.
+
+  Raises:
+    InputError: the weights are of another network, or a setting lies outside its range.
+  """
+  if (model := weights.metadata.get("model")) != "lite0":
+    raise InputError(f"The weights are of {model}, not of lite0.")
+  if not sides:
+    raise SettingError("sides", "one or more integers", sides)
+  sides = tuple(settings.integer("sides", side, least=1) for side in sides)
+  dtype = settings.choice("dtype", dtype, get_args(Dtype))
+  network = Network(
+    prepare=functools.partial(_prepare_lite0, sides=sides),
+    describe=functools.partial(_describe_lite0, weights=weights, dtype=dtype),
+    batch_size=compiled.batch_size(batch_size),
+  )
+  return GlobalExtractor(
+    name="lite0",
+    dimension=lite0.DIMENSION,
+    settings={"weights": weights.metadata["checksum"], "sides": list(sides), "dtype": dtype},
+    extract=functools.partial(extract_with, network),
+    network=network,
+  )
+
+
 def _prepare_superglobal(
   image: np.ndarray, whole: tuple[int, int], *, max_side: int | None
 ) -> np.ndarray:
@@ -144,7 +181,7 @@ def _prepare_superglobal(
 def _describe_superglobal(
   inputs: np.ndarray, *, path: str, config: superglobal.SuperGlobalConfig
 ) -> Sequence[np.ndarray]:
-  _limit_shapes(superglobal.apply, inputs.shape)
+  compiled.limit_shapes(superglobal.apply, inputs.shape)
   return list(np.asarray(superglobal.apply(_params(path, "superglobal"), inputs, config)))
 
 
@@ -160,7 +197,7 @@ def _side(image: np.ndarray, whole: tuple[int, int], max_side: int) -> float:
 def _describe_fire(
   inputs: np.ndarray, *, path: str, config: fire.FireConfig
 ) -> Sequence[LocalFeatures]:
-  _limit_shapes(fire.apply, inputs.shape)
+  compiled.limit_shapes(fire.apply, inputs.shape)
   features = jax.device_get(fire.apply(_params(path, "fire"), inputs, config))
   templates = features.templates.astype(np.float32)
   locations = np.stack([np.zeros_like(templates), templates], axis=2)
@@ -168,30 +205,35 @@ def _describe_fire(
   return [LocalFeatures(*values) for values in zip(*fields, strict=True)]
 
 
-def _batch(batch_size: int | None) -> int:
-  """Returns the number of images that a network describes at once."""
-  if batch_size is not None:
-    return settings.integer("batch_size", batch_size, least=1)
-  return 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
+def _prepare_lite0(
+  image: np.ndarray, whole: tuple[int, int], *, sides: Sequence[int]
+) -> tuple[np.ndarray, ...]:
+  """Returns a canvas for each side, and the layouts of all of them, `[num_sides, 3]`."""
+  # A crop has the same sides as a whole photograph.
+  del whole
+  placed = [lite0.place(preprocess.reduce_by_area(image, max_side=side)) for side in sides]
+  canvases, layouts = zip(*placed, strict=True)
+  return (*canvases, np.stack(layouts))
 
 
-def _limit_shapes(apply: Any, shape: tuple[int, ...]) -> None:
-  """Drops the compiled programs of a function before it is compiled for too many shapes."""
-  shapes = _shapes_of(apply)
-  if shape not in shapes and len(shapes) >= MOST_SHAPES:
-    apply.clear_cache()
-    shapes.clear()
-  shapes.add(shape)
-
-
-@functools.cache
-def _shapes_of(apply: Any) -> set[tuple[int, ...]]:
-  """Returns the set of shapes for which a function is compiled; callers change it."""
-  del apply
-  return set()
+def _describe_lite0(inputs: Input, *, weights: Weights, dtype: Dtype) -> Sequence[np.ndarray]:
+  *canvases, layouts = inputs
+  params, features = _on_device(weights), []
+  for number, canvas in enumerate(canvases):
+    compiled.limit_shapes(lite0.apply, canvas.shape)
+    features.append(lite0.apply(params, canvas, layouts[:, number], dtype=dtype))
+  # Features of one side have unit norm already.
+  whole = superglobal.normalize(sum(features[1:], features[0])) if features[1:] else features[0]
+  return list(np.asarray(whole))
 
 
 @functools.lru_cache(maxsize=2)
 def _params(path: str, model: str) -> Mapping[str, Any]:
   """Loads the weights of a network onto the device, once per process."""
   return jax.device_put(load_weights(path, model=model).params)
+
+
+@functools.lru_cache(maxsize=2)
+def _on_device(weights: Weights) -> Mapping[str, Any]:
+  """Puts weights onto the device, once per process."""
+  return jax.device_put(weights.params)

@@ -85,6 +85,21 @@ def fire_query_side(
   return max_side * max(crop) / max(image)
 
 
+def reduce_by_area(image: np.ndarray, *, max_side: int) -> np.ndarray:
+  """Reduces an image so that its longer side has at most so many pixels, by OpenCV's area filter.
+
+  Args:
+    image: `[height, width, 3]` uint8.
+    max_side: the limit, at least 1; images are never enlarged.
+  """
+  height, width = image.shape[:2]
+  scale = max_side / max(height, width)
+  if scale >= 1.0:
+    return image
+  size = (max(1, round(width * scale)), max(1, round(height * scale)))
+  return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+
+
 def ames_cvnet_input(image: np.ndarray, *, scale: float) -> np.ndarray:
   """Returns the input of CVNet for the local features of AMES, in the order blue, green, red.
 

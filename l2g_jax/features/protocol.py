@@ -11,6 +11,9 @@ from l2g_jax.features.preprocess import Reading
 
 Features = TypeVar("Features")
 
+# An input of a network; inputs of equal shapes pass it together.
+Input = np.ndarray | tuple[np.ndarray, ...]
+
 # Type of the convolutions of a network.
 Dtype = Literal["float32", "bfloat16"]
 
@@ -37,17 +40,19 @@ class LocalFeatures:
 
 @dataclasses.dataclass(frozen=True)
 class Network(Generic[Features]):
-  """The two steps of a learned extractor; images of one size pass the second step together.
+  """The two steps of a learned extractor; inputs of one shape pass the second step together.
 
   Attributes:
     prepare: on the host, maps an RGB image `[height, width, 3]` uint8, and the height and width of
-      the photograph from which it was cut, to an input `[h, w, 3]` float32.
-    describe: on the device, maps inputs `[batch_size, h, w, 3]` to the features of each.
+      the photograph from which it was cut, to an input: an array, such as `[h, w, 3]` float32, or a
+      tuple of arrays.
+    describe: on the device, maps inputs, stacked to `[batch_size, h, w, 3]` or a tuple of such
+      arrays, to the features of each.
     batch_size: number of inputs that are described together.
   """
 
-  prepare: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
-  describe: Callable[[np.ndarray], Sequence[Features]]
+  prepare: Callable[[np.ndarray, tuple[int, int]], Input]
+  describe: Callable[[Any], Sequence[Features]]
   batch_size: int
 
 
@@ -96,7 +101,19 @@ class GlobalExtractor:
 
 def extract_with(network: Network[Features], image: np.ndarray) -> Features:
   """Returns a network's features of one whole photograph, `[height, width, 3]` uint8, RGB."""
-  return network.describe(network.prepare(image, (image.shape[0], image.shape[1]))[None])[0]
+  return network.describe(stack_inputs([network.prepare(image, (image.shape[0], image.shape[1]))]))[
+    0
+  ]
+
+
+def stack_inputs(inputs: Sequence[Input]) -> Input:
+  """Stacks inputs of equal shapes along a new first axis, in a tuple each of its arrays."""
+  first = inputs[0]
+  if isinstance(first, tuple):
+    stacked = tuple(np.stack(arrays) for arrays in zip(*inputs, strict=True))
+    # A tuple may have names.
+    return type(first)(*stacked) if hasattr(first, "_fields") else stacked
+  return np.stack([np.asarray(values) for values in inputs])
 
 
 def as_local(extractor: GlobalExtractor) -> LocalExtractor:
@@ -116,7 +133,7 @@ def as_local(extractor: GlobalExtractor) -> LocalExtractor:
 
 
 def _describe_one(
-  inputs: np.ndarray, *, describe: Callable[[np.ndarray], Sequence[np.ndarray]]
+  inputs: Input, *, describe: Callable[[Input], Sequence[np.ndarray]]
 ) -> Sequence[LocalFeatures]:
   return [_one_feature(feature) for feature in describe(inputs)]
 

@@ -13,7 +13,7 @@ from l2g_jax.errors import InputError
 from l2g_jax.features import batches, jobs, parts
 from l2g_jax.features.jobs import Image, Recipe
 from l2g_jax.features.preprocess import Reading
-from l2g_jax.features.protocol import LocalFeatures
+from l2g_jax.features.protocol import Input, LocalFeatures
 from l2g_jax.runtime import checksums
 from l2g_jax.runtime.workers import run_tasks
 
@@ -89,7 +89,7 @@ def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
   assert network is not None
   notes: dict[str, Sequence[str]] = {}
 
-  def prepare(image: Image) -> np.ndarray:
+  def prepare(image: Image) -> Input:
     return network.prepare(*_read_unchanged(image, recipe.reading, notes))
 
   images = [image for task in tasks for image in task.images]

@@ -19,7 +19,8 @@ _FORMAT = "l2g_jax.weights"
 _VERSION = "1"
 
 
-@dataclasses.dataclass(frozen=True)
+# Weights are known by their checksum; arrays are not compared.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
   """A network's weights.
 
@@ -30,6 +31,13 @@ class Weights:
 
   params: Mapping[str, Any]
   metadata: Mapping[str, str]
+
+
+def make_weights(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Weights:
+  """Returns what `load_weights` reads after `save_weights` of the same arrays and metadata."""
+  arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+  params = traverse_util.unflatten_dict(arrays, sep="/")
+  return Weights(params, {**metadata, "checksum": _checksum(arrays, metadata)})
 
 
 def save_weights(
@@ -54,11 +62,11 @@ def save_weights(
 
 
 def is_weights(path: os.PathLike | str) -> bool:
-  """Returns whether a file looks like one that `save_weights` wrote."""
+  """Returns whether a file is, by its header, one that `save_weights` wrote."""
   try:
     with safetensors.safe_open(path, framework="numpy") as file:
       return (file.metadata() or {}).get("format") == _FORMAT
-  except Exception:  # It may be anything.
+  except (OSError, safetensors.SafetensorError):
     return False
 
 

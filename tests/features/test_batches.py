@@ -1,4 +1,5 @@
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -41,6 +42,41 @@ def test_every_input_gets_its_own_feature(batch_size):
   assert set(calls) == {(batch_size, *size, 3) for size in set(SIZES)}
   counts = [SIZES.count(size) for size in set(SIZES)]
   assert len(calls) == sum(-(-count // batch_size) for count in counts)
+
+
+class Pair(NamedTuple):
+  pixels: np.ndarray
+  sizes: np.ndarray
+
+
+def pair(pixels, sizes):
+  return pixels, sizes
+
+
+@pytest.mark.parametrize("kind", [pair, Pair])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_an_input_may_be_several_arrays_whose_shapes_all_count(batch_size, kind):
+  calls = []
+
+  def describe(inputs):
+    assert type(inputs) is type(some[0])
+    pixels, sizes = inputs
+    calls.append((pixels.shape, sizes.shape))
+    return [float(value) for value in pixels.sum(axis=(1, 2)) + 100 * sizes.sum(axis=1)]
+
+  shapes = [(2, 3), (2, 3), (3, 2), (2, 3), (2, 3)]
+  lengths = [1, 2, 1, 1, 1]
+  some = [
+    kind(np.full(shape, number, np.float32), np.ones(length, np.int32))
+    for number, (shape, length) in enumerate(zip(shapes, lengths, strict=True))
+  ]
+  made = Network(lambda image, whole: (image,), describe, batch_size)
+  found = dict(x for each in describe_part(made, some) for x in each)
+  assert found == {number: 6.0 * number + 100.0 * lengths[number] for number in range(5)}
+  assert set(calls) == {
+    ((batch_size, *shape), (batch_size, length))
+    for shape, length in zip(shapes, lengths, strict=True)
+  }
 
 
 def test_what_could_not_be_read_takes_no_place_in_a_batch():

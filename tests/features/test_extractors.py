@@ -8,7 +8,7 @@ from flax import traverse_util
 from PIL import Image
 
 from l2g_jax.errors import InputError
-from l2g_jax.features import extractors, fire, preprocess, superglobal
+from l2g_jax.features import compiled, fire, preprocess, superglobal
 from l2g_jax.features.extraction import ImageJob, extract_local
 from l2g_jax.features.extractors import fire_extractor, superglobal_extractor
 from l2g_jax.features.fire import FireConfig
@@ -116,7 +116,7 @@ def test_extractors_fill_a_store_and_travel_to_workers(fire_weights, tmp_path):
 
 def test_many_sizes_do_not_pile_up(superglobal_weights, monkeypatch):
   cleared = []
-  monkeypatch.setattr(extractors, "MOST_SHAPES", 2)
+  monkeypatch.setattr(compiled, "MOST_SHAPES", 2)
   apply = mock.Mock(wraps=superglobal.apply)
   apply.clear_cache = lambda: cleared.append(apply.call_count)
   monkeypatch.setattr(superglobal, "apply", apply)

@@ -2,11 +2,15 @@
 
 python -m tests.golden.make KIND SOURCE; the golden file of a kind lies beside this script.
 
+  aliked        SOURCE is a .npz with the `image` of a picture `b`, what ALIKED n16 and t16 make of
+                it, and cases of the deformable convolution and the upsampling; all is kept.
   evaluation    SOURCE is a .npz with `ranks` [N, Q], `gnd_json` and, for each protocol, what the
                 published evaluation says of them. Only the places of labelled images are kept.
   ground_truth  SOURCE is the published gnd_roxford5k.pkl; its first queries and images are kept.
   keys          SOURCE is a text whose lines hold a tensor's name, shape and type, of a published
                 checkpoint.
+  lite0         SOURCE is a .npz with the `image` of a picture `a`, its `gem`, `top5`, `top5_logits`
+                and maps of EfficientNet-Lite0; all is kept but most of the last map.
   similarities  SOURCE is a .npz with `descriptors` [70, 600, 128] of FIRe, of the queries of
                 ROxford, and `landmarks` [70]; their Chamfer similarities are kept.
 """
@@ -27,6 +31,13 @@ from tests.golden.files import FOLDER
 
 LABELS = ("easy", "hard", "junk")
 _NUM_IMAGES, _NUM_QUERIES = 400, 3
+
+
+def aliked(source: pathlib.Path) -> None:
+  reference = np.load(source)
+  parts = ("b.", "n16.b.", "t16.b.", "deform", "upsample")
+  kept = {name: values for name, values in reference.items() if name.startswith(parts)}
+  np.savez_compressed(FOLDER / "aliked.npz", **kept)
 
 
 def evaluation(source: pathlib.Path) -> None:
@@ -72,6 +83,15 @@ def keys(source: pathlib.Path) -> None:
   (FOLDER / f"{source.stem}_keys.txt").write_text("".join("\t".join(line) + "\n" for line in lines))
 
 
+def lite0(source: pathlib.Path) -> None:
+  reference = np.load(source)
+  kept = {name[2:]: values for name, values in reference.items() if name.startswith("a.")}
+  kept["features"] = kept["features"][:, ::4]
+  for name in ("gem_raw", "probability"):
+    del kept[name]
+  np.savez_compressed(FOLDER / "lite0.npz", **kept)
+
+
 def similarities(source: pathlib.Path) -> None:
   data = np.load(source)
   sets = np.asarray(normalize(data["descriptors"]))
@@ -84,7 +104,7 @@ def similarities(source: pathlib.Path) -> None:
   )
 
 
+KINDS = (aliked, evaluation, ground_truth, keys, lite0, similarities)
+
 if __name__ == "__main__":
-  {make.__name__: make for make in (evaluation, ground_truth, keys, similarities)}[sys.argv[1]](
-    pathlib.Path(sys.argv[2])
-  )
+  {make.__name__: make for make in KINDS}[sys.argv[1]](pathlib.Path(sys.argv[2]))

@@ -219,6 +219,40 @@ def test_safetensors_are_checkpoints_too(small, tmp_path):
   assert_same(params, flat(synthetic_params(architecture, 3)))
 
 
+@pytest.mark.parametrize("write", [write_archive, write_stream])
+@pytest.mark.parametrize("model", ["superglobal", "fire"])
+def test_a_checkpoint_and_its_conversion_are_the_same_weights(small, tmp_path, model, write):
+  state = synthetic_state(architecture_of(model), 3) | {"queue": np.zeros(3, np.float32)}
+  checkpoint = write(tmp_path / "published.pth", checkpoint_of(model, state))
+  checkpoints.convert(model, checkpoint, tmp_path / "x.safetensors", report=lambda _: None)
+  sentences = []
+  read = checkpoints.read_weights(model, checkpoint, report=sentences.append)
+  expected = checkpoints.read_weights(model, tmp_path / "x.safetensors", report=sentences.append)
+  assert_same(flat(read.params), flat(expected.params))
+  assert read.metadata == expected.metadata
+  (sentence,) = sentences
+  assert sentence.endswith(f"which {model} does not need: queue.")
+
+
+def test_weights_that_can_not_be_read_are_refused(small, tmp_path):
+  checkpoint = write_archive(tmp_path / "x.pth", synthetic_state(fire_architecture(), 3))
+  checkpoints.convert("fire", checkpoint, tmp_path / "x.safetensors")
+  with pytest.raises(InputError, match="holds weights of fire, not of superglobal"):
+    checkpoints.read_weights("superglobal", tmp_path / "x.safetensors")
+  with pytest.raises(InputError, match="is no checkpoint of superglobal: it lacks"):
+    checkpoints.read_weights("superglobal", checkpoint)
+  with pytest.raises(InputError, match="There is no checkpoint at"):
+    checkpoints.read_weights("fire", tmp_path / "missing.pth")
+  for name in ("x.pth", "x.safetensors"):
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:-100])
+    with pytest.raises(InputError, match="is truncated"):
+      checkpoints.read_weights("fire", tmp_path / name)
+  write_archive(tmp_path / "hostile.pth", {"state_dict": Called(Global("os", "mkdir"), ("made",))})
+  with pytest.raises(InputError, match=r"asks for os\.mkdir"):
+    checkpoints.read_weights("fire", tmp_path / "hostile.pth")
+
+
 def remove(state, key):
   del state[key]
 

@@ -1,5 +1,5 @@
 """Published PyTorch checkpoints made into weights of ours, without PyTorch."""
 
-from l2g_jax.interop.checkpoints.conversion import MODELS, Model, convert
+from l2g_jax.interop.checkpoints.conversion import MODELS, Model, convert, read_weights
 
-__all__ = ["MODELS", "Model", "convert"]
+__all__ = ["MODELS", "Model", "convert", "read_weights"]

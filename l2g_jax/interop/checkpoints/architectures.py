@@ -1,10 +1,14 @@
-"""The published networks of SuperGlobal and FIRe: every tensor of theirs, by key and shape."""
+"""The published networks: every tensor of theirs, by key and shape."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 
-from l2g_jax.features import fire, resnet, superglobal
-from l2g_jax.interop.checkpoints.layers import Architecture, Layer, convolution, dense
+from l2g_jax.features import fire, lite0, resnet, superglobal
+from l2g_jax.interop.checkpoints.layers import Architecture, Layer, convolution, dense, depthwise
+
+# Of its batch norms.
+_LITE0_EPSILON = 1e-3
 
 
 def superglobal_architecture(depth: superglobal.Depth) -> Architecture:
@@ -78,6 +82,31 @@ def fire_architecture() -> Architecture:
     ),
   ]
   return Architecture(tuple(layers), own=("features.", "lit.", "dim_reduction."))
+
+
+def lite0_architecture() -> Architecture:
+  """Returns EfficientNet-Lite0 as converted for PyTorch, with its classifier."""
+  fold = functools.partial(convolution, epsilon=_LITE0_EPSILON)
+  layers = [fold("stem", "_conv_stem.weight", "_bn0", lite0.STEM_WIDTH, 3, 3)]
+  number, width = 0, lite0.STEM_WIDTH
+  for stage in lite0.STAGES:
+    for _ in range(stage.num_blocks):
+      there, here = f"_blocks.{number}", f"block{number}"
+      inner = stage.expansion * width
+      if stage.expansion > 1:
+        keys = (f"{there}._expand_conv.weight", f"{there}._bn0")
+        layers.append(fold(f"{here}/expand", *keys, inner, width, 1))
+      keys = (f"{there}._depthwise_conv.weight", f"{there}._bn1")
+      layers.append(
+        depthwise(f"{here}/spatial", *keys, inner, stage.kernel, epsilon=_LITE0_EPSILON)
+      )
+      keys = (f"{there}._project_conv.weight", f"{there}._bn2")
+      layers.append(fold(f"{here}/project", *keys, stage.width, inner, 1))
+      number, width = number + 1, stage.width
+  layers.append(fold("head", "_conv_head.weight", "_bn1", lite0.DIMENSION, width, 1))
+  layers.append(dense("classifier", "_fc.weight", "_fc.bias", lite0.NUM_CLASSES, lite0.DIMENSION))
+  own = ("_conv_stem.", "_bn0.", "_blocks.", "_conv_head.", "_bn1.", "_fc.")
+  return Architecture(tuple(layers), own=own)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Layers of published networks, made into layers of ours."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from l2g_jax.errors import InputError
 
-# PyTorch's own, which the published networks keep.
+# PyTorch's own, which most published networks keep.
 _BATCH_NORM_EPSILON = 1e-5
 
 
@@ -82,7 +83,16 @@ def convert_tensors(
   return arrays
 
 
-def convolution(target: str, weight: str, norm: str, width: int, width_in: int, size: int) -> Layer:
+def convolution(
+  target: str,
+  weight: str,
+  norm: str,
+  width: int,
+  width_in: int,
+  size: int,
+  *,
+  epsilon: float = _BATCH_NORM_EPSILON,
+) -> Layer:
   """Returns a convolution without a bias that takes in the batch norm after it.
 
   Args:
@@ -92,20 +102,40 @@ def convolution(target: str, weight: str, norm: str, width: int, width_in: int, 
     width: channels of its output.
     width_in: channels of its input.
     size: side of the kernel.
+    epsilon: is added to variances.
   """
   parts = ("weight", "bias", "running_mean", "running_var")
   shapes = {weight: (width, width_in, size, size)} | {f"{norm}.{part}": (width,) for part in parts}
-  return Layer(target, shapes, _fold)
+  return Layer(target, shapes, functools.partial(_fold, epsilon=epsilon))
+
+
+def depthwise(
+  target: str, weight: str, norm: str, width: int, size: int, *, epsilon: float
+) -> Layer:
+  """Returns a `convolution` of each channel alone; its kernel is `[size, size, width]`."""
+  layer = convolution(target, weight, norm, width, 1, size, epsilon=epsilon)
+
+  def convert(*tensors: np.ndarray) -> dict[str, np.ndarray]:
+    made = layer.convert(*tensors)
+    return {**made, "kernel": made["kernel"][:, :, 0]}
+
+  return dataclasses.replace(layer, convert=convert)
 
 
 def _fold(
-  weight: np.ndarray, scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray
+  weight: np.ndarray,
+  scale: np.ndarray,
+  bias: np.ndarray,
+  mean: np.ndarray,
+  variance: np.ndarray,
+  *,
+  epsilon: float,
 ) -> dict[str, np.ndarray]:
   """Folds a batch norm of fixed statistics into the convolution before it.
 
   A kernel of side 1 becomes a matrix.
   """
-  factor = scale / np.sqrt(variance + _BATCH_NORM_EPSILON)
+  factor = scale / np.sqrt(variance + epsilon)
   kernel = (weight * factor[:, None, None, None]).transpose(2, 3, 1, 0)
   kernel = kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel
   return {"kernel": kernel, "bias": bias - mean * factor}
