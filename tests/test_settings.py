@@ -33,6 +33,7 @@ BAD = {
   },
   "num_embedded": [0, -1, 2.5, True, "4"],
   "num_reranked": [0, -1, 2.5, True, "4"],
+  "num_query_known": [0, -1, 2.5, True, "4"],
   "power": [*NO_NUMBERS, INF, 0.0, -1.0, 1e-46, 1e39],
   "rtol": [*NO_NUMBERS, INF, -1e-9, 1e39],
   "beta": [*NO_NUMBERS, INF, -0.1, np.float64(NAN)],
@@ -88,7 +89,7 @@ def test_equal_configurations_are_equal_whatever_the_type_of_their_numbers():
 
 
 def test_numbers_and_choices_are_all_of_a_configuration():
-  config = L2GConfig(num_embedded=25, num_reranked=30)
+  config = L2GConfig(num_query_known=4, num_embedded=25, num_reranked=30)
   numbers, choices = config.numbers(), config.choices(20)
   assert {*numbers._fields, *choices._fields} == set(vars(config))
   assert not {*numbers._fields} & {*choices._fields}

@@ -8,9 +8,9 @@ from l2g_jax.cli import extractor_flags
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.cli.setting_errors import settings_as_flags
 from l2g_jax.errors import InputError
-from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
+from l2g_jax.features.protocol import GlobalExtractor
 from l2g_jax.interop import cann as cann_files
-from l2g_jax.retriever.options import Features
+from l2g_jax.retriever.options import Features, Local
 from l2g_jax.retriever.sources import LocalFiles
 
 
@@ -19,7 +19,8 @@ def _define(values: flags.FlagValues) -> None:
     "local",
     "sift",
     "Local features: sift; aliked, aliked-t16, aliked-n16rot or aliked-n32, whose weights pip"
-    " installs; aliked:WEIGHTS; fire:WEIGHTS; a folder with stores `database` and `queries`; or"
+    " installs; aliked:WEIGHTS; fire:WEIGHTS; two of these, as aliked+sift: the first leads, the"
+    " second adds matches that it is certain of; a folder with stores `database` and `queries`; or"
     " ames:, cann: or npy:FOLDER with files that others made.",
     flag_values=values,
   )
@@ -56,10 +57,14 @@ def read_features(values: Values) -> Features:
     )
 
 
-def _local(values: Values) -> LocalExtractor | LocalFiles:
+def _local(values: Values) -> Local | tuple[Local, ...]:
+  kinds = [kind.partition(":")[::2] for kind in values.local.split("+")]
+  if all(name in extractor_flags.LOCAL for name, _ in kinds):
+    made = (*(extractor_flags.make_local(values, name, rest) for name, rest in kinds),)
+    if len({kind.name for kind in made}) < len(made):
+      raise InputError(f"--local={values.local} names one kind of features twice.")
+    return made[0] if len(kinds) == 1 else made
   name, _, rest = values.local.partition(":")
-  if name in extractor_flags.LOCAL:
-    return extractor_flags.make_local(values, name, rest)
   if not rest and pathlib.Path(name).is_dir():
     return LocalFiles("stores", pathlib.Path(name))
   if name not in ("ames", "cann", "npy") or not pathlib.Path(rest).is_dir():

@@ -57,11 +57,17 @@ def _define_method(values: flags.FlagValues) -> None:
     "t, neighbours of a point whose similarity is taken as known.",
     flag_values=values,
   )
+  flags.DEFINE_integer(
+    "num_query_known",
+    None,
+    "Neighbours of the query whose similarity is taken as known; omitted: t.",
+    flag_values=values,
+  )
   flags.DEFINE_enum(
     "query_pairs",
     _METHOD.query_pairs,
     get_args(dissimilarity.QueryPairs),
-    "Whether the query's pairs are known for its own t nearest or for all candidates.",
+    "Whether the query's pairs are known for its own nearest or for all candidates.",
     flag_values=values,
   )
   flags.DEFINE_float("p", _METHOD.power, "Exponent of D = 1 - s^p.", flag_values=values)
@@ -142,6 +148,7 @@ def read_method_config(values: Values) -> L2GConfig:
       check_weight(values.w)
     return L2GConfig(
       num_known=values.num_known,
+      num_query_known=values.num_query_known,
       query_pairs=values.query_pairs,
       power=values.p,
       completion=values.completion,

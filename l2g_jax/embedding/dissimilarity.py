@@ -49,14 +49,15 @@ def known_pairs(
   *,
   num_images: int,
   num_known: ArrayLike = NUM_KNOWN,
+  num_query_known: ArrayLike | None = None,
   query_pairs: QueryPairs = QUERY_PAIRS,
 ) -> KnownPairs:
   """Collects the known pairs of a query and its candidates.
 
   A pair of candidates is known if either is among the other's `num_known` nearest in the shortlist,
   by the stored lists; its similarity is the mean of the stored directions. The query's pairs are
-  known for its `num_known` best candidates (`own`) or for all (`all`), but never at similarity 0,
-  which marks images that the search did not reach.
+  known for its `num_query_known` best candidates (`own`) or for all (`all`), but never at
+  similarity 0, which marks images that the search did not reach.
 
   Args:
     candidates: `[k]` int32, database images, best first, no image twice; -1 pads.
@@ -65,16 +66,19 @@ def known_pairs(
     neighbor_similarities: `[k, L]` of every candidate to the images of its list, at least 0.
     num_images: N, the size of the collection that the ids belong to.
     num_known: t, how many nearest neighbours of each point are known, at least 0; may be traced.
+    num_query_known: how many of the query, at least 0; may be traced; None = t.
     query_pairs: `own` or `all`.
 
   Returns:
     The `KnownPairs` of the n = k + 1 points.
 
   Raises:
-    SettingError: `query_pairs` is neither, or `num_known` or `num_images` is below 0.
+    SettingError: `query_pairs` is neither, or a number is below 0.
   """
   query_pairs = settings.choice("query_pairs", query_pairs, get_args(QueryPairs))
   num_known = settings.integer("num_known", num_known, least=0)
+  of_query = num_known if num_query_known is None else num_query_known
+  of_query = settings.integer("num_query_known", of_query, least=0)
   num_images = settings.integer("num_images", num_images, least=0)
   candidates, neighbor_ids = jnp.asarray(candidates), jnp.asarray(neighbor_ids)
   similarities = jnp.asarray(similarities)
@@ -101,7 +105,7 @@ def known_pairs(
   known = (is_near | is_near.T) & ~jnp.eye(size, dtype=bool)
 
   reached = (candidates >= 0) & (similarities > 0.0)
-  own = reached & (jnp.cumsum(reached) <= num_known) if query_pairs == "own" else reached
+  own = reached & (jnp.cumsum(reached) <= of_query) if query_pairs == "own" else reached
   known = _border(known, own)
   border = _border(mean, similarities.astype(mean.dtype))
   return KnownPairs(

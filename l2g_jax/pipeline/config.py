@@ -22,6 +22,7 @@ class Numbers(NamedTuple, Generic[Array]):
   """
 
   num_known: Array
+  num_query_known: Array
   power: Array
   max_iterations: Array
   rtol: Array
@@ -55,7 +56,10 @@ class L2GConfig:
       at least 1. Few leave the shortlist in unconnected pieces; many bring in similarities of
       images that only look alike. Some tens at most are useful; the default is from development
       data.
-    query_pairs: whose pairs with the query are known: `own`, those of its t nearest, or `all`.
+    num_query_known: how many nearest neighbours of the query have a known similarity, at least 1;
+      None = t, the default. It belongs to how many images of the subject there are: 3 gains where
+      there are few, as photographs of one cover, and a larger t beside it keeps many together.
+    query_pairs: whose pairs with the query are known: `own`, those of its nearest, or `all`.
       With `all` the order of the search weighs more. The default is from development data.
     power: p of the dissimilarity 1 - s^p, above 0. The smaller, the more a small similarity counts:
       a selective kernel needs a p well below 1, a flat one up to 1. The default suits
@@ -102,6 +106,7 @@ class L2GConfig:
   """
 
   num_known: int = dissimilarity.NUM_KNOWN
+  num_query_known: int | None = None
   query_pairs: dissimilarity.QueryPairs = dissimilarity.QUERY_PAIRS
   power: float = dissimilarity.POWER
   completion: dissimilarity.Completion = dissimilarity.COMPLETION
@@ -135,7 +140,7 @@ class L2GConfig:
       ),
       "seed": settings.integer("seed", self.seed, least=0, most=settings.LARGEST_SEED),
     }
-    for name in ("num_embedded", "num_reranked"):
+    for name in ("num_query_known", "num_embedded", "num_reranked"):
       if getattr(self, name) is not None:
         checked[name] = settings.integer(name, getattr(self, name), least=1)
     for name, value in checked.items():
@@ -145,6 +150,7 @@ class L2GConfig:
     """Returns what programs are given."""
     return Numbers(
       num_known=np.array(self.num_known, np.int32),
+      num_query_known=np.array(self.num_query_known or self.num_known, np.int32),
       power=np.array(self.power, np.float32),
       max_iterations=np.array(self.max_iterations, np.int32),
       rtol=np.array(self.rtol, np.float32),

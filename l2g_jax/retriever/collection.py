@@ -56,7 +56,7 @@ class Collection:
 
   def search(self, queries: Sequence[Descriptors], k: int) -> Ranked:
     """Searches with the settings of the options; returns the best images `[Q, k]`."""
-    return _unite([kind.search(part, k) for kind, part in self._parts(queries)], k)
+    return self._unite(queries, [kind.search(part, k) for kind, part in self._parts(queries)], k)
 
   def compare(self, queries: Sequence[Descriptors], ids: np.ndarray) -> Ranked:
     """Gives images of every query their similarities, and orders them by these.
@@ -65,7 +65,23 @@ class Collection:
       queries: Q of them.
       ids: `[Q, k]`, -1 pads at the end.
     """
-    return _unite([_compare(kind, part, ids) for kind, part in self._parts(queries)], ids.shape[1])
+    found = [_compare(kind, part, ids) for kind, part in self._parts(queries)]
+    return self._unite(queries, found, ids.shape[1])
+
+  def _unite(self, queries: Sequence[Descriptors], found: Sequence[Ranked], k: int) -> Ranked:
+    """Unites what each kind found of every query `[Q, k]`."""
+    if len(found) == 1:
+      return found[0]
+    backgrounds = [
+      np.array(
+        [
+          kind.background(query, Ranked(*row))
+          for query, *row in zip(part, ranked.ids, ranked.similarities, strict=True)
+        ]
+      )
+      for (kind, part), ranked in zip(self._parts(queries), found, strict=True)
+    ]
+    return unite(found, backgrounds, k)
 
   def _parts(self, queries: Sequence[Descriptors]) -> list[tuple[Kind, list[np.ndarray]]]:
     """Returns the kinds, each with the queries' descriptors of it."""
@@ -231,10 +247,6 @@ def _prepare(
       )
       global_features = _in_order(given, [job.name for job in jobs], kinds[0].names)
   return Collection(tuple(kinds), lists, global_features, options, directory)
-
-
-def _unite(found: Sequence[Ranked], k: int) -> Ranked:
-  return found[0] if len(found) == 1 else unite(found, k)
 
 
 def _compare(kind: Kind, queries: Sequence[np.ndarray], ids: np.ndarray) -> Ranked:

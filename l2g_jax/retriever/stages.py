@@ -18,6 +18,7 @@ from l2g_jax.errors import InputError
 from l2g_jax.features.aggregate import Vlad
 from l2g_jax.features.extraction import ImageJob, OnError
 from l2g_jax.ranked import Ranked
+from l2g_jax.ranking.union import background_ids
 from l2g_jax.retriever import following, sources, vocabulary
 from l2g_jax.retriever.members import (
   read_members,
@@ -42,6 +43,7 @@ class Kind:
     vlad: the aggregation of these features, and with it the images' global features `[N, D]`
       float32; None where the settings have others.
     failures: the images that could not be used, each with the reason.
+    keys: of the images in the index, by name: they change where an image does.
     names: of the images; ids here are positions in it. They may have come to the index in another
       order.
   """
@@ -51,6 +53,7 @@ class Kind:
   lists: Ranked
   vlad: tuple[Vlad, np.ndarray] | None
   failures: Mapping[str, str]
+  keys: Mapping[str, str]
   names: tuple[str, ...]
 
   @functools.cached_property
@@ -78,6 +81,24 @@ class Kind:
     if self._ids is not None:
       ids = np.argsort(self._ids[:-1])[ids]
     return self.index.similarities(query, ids)
+
+  def background(self, query: np.ndarray, found: Ranked) -> float:
+    """Returns the mean similarity of unrelated images to a query that found `[k]` images."""
+    ids = background_ids(found.ids)
+    return float(np.mean(self.similarities(query, ids))) if len(ids) else 0.0
+
+  def list_backgrounds(self, images: Sequence[int]) -> np.ndarray:
+    """Returns the mean similarities of unrelated images to some images, by their lists.
+
+    What a list says of its worse half is not exact.
+    """
+    rows = np.arange(len(self.names)) if self._ids is None else np.argsort(self._ids[:-1])
+    values = np.zeros(len(images))
+    for number, image in enumerate(images):
+      ids = rows[background_ids(np.asarray(self.lists.ids[image]))]
+      if len(ids):
+        values[number] = np.mean(self.index.similarities_from([int(rows[image])], ids))
+    return values
 
   def renamed(self, names: tuple[str, ...]) -> "Kind":
     """Returns the same with the images in another order."""
@@ -193,7 +214,7 @@ def _open(
     return None
   for name, reason in members.failures.items():
     print(f"Left without features. {printable(name)}: {printable(reason)}")
-  return Kind(options, index, lists, vlad, members.failures, index.names)
+  return Kind(options, index, lists, vlad, members.failures, members.keys, index.names)
 
 
 def _make(
@@ -244,4 +265,4 @@ def _make(
     remove_earlier(directory, _index_config(options), whiten=options.whiten)
     if options.is_extracted:
       remove_earlier_features(directory)
-  return Kind(options, index, lists, vlad, store.failures, index.names)
+  return Kind(options, index, lists, vlad, store.failures, members.keys, index.names)

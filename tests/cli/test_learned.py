@@ -62,6 +62,18 @@ def test_each_variant_of_aliked_has_its_own_weights():
   assert local("aliked", max_descriptors=70).settings["max_descriptors"] == 70
 
 
+def test_two_kinds_are_united_by_a_plus():
+  features = read(local="aliked+sift", max_side=640)
+  kinds = [kind for kind in features.kinds if isinstance(kind, LocalExtractor)]
+  assert [kind.name for kind in kinds] == ["aliked", "sift"]
+  assert all(kind.settings["max_side"] == 640 for kind in kinds)
+  assert [features.whitens(kind) for kind in kinds] == [False, True]
+  with pytest.raises(
+    InputError, match=r"--local=aliked\+aliked-t16 names one kind of features twice"
+  ):
+    read(local="aliked+aliked-t16")
+
+
 def test_weights_may_be_files_published_or_converted(tmp_path):
   path = find_pretrained("aliked-t16")
   converted = tmp_path / "x.safetensors"
@@ -95,6 +107,7 @@ def test_lite0_describes_images_at_the_sides_of_the_flags(values, sides):
   [
     ({"local": "aliked:missing.pth"}, r"There is no checkpoint at missing\.pth"),
     ({"local": "aliked-t16:x.pth"}, "aliked-t16 takes no file; aliked:FILE reads weights of any"),
+    ({"local": "sift+npy:x"}, "--local must be sift, .*, not 'sift.npy:x'"),
     ({"local": "aliked-n64"}, "--local must be sift, aliked, aliked-n16, .*, not 'aliked-n64'"),
     ({"global_features": "lite0:missing"}, "There is no checkpoint at missing"),
     ({"global_features": "lite0", "sides": "big"}, "--sides must be integers, .*, not 'big'"),
@@ -157,3 +170,17 @@ def test_lite0_fills_a_store(data_root, tmp_path, capsys):
   image = read_image(data_root / "toy" / "jpg" / "query-1.jpg")
   expected = extractor.extract(crop_to_box(image, toy.BOX))
   np.testing.assert_allclose(made[1].descriptors[0], expected, atol=1e-6)
+
+
+def test_the_main_job_runs_on_two_kinds(data_root, tmp_path):
+  flags = {"data_root": data_root, "dataset": "toy", "output": tmp_path / "r.json"}
+  flags |= {"work_dir": tmp_path / "work", "local": "aliked-t16+sift", "k": 10, "w": 0.5}
+  flags |= {"max_side": 256, "num_query_known": 2, "num_known": 4}
+  roxf.COMMAND.run(arguments=[f"--{name}={value}" for name, value in flags.items()])
+  report = json.loads((tmp_path / "r.json").read_text())
+  assert report["config"]["local"] == "aliked-t16+sift"
+  assert set(report["config"]["local_settings"]) == {"aliked", "sift"}
+  assert report["config"]["whiten"] == {"aliked": False, "sift": True}
+  assert report["config"]["method"]["num_query_known"] == 2
+  rows = {row["name"]: row for row in report["rows"]}
+  assert rows["chamfer"]["medium"]["map"] > 60

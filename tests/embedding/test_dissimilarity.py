@@ -22,7 +22,9 @@ from tests.variants import VariantTestCase, jit_variants
 
 SIZE, LENGTH, NUM_IMAGES = 8, 6, 14
 QUERY_PAIRS, COMPLETIONS = get_args(QueryPairs), get_args(Completion)
-JIT_KNOWN = jax.jit(known_pairs, static_argnames=("num_images", "num_known", "query_pairs"))
+JIT_KNOWN = jax.jit(
+  known_pairs, static_argnames=("num_images", "num_known", "num_query_known", "query_pairs")
+)
 JIT_DISSIMILARITIES = jax.jit(dissimilarities, static_argnames=("power", "completion"))
 
 # Four images of seven: 5 knows 2 and 0; 2 knows 0, which is no candidate, and 3; 3 knows 5 and 2.
@@ -52,7 +54,9 @@ def shortlist(seed):
   return candidates, *arrays
 
 
-def known_by_hand(candidates, similarities, lists, list_similarities, num_known, query_pairs):
+def known_by_hand(
+  candidates, similarities, lists, list_similarities, num_known, num_query_known, query_pairs
+):
   """Known similarities by a loop over the stored lists, as a dictionary of pairs."""
   places = {image: place + 1 for place, image in enumerate(candidates) if image >= 0}
   stored, near, known = {}, set(), {}
@@ -68,7 +72,7 @@ def known_by_hand(candidates, similarities, lists, list_similarities, num_known,
   reached = [
     pair for pair in zip(candidates, similarities, strict=True) if min(pair) >= 0 < pair[1]
   ]
-  for image, value in reached[: num_known if query_pairs == "own" else None]:
+  for image, value in reached[: num_query_known if query_pairs == "own" else None]:
     known[0, places[image]] = known[places[image], 0] = value
   return known
 
@@ -113,12 +117,24 @@ class DissimilarityVariantsTest(VariantTestCase):
     np.testing.assert_array_equal(weights, expected)
 
 
-@given(st.integers(0, 10_000), st.sampled_from([0, 1, 3, 20]), st.sampled_from(QUERY_PAIRS))
-def test_known_pairs_equal_a_loop_over_the_lists(seed, num_known, query_pairs):
+@given(
+  st.integers(0, 10_000),
+  st.sampled_from([0, 1, 3, 20]),
+  st.sampled_from([None, 0, 2]),
+  st.sampled_from(QUERY_PAIRS),
+)
+def test_known_pairs_equal_a_loop_over_the_lists(seed, num_known, num_query_known, query_pairs):
   arrays = shortlist(seed)
-  pairs = JIT_KNOWN(*arrays, num_images=NUM_IMAGES, num_known=num_known, query_pairs=query_pairs)
+  pairs = JIT_KNOWN(
+    *arrays,
+    num_images=NUM_IMAGES,
+    num_known=num_known,
+    num_query_known=num_query_known,
+    query_pairs=query_pairs,
+  )
   expected = np.zeros((SIZE + 1, SIZE + 1))
-  for pair, value in known_by_hand(*arrays, num_known, query_pairs).items():
+  of_query = num_known if num_query_known is None else num_query_known
+  for pair, value in known_by_hand(*arrays, num_known, of_query, query_pairs).items():
     expected[pair] = value
   np.testing.assert_allclose(pairs.similarities, expected, atol=1e-6)
   np.testing.assert_array_equal(pairs.known, expected > 0.0)

@@ -26,7 +26,7 @@ def given(tmp_path_factory):
   options = photos.options(num_candidates=NUM_IMAGES, index=CannConfig())
   (kind_options,) = options.kinds()
   lists = Ranked(np.zeros((NUM_IMAGES, 0), np.int32), np.zeros((NUM_IMAGES, 0), np.float32))
-  kind = Kind(kind_options, index, lists, None, {}, index.names)
+  kind = Kind(kind_options, index, lists, None, {}, {}, index.names)
   collection = Collection((kind,), lists, np.zeros((NUM_IMAGES, 1), np.float32), options, root)
   described = Queries([(query,) for query in queries], np.zeros((3, 1), np.float32))
   truth: Any = types.SimpleNamespace(qimlist=["a", "b", "c"], imlist=names)

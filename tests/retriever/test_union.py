@@ -34,7 +34,11 @@ def folder(tmp_path):
 
 def test_the_lists_of_two_kinds_are_united_and_kept(folder, tmp_path):
   collection = follow(folder, tmp_path / "work")
-  expected = unite([Ranked(*map(np.asarray, kind.lists)) for kind in collection.kinds], 5)
+  expected = unite(
+    [Ranked(*map(np.asarray, kind.lists)) for kind in collection.kinds],
+    [kind.list_backgrounds(range(photos.NUM_IMAGES)) for kind in collection.kinds],
+    5,
+  )
   np.testing.assert_array_equal(collection.lists.ids, expected.ids)
   np.testing.assert_array_equal(collection.lists.similarities, expected.similarities)
   assert isinstance(collection.lists.ids, np.memmap)
