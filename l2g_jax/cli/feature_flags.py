@@ -60,10 +60,10 @@ def read_features(values: Values) -> Features:
 def _local(values: Values) -> Local | tuple[Local, ...]:
   kinds = [kind.partition(":")[::2] for kind in values.local.split("+")]
   if all(name in extractor_flags.LOCAL for name, _ in kinds):
-    made = (*(extractor_flags.make_local(values, name, rest) for name, rest in kinds),)
+    made = [extractor_flags.make_local(values, name, rest) for name, rest in kinds]
     if len({kind.name for kind in made}) < len(made):
       raise InputError(f"--local={values.local} names one kind of features twice.")
-    return made[0] if len(kinds) == 1 else made
+    return made[0] if len(made) == 1 else tuple(made)
   name, _, rest = values.local.partition(":")
   if not rest and pathlib.Path(name).is_dir():
     return LocalFiles("stores", pathlib.Path(name))

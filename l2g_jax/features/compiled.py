@@ -1,11 +1,13 @@
-"""Programs of networks: how many images each describes, and how many of them are kept."""
+"""Programs of networks: their weights, how many images each describes, how many are kept."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from l2g_jax import settings
+from l2g_jax.features.weights import Weights
 
 # Eight images fill an accelerator. A CPU is no faster with more than one, and needs more memory.
 _ACCELERATOR_BATCH = 8
@@ -18,6 +20,12 @@ def batch_size(chosen: int | None) -> int:
   if chosen is not None:
     return settings.integer("batch_size", chosen, least=1)
   return 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
+
+
+@functools.lru_cache(maxsize=4)
+def on_device(weights: Weights) -> Mapping[str, Any]:
+  """Puts the weights of a network onto the device, once per process."""
+  return jax.device_put(weights.params)
 
 
 def limit_shapes(apply: Any, shape: tuple[int, ...]) -> None:

@@ -218,7 +218,7 @@ def _prepare_lite0(
 
 def _describe_lite0(inputs: Input, *, weights: Weights, dtype: Dtype) -> Sequence[np.ndarray]:
   *canvases, layouts = inputs
-  params, features = _on_device(weights), []
+  params, features = compiled.on_device(weights), []
   for number, canvas in enumerate(canvases):
     compiled.limit_shapes(lite0.apply, canvas.shape)
     features.append(lite0.apply(params, canvas, layouts[:, number], dtype=dtype))
@@ -231,9 +231,3 @@ def _describe_lite0(inputs: Input, *, weights: Weights, dtype: Dtype) -> Sequenc
 def _params(path: str, model: str) -> Mapping[str, Any]:
   """Loads the weights of a network onto the device, once per process."""
   return jax.device_put(load_weights(path, model=model).params)
-
-
-@functools.lru_cache(maxsize=2)
-def _on_device(weights: Weights) -> Mapping[str, Any]:
-  """Puts weights onto the device, once per process."""
-  return jax.device_put(weights.params)

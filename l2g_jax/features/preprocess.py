@@ -89,7 +89,7 @@ def reduce_by_area(image: np.ndarray, *, max_side: int) -> np.ndarray:
   """Reduces an image so that its longer side has at most so many pixels, by OpenCV's area filter.
 
   Args:
-    image: `[height, width, 3]` uint8.
+    image: `[height, width, 3]` or `[height, width]` uint8.
     max_side: the limit, at least 1; images are never enlarged.
   """
   height, width = image.shape[:2]

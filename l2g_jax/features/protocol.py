@@ -101,9 +101,8 @@ class GlobalExtractor:
 
 def extract_with(network: Network[Features], image: np.ndarray) -> Features:
   """Returns a network's features of one whole photograph, `[height, width, 3]` uint8, RGB."""
-  return network.describe(stack_inputs([network.prepare(image, (image.shape[0], image.shape[1]))]))[
-    0
-  ]
+  prepared = network.prepare(image, (image.shape[0], image.shape[1]))
+  return network.describe(stack_inputs([prepared]))[0]
 
 
 def stack_inputs(inputs: Sequence[Input]) -> Input:

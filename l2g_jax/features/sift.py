@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from l2g_jax import settings
+from l2g_jax.features.preprocess import reduce_by_area
 from l2g_jax.features.protocol import MAX_SIDE, LocalExtractor, LocalFeatures
 
 MAX_DESCRIPTORS = 500
@@ -48,9 +49,7 @@ def _extract(image: np.ndarray, *, max_descriptors: int, max_side: int) -> Local
   grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
   height, width = grey.shape
   scale = min(1.0, max_side / max(height, width))
-  if scale < 1.0:
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+  grey = reduce_by_area(grey, max_side=max_side)
   steps = np.array([width / grey.shape[1], height / grey.shape[0]], np.float32)
   keypoints, descriptors = [], None
   for contrast in _CONTRASTS:

@@ -43,7 +43,7 @@ def unite(lists: Sequence[Ranked], backgrounds: Sequence[ArrayLike], k: int) -> 
   Args:
     lists: of each kind of features, `[Q, .]`, best first, over one collection.
     backgrounds: of each kind, `[Q]`, the mean similarity of unrelated images, such as those of
-      `background_ids`.
+      `background_ids`. Where it is 0, the least similarity in the list stands for it.
     k: length of the united lists, at least 1.
 
   Returns:
@@ -54,8 +54,7 @@ def unite(lists: Sequence[Ranked], backgrounds: Sequence[ArrayLike], k: int) -> 
   least, parts = np.zeros((len(ids), 1)), []
   is_led = np.zeros((len(ids), 1), bool)
   for ranked, background in zip(lists, backgrounds, strict=True):
-    background = np.asarray(background, np.float64)[:, None]
-    ratios = ranked.similarities / np.where(background > 0.0, background, 1.0)
+    ratios = _in_backgrounds(ranked, np.asarray(background, np.float64))
     leads = ~is_led & (ranked.ids[:, :1] >= 0)
     is_led |= leads
     last = np.where(leads & (ranked.ids[:, -1:] >= 0), ratios[:, -1:], 0.0)
@@ -78,3 +77,12 @@ def unite(lists: Sequence[Ranked], backgrounds: Sequence[ArrayLike], k: int) -> 
     np.pad(found, missing, constant_values=-1),
     np.pad(np.maximum(totals, 0.0).astype(np.float32), missing),
   )
+
+
+def _in_backgrounds(ranked: Ranked, background: np.ndarray) -> np.ndarray:
+  """Returns similarities `[Q, .]` in multiples of the background `[Q]` of their list."""
+  similarities = np.asarray(ranked.similarities, np.float64)
+  positive = np.where(similarities > 0.0, similarities, np.inf)
+  least = np.min(positive, axis=1, initial=np.inf)
+  unit = np.where(background > 0.0, background, np.where(np.isfinite(least), least, 1.0))
+  return similarities / unit[:, None]

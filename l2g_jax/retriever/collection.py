@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from l2g_jax.features.whitening import Whitening, normalize_rows
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.union import unite
 from l2g_jax.retriever import sources, united_lists, vocabulary
-from l2g_jax.retriever.options import StageOptions
+from l2g_jax.retriever.options import GlobalSource, KindOptions, StageOptions
 from l2g_jax.retriever.stages import Kind, prepare_kind
 from l2g_jax.runtime.progress import track
 from l2g_jax.runtime.stopwatch import Stopwatch
@@ -43,7 +43,7 @@ class Collection:
   @property
   def names(self) -> tuple[str, ...]:
     """The names of the images; ids are positions in it."""
-    return self.kinds[0].index.names
+    return self.kinds[0].names
 
   @property
   def failures(self) -> Mapping[str, str]:
@@ -154,30 +154,20 @@ def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: St
   Raises:
     InputError: an image can't be used, or given features do not fit.
   """
-  options, parts = collection.options, []
-  for kind in collection.kinds:
-    with watch.measure("local features"):
-      store = sources.local_features(
-        jobs,
-        collection.directory,
-        "queries",
-        kind.options.local,
-        crop_policy=kind.options.crop_policy,
-      )
-    with watch.measure("whitening and global features"):
-      parts.append([_whitened(kind, values) for _, values in store])
-  descriptors = list(zip(*parts, strict=True))
-  with watch.measure("whitening and global features"):
-    if options.features.global_features is None:
-      return Queries(descriptors, _aggregate(collection, descriptors))
-    global_features = sources.global_features(
-      jobs,
-      collection.directory,
-      "queries",
-      options.features.global_features,
-      crop_policy=options.features.crop_policy,
+
+  def describe_local(kind: KindOptions) -> list[np.ndarray]:
+    store = sources.local_features(
+      jobs, collection.directory, "queries", kind.local, crop_policy=kind.crop_policy
     )
-  return Queries(descriptors, global_features)
+    return [values for _, values in store]
+
+  def describe_global(source: GlobalSource) -> np.ndarray:
+    crop_policy = collection.options.features.crop_policy
+    return sources.global_features(
+      jobs, collection.directory, "queries", source, crop_policy=crop_policy
+    )
+
+  return _describe(collection, describe_local, describe_global, watch)
 
 
 def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Queries:
@@ -186,24 +176,39 @@ def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Q
   Raises:
     InputError: the image can't be used, or given features do not fit.
   """
-  options, parts = collection.options, []
+
+  def describe_local(kind: KindOptions) -> list[np.ndarray]:
+    return [
+      sources.describe_local(job, collection.directory, kind.local, crop_policy=kind.crop_policy)
+    ]
+
+  def describe_global(source: GlobalSource) -> np.ndarray:
+    crop_policy = collection.options.features.crop_policy
+    return sources.describe_global(job, collection.directory, source, crop_policy=crop_policy)
+
+  return _describe(collection, describe_local, describe_global, watch)
+
+
+def _describe(
+  collection: Collection,
+  describe_local: Callable[[KindOptions], list[np.ndarray]],
+  describe_global: Callable[[GlobalSource], np.ndarray],
+  watch: Stopwatch,
+) -> Queries:
+  """Describes queries by every kind of local features, and by global ones."""
+  parts = []
   for kind in collection.kinds:
     with watch.measure("local features"):
-      values = sources.describe_local(
-        job, collection.directory, kind.options.local, crop_policy=kind.options.crop_policy
-      )
-    parts.append(_whitened(kind, values))
-  descriptors = [tuple(parts)]
+      described = describe_local(kind.options)
+    with watch.measure("whitening and global features"):
+      learned = Whitening.from_note(kind.index.whitening)
+      parts.append([vocabulary.described(learned, values) for values in described])
+  descriptors = list(zip(*parts, strict=True))
   with watch.measure("whitening and global features"):
-    if options.features.global_features is None:
-      return Queries(descriptors, _aggregate(collection, descriptors))
-    global_features = sources.describe_global(
-      job,
-      collection.directory,
-      options.features.global_features,
-      crop_policy=options.features.crop_policy,
-    )
-  return Queries(descriptors, global_features)
+    given = collection.options.features.global_features
+    if given is not None:
+      return Queries(descriptors, describe_global(given))
+    return Queries(descriptors, _aggregate(collection, descriptors))
 
 
 def _prepare(
@@ -231,7 +236,9 @@ def _prepare(
   with watch.measure("neighbour lists"):
     lists = kinds[0].lists
     if len(kinds) > 1:
-      lists = united_lists.open_or_make(directory, kinds, verify=verify)
+      lists = united_lists.open_or_make(
+        directory, kinds, keeps_backgrounds=not in_order, verify=verify
+      )
   with watch.measure("whitening and global features"):
     if options.features.global_features is None:
       global_features = _join([kind.vlad[1] for kind in kinds if kind.vlad is not None])
@@ -259,10 +266,6 @@ def _compare(kind: Kind, queries: Sequence[np.ndarray], ids: np.ndarray) -> Rank
   return Ranked(
     np.take_along_axis(ids, order, axis=1), np.take_along_axis(similarities, order, axis=1)
   )
-
-
-def _whitened(kind: Kind, values: np.ndarray) -> np.ndarray:
-  return vocabulary.described(Whitening.from_note(kind.index.whitening), values)
 
 
 def _aggregate(collection: Collection, descriptors: Sequence[Descriptors]) -> np.ndarray:

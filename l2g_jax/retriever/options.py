@@ -6,16 +6,18 @@ import pathlib
 from l2g_jax import settings
 from l2g_jax.cann import CannConfig
 from l2g_jax.data.images import CropPolicy
+from l2g_jax.errors import SettingError
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.features.sift import sift
 from l2g_jax.pipeline.l2g import PAPER_WEIGHT
-from l2g_jax.retriever.sources import LocalFiles
+from l2g_jax.retriever.sources import LocalFiles, local_settings
 
 # A weak global feature misleads where local ones do not; docs/method.md says how this was chosen.
 _VLAD_WEIGHT = 0.9
 
 
 Local = LocalExtractor | LocalFiles
+GlobalSource = GlobalExtractor | pathlib.Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +35,14 @@ class Features:
   """
 
   local: Local | tuple[Local, ...] = dataclasses.field(default_factory=sift)
-  global_features: GlobalExtractor | pathlib.Path | None = None
+  global_features: GlobalSource | None = None
   whiten: bool | None = None
   crop_policy: CropPolicy | None = None
+
+  def __post_init__(self):
+    kinds = [local_settings(kind) for kind in self.kinds]
+    if not kinds or any(kind in kinds[:number] for number, kind in enumerate(kinds)):
+      raise SettingError("local", "one kind of local features, or several that differ", self.local)
 
   @property
   def kinds(self) -> tuple[Local, ...]:

@@ -57,16 +57,19 @@ class Kind:
   names: tuple[str, ...]
 
   @functools.cached_property
-  def _ids(self) -> np.ndarray | None:
-    """The ids `[N + 1]` of the images of the index, -1 after the last; None = the index's own."""
-    if self.names == self.index.names:
-      return None
+  def _ids(self) -> np.ndarray:
+    """The ids `[N + 1]` of the images in the order of the index; padding, -1, stays -1."""
     ids = {name: number for number, name in enumerate(self.names)}
     return np.array([*(ids[name] for name in self.index.names), -1], np.int32)
 
+  @functools.cached_property
+  def _rows(self) -> np.ndarray:
+    """The rows `[N]` of the images in the index."""
+    return np.argsort(self._ids[:-1])
+
   def counts(self) -> np.ndarray:
     """Returns how many local descriptors each image has, `[N]`."""
-    return self._by_name(self.index.counts())
+    return self.index.counts()[self._rows]
 
   def search(self, queries: Sequence[np.ndarray], k: int) -> Ranked:
     """Searches with the settings of the options; returns the best images `[Q, k]`."""
@@ -74,13 +77,11 @@ class Kind:
     found = self.index.search_many(
       queries, k, num_probes=settings.num_probes, rescoring_depth=settings.rescoring_depth
     )
-    return found if self._ids is None else Ranked(self._ids[found.ids], found.similarities)
+    return Ranked(self._ids[found.ids], found.similarities)
 
   def similarities(self, query: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Computes the exact similarities of a query's descriptors to images, `[len(ids)]`."""
-    if self._ids is not None:
-      ids = np.argsort(self._ids[:-1])[ids]
-    return self.index.similarities(query, ids)
+    return self.index.similarities(query, self._rows[ids])
 
   def background(self, query: np.ndarray, found: Ranked) -> float:
     """Returns the mean similarity of unrelated images to a query that found `[k]` images."""
@@ -92,28 +93,23 @@ class Kind:
 
     What a list says of its worse half is not exact.
     """
-    rows = np.arange(len(self.names)) if self._ids is None else np.argsort(self._ids[:-1])
     values = np.zeros(len(images))
     for number, image in enumerate(images):
-      ids = rows[background_ids(np.asarray(self.lists.ids[image]))]
+      ids = self._rows[background_ids(np.asarray(self.lists.ids[image]))]
       if len(ids):
-        values[number] = np.mean(self.index.similarities_from([int(rows[image])], ids))
+        values[number] = np.mean(self.index.similarities_from([int(self._rows[image])], ids))
     return values
 
   def renamed(self, names: tuple[str, ...]) -> "Kind":
     """Returns the same with the images in another order."""
-    kind = dataclasses.replace(self, names=names)
-    if kind._ids is None:
-      return kind
-    lists = Ranked(
-      kind._by_name(kind._ids[self.lists.ids]), kind._by_name(np.asarray(self.lists.similarities))
-    )
-    vlad = None if self.vlad is None else (self.vlad[0], kind._by_name(self.vlad[1]))
-    return dataclasses.replace(kind, lists=lists, vlad=vlad)
-
-  def _by_name(self, rows: np.ndarray) -> np.ndarray:
-    """Returns rows `[N, ...]` of the images of the index in the order of the names."""
-    return rows if self._ids is None else rows[np.argsort(self._ids[:-1])]
+    if names == self.names:
+      return self
+    numbers = {name: number for number, name in enumerate(self.names)}
+    rows = np.array([numbers[name] for name in names])
+    ids = np.append(np.argsort(rows), -1).astype(np.int32)
+    lists = Ranked(ids[self.lists.ids[rows]], self.lists.similarities[rows])
+    vlad = None if self.vlad is None else (self.vlad[0], self.vlad[1][rows])
+    return dataclasses.replace(self, names=names, lists=lists, vlad=vlad)
 
 
 def prepare_kind(

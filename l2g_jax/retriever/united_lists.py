@@ -1,5 +1,6 @@
 """Neighbour lists of several kinds of local features, united and kept."""
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Sequence
@@ -12,23 +13,30 @@ from l2g_jax.ranking.union import unite
 from l2g_jax.retriever.sources import short_key
 from l2g_jax.retriever.stages import Kind
 from l2g_jax.runtime import files
+from l2g_jax.runtime.digests import new_digest
 from l2g_jax.runtime.progress import Meter
 from l2g_jax.runtime.removal import remove_ours
 
 _KIND = "l2g_jax.united_lists"
+_BACKGROUNDS_KIND = "l2g_jax.backgrounds"
 _VERSION = 1
+_BACKGROUNDS = "backgrounds"
 _NAME = re.compile(r"lists-[0-9a-f]{16}")
 # Rows that are united at a time, so that no copy is large; and images between two signs of life.
 _ROWS = 4096
 _STEP = 64
 
 
-def open_or_make(directory: pathlib.Path, kinds: Sequence[Kind], *, verify: bool) -> Ranked:
+def open_or_make(
+  directory: pathlib.Path, kinds: Sequence[Kind], *, keeps_backgrounds: bool, verify: bool
+) -> Ranked:
   """Opens the united lists of a collection, or makes them.
 
   Args:
     directory: the folder of everything that was made of the collection.
     kinds: all of them, with the images in one order.
+    keeps_backgrounds: whether an image keeps the background that an earlier list of it had: others
+      that come or go change it by next to nothing. False makes all as if at once.
     verify: whether the checksums of existing files are compared, not only their sizes.
 
   Returns:
@@ -44,7 +52,7 @@ def open_or_make(directory: pathlib.Path, kinds: Sequence[Kind], *, verify: bool
     # They are missing, or damaged, and are made again.
     pass
   with files.locked(root, refusal=None, notice=f"Another process is making {root}; waiting."):
-    backgrounds = _find_backgrounds(root, kinds)
+    backgrounds = _find_backgrounds(root, kinds, keeps=keeps_backgrounds)
     made = []
     for start in range(0, len(kinds[0].names), _ROWS):
       rows = slice(start, start + _ROWS)
@@ -57,49 +65,48 @@ def open_or_make(directory: pathlib.Path, kinds: Sequence[Kind], *, verify: bool
       arrays={
         "ids": np.concatenate([part.ids for part in made]),
         "similarities": np.concatenate([part.similarities for part in made]),
-        "backgrounds": backgrounds,
       },
-      metadata={"keys": _keys(kinds)},
+      metadata={},
     )
-    for other in _earlier(root):
-      if other != path:
+    for other in root.iterdir():
+      if _NAME.fullmatch(other.name) and other != path:
         remove_ours(other)
     files.remove_leftovers(root)
   return _open(path, verify=False)
 
 
-def _find_backgrounds(root: pathlib.Path, kinds: Sequence[Kind]) -> np.ndarray:
-  """Returns the backgrounds `[kinds, N]` of all lists; those of images that stay are kept.
-
-  An image that comes or goes changes the background of the others by next to nothing.
-  """
-  known: dict[str, np.ndarray] = {}
-  for path in _earlier(root):
-    try:
-      bundle = files.load_bundle(path, kind=_KIND, version=_VERSION, verify=True)
-    except InputError:
-      continue
-    known |= zip(bundle.metadata["keys"], bundle.arrays["backgrounds"].T, strict=True)
-  keys = _keys(kinds)
+def _find_backgrounds(root: pathlib.Path, kinds: Sequence[Kind], *, keeps: bool) -> np.ndarray:
+  """Returns the backgrounds `[kinds, N]` of all lists."""
+  learned = new_digest()
+  # Another whitening makes other similarities of the same images.
+  for kind in kinds:
+    for array in (kind.index.whitening or {}).values():
+      learned.update(array.tobytes())
+  made_with = learned.hexdigest()
+  keys = [short_key(made_with, [kind.keys[name] for kind in kinds]) for name in kinds[0].names]
+  path, known = root / _BACKGROUNDS, {}
+  if keeps:
+    # What is missing or damaged is computed again.
+    with contextlib.suppress(InputError):
+      bundle = files.load_bundle(path, kind=_BACKGROUNDS_KIND, version=_VERSION, verify=True)
+      known = dict(zip(bundle.metadata["keys"], bundle.arrays["backgrounds"], strict=True))
   new = [number for number, key in enumerate(keys) if key not in known]
-  parts = []
   with Meter("backgrounds", total=len(new), unit="images") as meter:
     for start in range(0, len(new), _STEP):
       part = new[start : start + _STEP]
-      parts.append(np.stack([kind.list_backgrounds(part) for kind in kinds], axis=1))
+      found = np.stack([kind.list_backgrounds(part) for kind in kinds], axis=1)
+      known |= zip([keys[number] for number in part], found, strict=True)
       meter.advance(len(part))
+  backgrounds = np.stack([known[key] for key in keys])
   if new:
-    known |= zip([keys[number] for number in new], np.concatenate(parts), strict=True)
-  return np.stack([known[key] for key in keys], axis=1)
-
-
-def _keys(kinds: Sequence[Kind]) -> list[str]:
-  """Returns a key of every image for all kinds."""
-  return ["/".join(kind.keys[name] for kind in kinds) for name in kinds[0].names]
-
-
-def _earlier(root: pathlib.Path) -> list[pathlib.Path]:
-  return [path for path in root.iterdir() if _NAME.fullmatch(path.name)]
+    files.save_bundle(
+      path,
+      kind=_BACKGROUNDS_KIND,
+      version=_VERSION,
+      arrays={"backgrounds": backgrounds},
+      metadata={"keys": keys},
+    )
+  return backgrounds.T
 
 
 def _open(path: pathlib.Path, *, verify: bool) -> Ranked:

@@ -96,6 +96,14 @@ def test_where_the_first_kind_found_no_image_the_next_one_leads():
   np.testing.assert_array_equal(empty.similarities, 0.0)
 
 
+def test_the_least_similarity_stands_for_a_background_of_zero():
+  first = one([1, 2], [0.06, 0.02])
+  second = one([2, 0], [0.5, 0.01])
+  united = unite([first, second], [[0.0], [0.0]], 3)
+  np.testing.assert_array_equal(united.ids, [[2, 1, 0]])
+  np.testing.assert_allclose(united.similarities, [[1 + 3 * 40, 3, 1]], rtol=1e-5)
+
+
 def test_the_background_is_of_images_spread_over_the_worse_half():
   ids = np.concatenate([np.arange(100)[::-1], [-1] * 9])
   chosen = background_ids(ids)

@@ -3,11 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from l2g_jax.errors import SettingError
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.union import unite
 from l2g_jax.retriever import collection as collections
 from l2g_jax.retriever.options import Features
+from l2g_jax.retriever.stages import Kind
 from l2g_jax.runtime.stopwatch import Stopwatch
 from tests.retriever import photos
 
@@ -49,6 +51,59 @@ def test_the_lists_of_two_kinds_are_united_and_kept(folder, tmp_path):
   np.testing.assert_array_equal(again.lists.ids, expected.ids)
   (path / "ids.npy").write_bytes(b"damaged")
   np.testing.assert_array_equal(follow(folder, tmp_path / "work").lists.ids, expected.ids)
+
+
+def backgrounds_looked_for(monkeypatch):
+  """Counts the images whose backgrounds are computed, of each kind."""
+  counts = []
+  found = Kind.list_backgrounds
+
+  def counted(kind, images):
+    counts.append(len(images))
+    return found(kind, images)
+
+  monkeypatch.setattr(Kind, "list_backgrounds", counted)
+  return counts
+
+
+def test_backgrounds_are_kept_until_the_whitening_changes(folder, tmp_path, monkeypatch):
+  counts = backgrounds_looked_for(monkeypatch)
+  follow(folder, tmp_path / "work")
+  assert sum(counts) == 2 * photos.NUM_IMAGES
+  counts.clear()
+  photos.write(folder / "photo-900.bmp", 900)
+  (folder / "photo-004.bmp").unlink()
+  collection = follow(folder, tmp_path / "work")
+  assert sum(counts) == 2
+  assert len(list((tmp_path / "work").glob("union-*/lists-*"))) == 1
+  assert collection.lists.ids.shape == (photos.NUM_IMAGES, 5)
+  counts.clear()
+  # More than half of the photographs are new: everything is learned anew.
+  for number in range(10, 35):
+    photos.write(folder / f"photo-{number:03d}.bmp", 1000 + number)
+  follow(folder, tmp_path / "work")
+  assert sum(counts) == 2 * photos.NUM_IMAGES
+
+
+def test_a_data_set_is_as_if_made_at_once(folder, tmp_path):
+  # Without a whitening, only the lists of an image say that others came.
+  def prepare(work):
+    features = Features(local=(photos.extractor(), columns()), whiten=False)
+    options = photos.options(features=features)
+    return collections.prepare(photos.jobs_of(folder), work, options, Stopwatch())
+
+  prepare(tmp_path / "work")
+  for number in range(5):
+    photos.write(folder / f"late-{number}.bmp", 500 + number)
+  late, fresh = prepare(tmp_path / "work"), prepare(tmp_path / "fresh")
+  np.testing.assert_array_equal(late.lists.ids, fresh.lists.ids)
+  np.testing.assert_array_equal(late.lists.similarities, fresh.lists.similarities)
+
+
+@pytest.mark.parametrize("kinds", [(), (photos.extractor(), photos.extractor())])
+def test_kinds_are_one_at_least_and_differ(kinds):
+  with pytest.raises(SettingError, match="one kind of local features, or several that differ"):
+    Features(local=kinds)
 
 
 def test_every_photograph_is_found_by_both_kinds(folder, tmp_path):

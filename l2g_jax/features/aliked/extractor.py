@@ -1,8 +1,7 @@
 """ALIKED as an extractor."""
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -84,7 +83,7 @@ def _describe(
   inputs: prepare.Input, *, weights: Weights, config: AlikedConfig
 ) -> Sequence[LocalFeatures]:
   compiled.limit_shapes(model.apply, inputs.pixels.shape)
-  features = model.apply(_params(weights), inputs.pixels, inputs.size, config)
+  features = model.apply(compiled.on_device(weights), inputs.pixels, inputs.size, config)
   # The host needs neither the score map nor the offsets.
   fields = (features.descriptors, features.positions, features.strengths, features.valid)
   descriptors, positions, strengths, valid = jax.device_get(fields)
@@ -101,9 +100,3 @@ def _describe(
       )
     )
   return results
-
-
-@functools.lru_cache(maxsize=2)
-def _params(weights: Weights) -> Mapping[str, Any]:
-  """Puts the weights of a network onto the device, once per process."""
-  return jax.device_put(weights.params)

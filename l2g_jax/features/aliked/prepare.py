@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from l2g_jax.features.aliked.config import STRIDE
+from l2g_jax.features.preprocess import reduce_by_area
 
 # Sides of arrays: those of common shapes of photographs, few enough to compile a program for each
 # pair. Larger ones are multiples of 128.
@@ -34,15 +34,10 @@ def make_input(image: np.ndarray, *, max_side: int) -> Input:
     image: `[height, width, 3]` uint8, RGB.
     max_side: the limit; images are never enlarged.
   """
-  height, width = image.shape[:2]
-  scale = min(1.0, max_side / max(height, width))
-  pixels = np.ascontiguousarray(image)
-  if scale < 1.0:
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+  pixels = reduce_by_area(image, max_side=max_side)
   padded = pad(pixels, (padded_side(pixels.shape[0]), padded_side(pixels.shape[1])))
   size = np.array(pixels.shape[:2], np.int32)
-  return Input(padded, size, np.array([height, width], np.int32))
+  return Input(padded, size, np.array(image.shape[:2], np.int32))
 
 
 def padded_side(side: int) -> int:
