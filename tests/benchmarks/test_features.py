@@ -6,6 +6,12 @@ import pytest
 
 from benchmarks import common, features, synthetic
 from benchmarks.common import Ceilings
+from benchmarks.network_problems import (
+  aliked_problem,
+  fire_problem,
+  lite0_problem,
+  superglobal_problem,
+)
 from l2g_jax.data import load_dataset
 from l2g_jax.errors import InputError
 from l2g_jax.evaluation import evaluate
@@ -28,14 +34,23 @@ def _shallow(monkeypatch):
 
 
 def problems():
-  local = features.fire_problem((1.0, 0.707))
-  key_points = features.aliked_problem("t16", max_descriptors=50)
-  return [features.superglobal_problem(101, 3), local, features.lite0_problem(), key_points]
+  local = fire_problem((1.0, 0.707))
+  key_points = aliked_problem("t16", max_descriptors=50)
+  return [
+    superglobal_problem(101, 3),
+    local,
+    lite0_problem(),
+    key_points,
+  ]
 
 
 @pytest.mark.parametrize(
   "problem",
-  [features.superglobal_problem(50, 1), features.fire_problem((1.0,)), features.lite0_problem()],
+  [
+    superglobal_problem(50, 1),
+    fire_problem((1.0,)),
+    lite0_problem(),
+  ],
 )
 def test_networks_are_timed_and_half_precision_has_a_price(monkeypatch, problem):
   monkeypatch.setattr(common, "has_torch", lambda: False)
@@ -117,7 +132,7 @@ def test_extraction_is_run_twice_on_new_images(monkeypatch):
 
 
 def test_precision_has_a_price_in_map(tmp_path):
-  problem = features.superglobal_problem(50, 1)
+  problem = superglobal_problem(50, 1)
   synthetic.write_weights(tmp_path / "sg", problem.model, problem.architecture, seed=0)
   values, _ = common.make_command("features", "", features.BENCHMARK).parse(
     [
