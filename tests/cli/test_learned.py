@@ -141,17 +141,22 @@ def test_terms_of_each_network_are_known():
 
 def test_the_main_job_runs_on_them(data_root, tmp_path, capsys):
   flags = {"data_root": data_root, "dataset": "toy", "output": tmp_path / "report.json"}
-  flags |= {"local": "aliked-t16", "global_features": "lite0", "max_side": 120}
-  toy.call(roxf.COMMAND, work_dir=tmp_path / "work", **flags)
+  flags |= {"local": "aliked-t16+sift", "global_features": "lite0", "max_side": 120}
+  toy.call(roxf.COMMAND, work_dir=tmp_path / "work", num_known=4, num_query_known=2, **flags)
   report = json.loads((tmp_path / "report.json").read_text())
   rows = {row["name"]: row for row in report["rows"]}
   assert list(rows) == ["global", "global+rerank", "chamfer", "l2g"]
   # The textures are of no class that Lite0 knows.
   assert rows["chamfer"]["medium"]["map"] > 90.0
   config = report["config"]
-  assert config["local_settings"] == dict(local("aliked-t16", max_side=120).settings)
+  assert config["local"] == "aliked-t16+sift"
+  assert config["local_settings"] == {
+    "aliked": dict(local("aliked-t16", max_side=120).settings),
+    "sift": dict(local("sift", max_side=120).settings),
+  }
+  assert config["whiten"] == {"aliked": False, "sift": True}
   assert config["global_features_settings"]["sides"] == [120]
-  assert not config["whiten"]
+  assert (config["method"]["num_known"], config["method"]["num_query_known"]) == (4, 2)
   (made,) = (tmp_path / "work" / "toy").glob("aliked-*/database")
   assert open_store(made).dimension == 64
   assert 0 < open_store(made).counts().min() <= open_store(made).counts().max() <= 500
@@ -170,17 +175,3 @@ def test_lite0_fills_a_store(data_root, tmp_path, capsys):
   image = read_image(data_root / "toy" / "jpg" / "query-1.jpg")
   expected = extractor.extract(crop_to_box(image, toy.BOX))
   np.testing.assert_allclose(made[1].descriptors[0], expected, atol=1e-6)
-
-
-def test_the_main_job_runs_on_two_kinds(data_root, tmp_path):
-  flags = {"data_root": data_root, "dataset": "toy", "output": tmp_path / "r.json"}
-  flags |= {"work_dir": tmp_path / "work", "local": "aliked-t16+sift", "k": 10, "w": 0.5}
-  flags |= {"max_side": 256, "num_query_known": 2, "num_known": 4}
-  roxf.COMMAND.run(arguments=[f"--{name}={value}" for name, value in flags.items()])
-  report = json.loads((tmp_path / "r.json").read_text())
-  assert report["config"]["local"] == "aliked-t16+sift"
-  assert set(report["config"]["local_settings"]) == {"aliked", "sift"}
-  assert report["config"]["whiten"] == {"aliked": False, "sift": True}
-  assert report["config"]["method"]["num_query_known"] == 2
-  rows = {row["name"]: row for row in report["rows"]}
-  assert rows["chamfer"]["medium"]["map"] > 60

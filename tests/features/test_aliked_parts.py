@@ -87,36 +87,31 @@ def test_upsampling_equals_the_public_implementation(case):
   np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2), st.integers(0, 2))
-def test_upsampling_does_not_see_beyond_the_true_size(height, width, more_rows, more_columns):
-  factor = 8
+@functools.partial(jax.jit, static_argnames="factor")
+def upsample(values, true_size, first, *, factor):
+  """Upsamples both axes, of the rows all but eight."""
+  height, width = (factor * side for side in values.shape[1:3])
+  wide = upsampling.upsample_columns(values, true_size[1:], width)
+  return upsampling.upsample_rows(wide, true_size[:1], height, first, height - 8)
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(-2, 8))
+def test_upsampling_does_not_see_beyond_the_true_size(height, width, first):
+  factor, most = 8, 5
   values = normal(1, height, width, 2)
-  shape = factor * height, factor * width
-  expected = np.stack(
-    [
-      np.stack([np.interp(np.linspace(0, width - 1, shape[1]), np.arange(width), row) for row in v])
-      for v in values[0].transpose(2, 0, 1)
-    ]
-  )
-  expected = np.stack(
-    [
-      np.stack(
-        [np.interp(np.linspace(0, height - 1, shape[0]), np.arange(height), c) for c in v.T], axis=1
-      )
-      for v in expected
-    ],
-    axis=2,
-  )
-  padded = np.full((1, height + more_rows, width + more_columns, 2), np.nan, np.float32)
+  true = factor * height, factor * width
+  expected = values[0]
+  for axis, side in ((0, true[0]), (1, true[1])):
+    places = np.linspace(0, expected.shape[axis] - 1, side)
+    known = np.arange(expected.shape[axis])
+    interpolate = functools.partial(np.interp, places, known)
+    expected = np.apply_along_axis(interpolate, axis, expected)
+  # One shape for all sizes is compiled once.
+  padded = np.full((1, most, most, 2), np.nan, np.float32)
   padded[:, :height, :width] = values
-  wide = upsampling.upsample_columns(
-    jnp.asarray(padded), jnp.array([shape[1]], jnp.int32), factor * padded.shape[2]
-  )
-  first = shape[0] // 2
-  found = upsampling.upsample_rows(
-    wide, jnp.array([shape[0]], jnp.int32), factor * padded.shape[1], first, shape[0] - first
-  )
-  np.testing.assert_allclose(found[0, :, : shape[1]], expected[first:], atol=1e-5)
+  found = upsample(padded, np.array(true, np.int32), np.int32(first), factor=factor)
+  rows = np.arange(max(0, first), min(true[0], first + factor * most - 8))
+  np.testing.assert_allclose(found[0, rows - first, : true[1]], expected[rows], atol=1e-5)
 
 
 @pytest.mark.parametrize("num_rows", [4, 64, 96, 68, 37 * 4])
