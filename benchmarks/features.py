@@ -225,7 +225,8 @@ def run_command(arguments: Sequence[Any]) -> tuple[float, float]:
 
 def precision_rows(values: Values) -> list[Row]:
   """Compares mAP and features by precision, for the data set and weights that the flags name."""
-  dataset = evaluate.open_dataset(values, "roxford5k", MINI)
+  evaluate.settle(values, "roxford5k", MINI)
+  dataset = evaluate.open_dataset(values, MINI)
   truth = dataset.ground_truth
   directory = work_folder(values) / dataset.name
   database = zip(truth.imlist, dataset.database_paths, strict=True)
@@ -238,7 +239,7 @@ def precision_rows(values: Values) -> list[Row]:
   for dtype in _DTYPES:
     values.dtype = dtype
     chosen = read_features(values)
-    for source in (chosen.local, chosen.global_features):
+    for source in (*chosen.kinds, chosen.global_features):
       if not isinstance(source, LocalExtractor | GlobalExtractor) or source.network is None:
         continue
       found, rankings = rank_exactly(

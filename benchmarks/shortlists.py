@@ -9,11 +9,12 @@ from experiments.built_in import MINI
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Values
 from l2g_jax.cli.method_flags import read_method_config
+from l2g_jax.data.dataset import Dataset
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.embedding import dissimilarity
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.global_features import GlobalFeatures
-from l2g_jax.retriever import candidates
+from l2g_jax.retriever import Retriever, candidates
 from l2g_jax.retriever.collection import describe_queries
 
 
@@ -72,14 +73,25 @@ def _nearest(points, database, size: int, *, skip_self: bool) -> Ranked:
 
 def shortlists_of_queries(values: Values) -> Shortlists:
   """Searches for the queries of the data set that the flags of the experiments name."""
-  dataset = evaluate.open_dataset(values, "roxford5k", MINI)
-  retriever = evaluate.open_retriever(values, dataset)
-  described = describe_queries(retriever.collection, evaluate.query_jobs(dataset), retriever.watch)
+  evaluate.settle(values, "roxford5k", MINI)
+  dataset = evaluate.open_dataset(values, MINI)
+  return shortlists_of(dataset, evaluate.open_retriever(values, dataset))
+
+
+def shortlists_of(dataset: Dataset, retriever: Retriever, *, every: int = 1) -> Shortlists:
+  """Searches for every so manyth query of a data set."""
+  truth, collection = dataset.ground_truth, retriever.collection
+  jobs = evaluate.query_jobs(dataset)
+  described = describe_queries(collection, jobs, retriever.watch)
   return Shortlists(
-    candidates=candidates.search(retriever.collection, described.descriptors, values.k),
-    lists=retriever.collection.lists,
-    features=GlobalFeatures(described.global_features, retriever.collection.global_features),
-    ground_truth=dataset.ground_truth,
+    candidates=candidates.search(
+      collection, described.descriptors[::every], retriever.num_searched
+    ),
+    lists=collection.lists,
+    features=GlobalFeatures(described.global_features[::every], collection.global_features),
+    ground_truth=dataclasses.replace(
+      truth, qimlist=truth.qimlist[::every], queries=truth.queries[::every]
+    ),
   )
 
 
@@ -97,6 +109,8 @@ def dissimilarities_of_queries(values: Values, count: int) -> np.ndarray:
       jnp.asarray(given.lists.similarities[ids]),
       num_images=len(given.lists.ids),
       num_known=config.num_known,
+      most_known=config.most_known,
+      num_query_known=config.num_query_known,
       query_pairs=config.query_pairs,
     )
     values, _ = dissimilarity.dissimilarities(pairs, power=config.power)

@@ -7,4 +7,6 @@ MINI = BuiltIn(
   mini.NAME,
   mini.make_mini,
   "mini is the built-in synthetic benchmark: these are not figures of Revisited Oxford or Paris.",
+  # With ALIKED the first run would take longer than a first look may.
+  local="sift",
 )

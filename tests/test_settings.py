@@ -25,6 +25,8 @@ BAD = {
     name: [*NO_NUMBERS, INF, 2.0, 1.5, least - 1, -(10**30), 1 << 31, np.float32(3.0)]
     for name, least in (
       ("num_known", 1),
+      ("most_known", 0),
+      ("num_query_known", 1),
       ("num_dimensions", 1),
       ("max_iterations", 0),
       ("num_neighbors", 0),
@@ -33,7 +35,6 @@ BAD = {
   },
   "num_embedded": [0, -1, 2.5, True, "4"],
   "num_reranked": [0, -1, 2.5, True, "4"],
-  "num_query_known": [0, -1, 2.5, True, "4"],
   "power": [*NO_NUMBERS, INF, 0.0, -1.0, 1e-46, 1e39],
   "rtol": [*NO_NUMBERS, INF, -1e-9, 1e39],
   "beta": [*NO_NUMBERS, INF, -0.1, np.float64(NAN)],
@@ -59,6 +60,8 @@ def test_a_configuration_refuses_what_makes_no_sense(name, value):
 def test_the_ends_of_the_ranges_are_taken():
   L2GConfig(
     num_known=1,
+    most_known=0,
+    num_query_known=1,
     power=1e-6,
     num_dimensions=1,
     max_iterations=0,

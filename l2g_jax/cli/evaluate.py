@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from l2g_jax.cli.command import Command, Group, Values, check_file, output_group
-from l2g_jax.cli.feature_flags import FEATURES, read_features
+from l2g_jax.cli.feature_flags import DEFAULT_LOCAL, FEATURES, read_features
 from l2g_jax.cli.method_flags import METHOD, SEARCH, read_index_config, read_method_config
 from l2g_jax.cli.report import Method, make_report, print_report, write_report
 from l2g_jax.cli.setting_errors import settings_as_flags
@@ -42,11 +42,13 @@ class BuiltIn:
     name: of the data set.
     make: makes it below a data root, where it is not there.
     notice: shown above its figures.
+    local: its local features where no flag names others.
   """
 
   name: str
   make: Callable[[pathlib.Path], Any]
   notice: str
+  local: str
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -88,19 +90,26 @@ def make_command(
   return Command("evaluate", description, [*GROUPS, _OUTPUT], main)
 
 
-def open_dataset(values: Values, default_dataset: str | None, built_in: BuiltIn | None) -> Dataset:
-  """Opens the data set that the flags ask for, or else the default, or else the built-in one."""
+def settle(values: Values, default_dataset: str | None, built_in: BuiltIn | None) -> None:
+  """Fills in what the flags leave open: the data set, where it lies, and its local features."""
   asked = values.dataset is not None or values.data_root is not None
-  data_root = pathlib.Path(values.data_root or _DATA_ROOT)
-  name = values.dataset or default_dataset
-  if name is None:
+  values.data_root = values.data_root or _DATA_ROOT
+  values.dataset = values.dataset or default_dataset
+  if values.dataset is None:
     raise InputError("--dataset must name the folder of a data set below --data_root.")
   if built_in is not None:
-    if not asked and not (data_root / name).is_dir():
-      name = built_in.name
-    if name == built_in.name:
-      built_in.make(data_root)
-  return load_dataset(data_root, name)
+    if not asked and not pathlib.Path(values.data_root, values.dataset).is_dir():
+      values.dataset = built_in.name
+    if values.dataset == built_in.name and values.local is None:
+      values.local = built_in.local
+
+
+def open_dataset(values: Values, built_in: BuiltIn | None) -> Dataset:
+  """Opens the data set of settled flags; the built-in one is made where it is not there."""
+  data_root = pathlib.Path(values.data_root)
+  if built_in is not None and values.dataset == built_in.name:
+    built_in.make(data_root)
+  return load_dataset(data_root, values.dataset)
 
 
 def open_retriever(values: Values, dataset: Dataset, watch: Stopwatch | None = None) -> Retriever:
@@ -130,6 +139,7 @@ def query_jobs(dataset: Dataset) -> list[ImageJob]:
 def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | None) -> None:
   """Ranks a data set by every method, prints the table and writes the report."""
   # Settings are refused before any work is done.
+  settle(values, default_dataset, built_in)
   features = read_features(values)
   read_method_config(values)
   read_index_config(values)
@@ -137,7 +147,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
     check_file(values.output)
   watch = Stopwatch()
   with watch.measure("data set"):
-    dataset = open_dataset(values, default_dataset, built_in)
+    dataset = open_dataset(values, built_in)
   truth = dataset.ground_truth
   retriever = open_retriever(values, dataset, watch)
   given = _read_candidates(values, truth, retriever.num_searched)
@@ -211,7 +221,7 @@ def _tell_of_candidates(values: Values, given: np.ndarray, rankings: Rankings) -
 def _describe_features(values: Values, features: Features) -> dict[str, Any]:
   """Returns the settings of the features as JSON."""
   return {
-    **_describe_local(features, values.local),
+    **_describe_local(features, values.local or DEFAULT_LOCAL),
     **_describe_source("global_features", features.global_features, values.global_features),
     "crop_policy": _describe_crops(features),
   }

@@ -53,14 +53,15 @@ def _define_method(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_integer(
     "num_known",
-    _METHOD.num_known,
-    "t, neighbours of a point whose similarity is taken as known.",
+    None,
+    "t, neighbours of a candidate whose similarity is taken as known; omitted:"
+    f" {_METHOD.num_known} to {_METHOD.most_known}, by where the list of each falls off.",
     flag_values=values,
   )
   flags.DEFINE_integer(
     "num_query_known",
-    None,
-    "Neighbours of the query whose similarity is taken as known; omitted: t.",
+    _METHOD.num_query_known,
+    "Neighbours of the query whose similarity is taken as known.",
     flag_values=values,
   )
   flags.DEFINE_enum(
@@ -125,6 +126,12 @@ def _define_method(values: flags.FlagValues) -> None:
   )
 
 
+def _known(values: Values) -> dict[str, int]:
+  """Returns the settings of t: a number that is given is the same for all candidates."""
+  t = values.num_known
+  return {} if t is None else {"num_known": t, "most_known": t}
+
+
 SEARCH = Group("Local search", _define_search)
 METHOD = Group("Embedding, fusion and re-ranking", _define_method)
 
@@ -147,7 +154,7 @@ def read_method_config(values: Values) -> L2GConfig:
     if values.w is not None:
       check_weight(values.w)
     return L2GConfig(
-      num_known=values.num_known,
+      **_known(values),
       num_query_known=values.num_query_known,
       query_pairs=values.query_pairs,
       power=values.p,

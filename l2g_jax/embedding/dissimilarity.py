@@ -18,12 +18,19 @@ from l2g_jax import settings
 QueryPairs = Literal["own", "all"]
 Completion = Literal["one", "mean", "masked"]
 
-# Defaults of the method: COMPLETION as in arXiv 2509.04351; the others were chosen on FIRe and
-# RootSIFT descriptors of development data, since the paper leaves them open.
+# Defaults of the method: COMPLETION as in arXiv 2509.04351; the others were chosen on development
+# data, since the paper leaves them open.
 NUM_KNOWN = 15
+MOST_KNOWN = 50
+NUM_QUERY_KNOWN = 3
 QUERY_PAIRS: QueryPairs = "own"
 POWER = 0.3
 COMPLETION: Completion = "one"
+
+# A list has not fallen off yet where a similarity is so many times that of an image which has
+# nothing to do with the list: the one in this place, or a quarter down a shorter list.
+_FALL = 2.5
+_UNRELATED = 100
 
 
 @flax.struct.dataclass
@@ -49,13 +56,15 @@ def known_pairs(
   *,
   num_images: int,
   num_known: ArrayLike = NUM_KNOWN,
-  num_query_known: ArrayLike | None = None,
+  most_known: ArrayLike = MOST_KNOWN,
+  num_query_known: ArrayLike = NUM_QUERY_KNOWN,
   query_pairs: QueryPairs = QUERY_PAIRS,
 ) -> KnownPairs:
   """Collects the known pairs of a query and its candidates.
 
   A pair of candidates is known if either is among the other's `num_known` nearest in the shortlist,
-  by the stored lists; its similarity is the mean of the stored directions. The query's pairs are
+  by the stored lists, or among its `most_known` nearest and far more similar than images that have
+  nothing to do with it; its similarity is the mean of the stored directions. The query's pairs are
   known for its `num_query_known` best candidates (`own`) or for all (`all`), but never at
   similarity 0, which marks images that the search did not reach.
 
@@ -65,8 +74,11 @@ def known_pairs(
     neighbor_ids: `[k, L]` int32, the stored list of every candidate, best first; -1 pads.
     neighbor_similarities: `[k, L]` of every candidate to the images of its list, at least 0.
     num_images: N, the size of the collection that the ids belong to.
-    num_known: t, how many nearest neighbours of each point are known, at least 0; may be traced.
-    num_query_known: how many of the query, at least 0; may be traced; None = t.
+    num_known: t, how many nearest neighbours of each candidate are known, at least 0; may be
+      traced.
+    most_known: how many may be known, at least 0: those beyond t whose similarity is 2.5 times that
+      of the image in place 100 of the list, or a quarter down a shorter one; may be traced.
+    num_query_known: how many of the query, at least 0; may be traced.
     query_pairs: `own` or `all`.
 
   Returns:
@@ -77,8 +89,8 @@ def known_pairs(
   """
   query_pairs = settings.choice("query_pairs", query_pairs, get_args(QueryPairs))
   num_known = settings.integer("num_known", num_known, least=0)
-  of_query = num_known if num_query_known is None else num_query_known
-  of_query = settings.integer("num_query_known", of_query, least=0)
+  most_known = settings.integer("most_known", most_known, least=0)
+  num_query_known = settings.integer("num_query_known", num_query_known, least=0)
   num_images = settings.integer("num_images", num_images, least=0)
   candidates, neighbor_ids = jnp.asarray(candidates), jnp.asarray(neighbor_ids)
   similarities = jnp.asarray(similarities)
@@ -93,7 +105,9 @@ def known_pairs(
   table = table.at[num_images].set(size)
   positions = table[jnp.where(neighbor_ids >= 0, neighbor_ids, num_images)]
   present = (positions < size) & (neighbor_similarities > 0.0) & (candidates >= 0)[:, None]
-  near = present & (jnp.cumsum(present, axis=1) <= num_known)
+  order = jnp.cumsum(present, axis=1)
+  stands_out = neighbor_similarities >= _FALL * _unrelated(neighbor_similarities)
+  near = present & ((order <= num_known) | ((order <= most_known) & stands_out))
 
   rows = jnp.arange(size)[:, None]
   columns = jnp.where(present, positions, size)
@@ -105,7 +119,7 @@ def known_pairs(
   known = (is_near | is_near.T) & ~jnp.eye(size, dtype=bool)
 
   reached = (candidates >= 0) & (similarities > 0.0)
-  own = reached & (jnp.cumsum(reached) <= of_query) if query_pairs == "own" else reached
+  own = reached & (jnp.cumsum(reached) <= num_query_known) if query_pairs == "own" else reached
   known = _border(known, own)
   border = _border(mean, similarities.astype(mean.dtype))
   return KnownPairs(
@@ -113,6 +127,13 @@ def known_pairs(
     known=known,
     valid=jnp.append(True, candidates >= 0),
   )
+
+
+def _unrelated(similarities: jax.Array) -> jax.Array:
+  """Returns the similarity `[k, 1]` of an image that has nothing to do with a list `[k, L]`."""
+  lengths = jnp.sum(similarities > 0.0, axis=1, keepdims=True)
+  places = jnp.minimum(_UNRELATED, lengths // 4)
+  return jnp.take_along_axis(similarities, places, axis=1)
 
 
 def _border(matrix: jax.Array, vector: jax.Array) -> jax.Array:

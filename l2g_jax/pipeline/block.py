@@ -90,6 +90,7 @@ def _rerank_query(
     near.list_similarities,
     num_images=id_bound,
     num_known=numbers.num_known,
+    most_known=numbers.most_known,
     num_query_known=numbers.num_query_known,
     query_pairs=choices.query_pairs,
   )

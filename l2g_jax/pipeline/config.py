@@ -22,6 +22,7 @@ class Numbers(NamedTuple, Generic[Array]):
   """
 
   num_known: Array
+  most_known: Array
   num_query_known: Array
   power: Array
   max_iterations: Array
@@ -52,13 +53,15 @@ class L2GConfig:
   among paintings, and photographs of museum paintings.
 
   Attributes:
-    num_known: t, how many nearest neighbours of each point of a shortlist have a known similarity;
-      at least 1. Few leave the shortlist in unconnected pieces; many bring in similarities of
-      images that only look alike. Some tens at most are useful; the default is from development
-      data.
-    num_query_known: how many nearest neighbours of the query have a known similarity, at least 1;
-      None = t, the default. It belongs to how many images of the subject there are: 3 gains where
-      there are few, as photographs of one cover, and a larger t beside it keeps many together.
+    num_known: t, how many nearest neighbours of each candidate have a known similarity in any case;
+      at least 1. Few leave images of one subject in unconnected pieces; many bring in similarities
+      of images that only look alike. The default is from development data, as the next one is.
+    most_known: how many may have one, where the list has not fallen off yet: beyond t neighbours
+      count that are 2.5 times as similar as the image in place 100, which has nothing to do with
+      the list. At most t: none, and t is the same for all.
+    num_query_known: how many nearest neighbours of the query have a known similarity, at least 1.
+      More than there are images of the subject draws the query to others, so the default is small:
+      the candidates' neighbours lead from a few to the rest.
     query_pairs: whose pairs with the query are known: `own`, those of its nearest, or `all`.
       With `all` the order of the search weighs more. The default is from development data.
     power: p of the dissimilarity 1 - s^p, above 0. The smaller, the more a small similarity counts:
@@ -106,7 +109,8 @@ class L2GConfig:
   """
 
   num_known: int = dissimilarity.NUM_KNOWN
-  num_query_known: int | None = None
+  most_known: int = dissimilarity.MOST_KNOWN
+  num_query_known: int = dissimilarity.NUM_QUERY_KNOWN
   query_pairs: dissimilarity.QueryPairs = dissimilarity.QUERY_PAIRS
   power: float = dissimilarity.POWER
   completion: dissimilarity.Completion = dissimilarity.COMPLETION
@@ -140,7 +144,7 @@ class L2GConfig:
       ),
       "seed": settings.integer("seed", self.seed, least=0, most=settings.LARGEST_SEED),
     }
-    for name in ("num_query_known", "num_embedded", "num_reranked"):
+    for name in ("num_embedded", "num_reranked"):
       if getattr(self, name) is not None:
         checked[name] = settings.integer(name, getattr(self, name), least=1)
     for name, value in checked.items():
@@ -150,7 +154,8 @@ class L2GConfig:
     """Returns what programs are given."""
     return Numbers(
       num_known=np.array(self.num_known, np.int32),
-      num_query_known=np.array(self.num_query_known or self.num_known, np.int32),
+      most_known=np.array(self.most_known, np.int32),
+      num_query_known=np.array(self.num_query_known, np.int32),
       power=np.array(self.power, np.float32),
       max_iterations=np.array(self.max_iterations, np.int32),
       rtol=np.array(self.rtol, np.float32),
@@ -173,7 +178,14 @@ class L2GConfig:
     )
 
 
-_LEAST_INTEGERS = {"num_known": 1, "num_dimensions": 1, "max_iterations": 0, "num_neighbors": 0}
+_LEAST_INTEGERS = {
+  "num_known": 1,
+  "most_known": 0,
+  "num_query_known": 1,
+  "num_dimensions": 1,
+  "max_iterations": 0,
+  "num_neighbors": 0,
+}
 _OPTIONS = {
   "query_pairs": dissimilarity.QueryPairs,
   "completion": dissimilarity.Completion,

@@ -7,17 +7,33 @@ from l2g_jax import settings
 from l2g_jax.cann import CannConfig
 from l2g_jax.data.images import CropPolicy
 from l2g_jax.errors import SettingError
+from l2g_jax.features.aliked import aliked_extractor
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.features.sift import sift
+from l2g_jax.interop.pretrained import read_pretrained
 from l2g_jax.pipeline.l2g import PAPER_WEIGHT
 from l2g_jax.retriever.sources import LocalFiles, local_settings
 
-# A weak global feature misleads where local ones do not; docs/method.md says how this was chosen.
-_VLAD_WEIGHT = 0.9
+# A weak global feature misleads where local ones do not; `benchmarks.defaults` compares weights.
+_WEIGHT = 0.9
+# Global features whose weight is that one; of others the paper's is known to serve.
+_WEAK = ("lite0",)
 
 
 Local = LocalExtractor | LocalFiles
 GlobalSource = GlobalExtractor | pathlib.Path
+
+
+def default_local() -> tuple[LocalExtractor, ...]:
+  """Returns the local features that serve photographs of any kind: ALIKED-n16 and SIFT.
+
+  ALIKED finds buildings and objects where SIFT fails; SIFT knows turned planar ones again, for
+  which ALIKED is blind.
+
+  Raises:
+    InputError: the weights of ALIKED are not installed.
+  """
+  return aliked_extractor(read_pretrained("aliked-n16")), sift()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +42,7 @@ class Features:
 
   Attributes:
     local: the extractor of local features, or files that hold them; or several kinds, whose
-      searches are united, see `ranking.union`.
+      searches are united, see `ranking.union`. The default is `default_local`.
     global_features: the extractor of global features; a file or folder, see
       `interop.global_features.read_global`; None = VLAD, aggregated from the local ones.
     whiten: whether local descriptors are whitened, by a whitening learned from the collection;
@@ -34,7 +50,7 @@ class Features:
     crop_policy: how a query's box becomes a crop; None = as each extractor does.
   """
 
-  local: Local | tuple[Local, ...] = dataclasses.field(default_factory=sift)
+  local: Local | tuple[Local, ...] = dataclasses.field(default_factory=default_local)
   global_features: GlobalSource | None = None
   whiten: bool | None = None
   crop_policy: CropPolicy | None = None
@@ -57,7 +73,9 @@ class Features:
   @property
   def default_weight(self) -> float:
     """w, the weight of the embedding against these global features, where none is given."""
-    return _VLAD_WEIGHT if self.global_features is None else PAPER_WEIGHT
+    source = self.global_features
+    is_weak = source is None or (isinstance(source, GlobalExtractor) and source.name in _WEAK)
+    return _WEIGHT if is_weak else PAPER_WEIGHT
 
 
 @dataclasses.dataclass(frozen=True)

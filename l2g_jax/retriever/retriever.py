@@ -109,7 +109,7 @@ class Retriever:
         in the order of its ground truth.
       work_dir: where features, index and lists are kept, for any number of collections.
       features: of the images; an extractor of local features stands for itself with VLAD; None =
-        SIFT with VLAD.
+        ALIKED and SIFT with VLAD, see `default_local`.
       config: settings of the method.
       index: settings of the index and its search.
       weight: w in [0, 1]; None = the default of the features.

@@ -117,15 +117,19 @@ def test_given_features_are_used_and_checked(run, tmp_path, capsys):
 
 def test_the_built_in_benchmark_runs_only_where_nothing_was_asked_for(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  built_in = BuiltIn("mini", lambda root: toy.write_dataset(root, "mini"), "It is synthetic.")
+  built_in = BuiltIn(
+    "mini", lambda root: toy.write_dataset(root, "mini"), "It is synthetic.", "sift"
+  )
 
   def opened(default, *arguments):
     values, _ = roxf.COMMAND.parse(arguments)
-    return evaluate.open_dataset(values, default, built_in).name
+    evaluate.settle(values, default, built_in)
+    return evaluate.open_dataset(values, built_in).name, values.local
 
-  assert opened("toy") == "mini"
+  assert opened("toy") == ("mini", "sift")
+  assert opened("toy", "--local=aliked") == ("mini", "aliked")
   toy.write_dataset(tmp_path / "data", "toy")
-  assert opened("toy") == "toy"
+  assert opened("toy") == ("toy", None)
   with pytest.raises(InputError, match="no data set rparis6k"):
     opened("rparis6k", "--data_root=data")
 

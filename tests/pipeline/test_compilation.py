@@ -122,6 +122,7 @@ def test_a_collection_that_is_padded_more_gives_the_same_bits(resident):
 
 NUMBERS = {
   "num_known": 2,
+  "most_known": 3,
   "num_query_known": 1,
   "power": 0.7,
   "max_iterations": 7,

@@ -8,9 +8,9 @@ from l2g_jax.features.aliked.config import STRIDE
 from l2g_jax.features.preprocess import reduce_by_area
 
 # Sides of arrays: those of common shapes of photographs, few enough to compile a program for each
-# pair. Larger ones are multiples of 128.
-_SIDES = (32, 64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768)
-_LARGE_MULTIPLE = 128
+# pair, which takes as long as tens of images. Larger ones are multiples of 256.
+_SIDES = (64, 128, 192, 256, 320, 384, 512, 640)
+_LARGE_MULTIPLE = 256
 
 
 class Input(NamedTuple):

@@ -1,0 +1,136 @@
+"""mAP over the numbers of known neighbours and the weight, beside the defaults, on data sets.
+
+  python -m benchmarks.defaults --sets=DATA/paris_dev,DATA/dvd_dev [--every=1] [--output=REPORT]
+
+Every set is a folder in the revisited layout; `mini` is the built-in one. It takes the flags of
+`experiments.roxf` for features and the search. A row of the first table is a set at the defaults:
+the medium and hard mAP of L2G and how far they are from the better parent and from the best fixed
+settings of the sweep, which know the labels. Below it, each set has its own sweep.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from absl import flags
+
+from benchmarks import common, shortlists
+from benchmarks.common import Ceilings, Row
+from benchmarks.shortlists import Shortlists
+from experiments.built_in import MINI
+from l2g_jax.cli import evaluate
+from l2g_jax.cli.command import Group, Values
+from l2g_jax.data.dataset import Dataset
+from l2g_jax.errors import InputError
+from l2g_jax.evaluation import evaluate as evaluate_rankings
+from l2g_jax.pipeline.config import L2GConfig
+from l2g_jax.pipeline.l2g import L2G
+from l2g_jax.ranked import complete_rankings
+from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
+
+_PROTOCOLS = ("medium", "hard")
+# Neighbours of the query and of the candidates whose similarity is known, and weights.
+_KNOWN = ((3, 15), (3, 30), (3, 40), (3, 50), (5, 40), (15, 15), (15, 40))
+_WEIGHTS = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3, 0.19)
+
+
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_list("sets", ["mini"], "Folders of data sets, or mini.", flag_values=values)
+  flags.DEFINE_integer(
+    "every", 1, "Takes every so manyth query of a set, to save time.", 1, flag_values=values
+  )
+
+
+def sweep(
+  given: Shortlists,
+  config: L2GConfig,
+  weight: float,
+  *,
+  known: Sequence[tuple[int, int]] = _KNOWN,
+  weights: Sequence[float] = _WEIGHTS,
+) -> tuple[Row, list[Row]]:
+  """Measures a set at the given settings and over the sweep.
+
+  Args:
+    given: shortlists with ground truth.
+    config: settings of the method.
+    weight: w of the embedding.
+    known: of the sweep, numbers of known neighbours of the query and of the candidates.
+    weights: of the sweep.
+
+  Returns:
+    The row at the settings, with the differences, and the rows of the parents and of the sweep.
+  """
+  truth = given.ground_truth
+  assert truth is not None
+  by_global = rank_by_global(given.features)
+  parents = {
+    "global": by_global,
+    "global+rerank": rerank_by_global(given.features, by_global),
+    "chamfer": complete_rankings(given.candidates.ids, None, len(truth.imlist)),
+  }
+  rows: list[Row] = [{"ranking": name, **_maps(given, ranks)} for name, ranks in parents.items()]
+  best_parent = {protocol: max(row[protocol] for row in rows) for protocol in _PROTOCOLS}
+  (default,) = _l2g(given, config, [weight])
+  for num_query_known, num_known in known:
+    varied = dataclasses.replace(
+      config, num_known=num_known, most_known=num_known, num_query_known=num_query_known
+    )
+    for value, maps in zip(weights, _l2g(given, varied, weights), strict=True):
+      name = f"l2g, query {num_query_known}, t = {num_known}, w = {value:g}"
+      rows.append({"ranking": name, **maps})
+  summary: Row = {"w": weight}
+  for protocol in _PROTOCOLS:
+    swept = max(row[protocol] for row in rows[len(parents) :])
+    summary |= {
+      protocol: default[protocol],
+      f"{protocol} - parent": default[protocol] - best_parent[protocol],
+      f"{protocol} - best": default[protocol] - swept,
+    }
+  return summary, rows
+
+
+def _l2g(given: Shortlists, config: L2GConfig, weights: Sequence[float]) -> Iterator[Row]:
+  """Returns the figures of L2G for every weight."""
+  l2g = L2G(config=config)
+  placed = l2g.place(given.lists, given.features.database)
+  results = l2g.rank(placed, given.candidates, given.features.queries, weights=weights)
+  return (_maps(given, result.rankings) for result in results)
+
+
+def _maps(given: Shortlists, rankings: np.ndarray) -> Row:
+  assert given.ground_truth is not None
+  report = evaluate_rankings(rankings, given.ground_truth)
+  return {protocol: 100.0 * report[protocol].map for protocol in _PROTOCOLS}
+
+
+def _open(values: Values, name: str, local: str | None) -> Dataset:
+  """Opens one of the sets by the flags of the main job, with local features or its default ones."""
+  path = pathlib.Path(name)
+  values.local = local
+  values.dataset = path.name
+  values.data_root = None if path.name == name else str(path.parent)
+  evaluate.settle(values, None, MINI)
+  return evaluate.open_dataset(values, MINI)
+
+
+def main(values: Values, _: Ceilings) -> dict[str, Sequence[Row]]:
+  """Reads the flags and sweeps every set."""
+  if values.dataset or values.data_root:
+    raise InputError("--sets names the data sets here, and not --dataset or --data_root.")
+  summaries, tables, local = [], {}, values.local
+  for name in values.sets:
+    dataset = _open(values, name, local)
+    retriever = evaluate.open_retriever(values, dataset)
+    given = shortlists.shortlists_of(dataset, retriever, every=values.every)
+    summary, rows = sweep(given, retriever.config, retriever.weight)
+    summaries.append({"set": dataset.name, **summary})
+    tables[f"{dataset.name}, {len(given.candidates.ids)} queries"] = rows
+  return {"The defaults": summaries, **tables}
+
+
+BENCHMARK = common.Benchmark(main, [Group("Sweep", _define), *evaluate.GROUPS])
+
+if __name__ == "__main__":
+  common.run("defaults", __doc__, BENCHMARK)
