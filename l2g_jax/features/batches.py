@@ -2,8 +2,9 @@
 
 import collections
 import concurrent.futures
+import functools
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 from l2g_jax.errors import InputError
@@ -11,6 +12,8 @@ from l2g_jax.features.protocol import Features, Input, Network, stack_inputs
 
 _Item = TypeVar("_Item")
 _Read = TypeVar("_Read")
+# Inputs of one shape with their numbers, or one error.
+_Batch = list[tuple[int, Input | InputError]]
 # So many inputs wait for the device beside those being read. Each is a whole image as float32.
 _NUM_WAITING = 2
 
@@ -52,13 +55,26 @@ def describe_part(
   """Describes inputs in batches of one shape, and yields each batch when it is ready.
 
   Args:
-    network: the network.
+    network: the network; it says how many batches are described at once.
     inputs: inputs of the network, or the errors that stand in their stead.
 
   Yields:
     Pairs of an input's number, from 0, and its features or error; every number comes once.
   """
-  waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, Input]]] = {}
+  parts = read_ahead(
+    _batches(inputs, network.batch_size),
+    functools.partial(_describe, network),
+    num_threads=network.num_threads,
+  )
+  for described in parts:
+    if isinstance(described, InputError):
+      raise described
+    yield described
+
+
+def _batches(inputs: Iterable[Input | InputError], size: int) -> Iterator[_Batch]:
+  """Collects inputs of one shape; an error is alone."""
+  waiting: dict[tuple[tuple[int, ...], ...], _Batch] = {}
   for number, values in enumerate(inputs):
     if isinstance(values, InputError):
       yield [(number, values)]
@@ -67,16 +83,15 @@ def describe_part(
     shapes = tuple(array.shape for array in arrays)
     batch = waiting.setdefault(shapes, [])
     batch.append((number, values))
-    if len(batch) == network.batch_size:
-      yield _describe(network, waiting.pop(shapes))
-  for batch in waiting.values():
-    yield _describe(network, batch)
+    if len(batch) == size:
+      yield waiting.pop(shapes)
+  yield from waiting.values()
 
 
-def _describe(
-  network: Network[Features], batch: Sequence[tuple[int, Input]]
-) -> list[tuple[int, Features | InputError]]:
+def _describe(network: Network[Features], batch: _Batch) -> list[tuple[int, Features | InputError]]:
   numbers, inputs = zip(*batch, strict=True)
+  if isinstance(inputs[0], InputError):
+    return list(zip(numbers, inputs, strict=True))
   # A smaller batch would be another shape to compile.
   missing = network.batch_size - len(batch)
   features = network.describe(stack_inputs([*inputs, *[inputs[0]] * missing]))

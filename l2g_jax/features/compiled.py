@@ -8,9 +8,11 @@ import jax
 
 from l2g_jax import settings
 from l2g_jax.features.weights import Weights
+from l2g_jax.runtime.workers import available_cores
 
 # Eight images fill an accelerator. A CPU is no faster with more than one, and needs more memory.
 _ACCELERATOR_BATCH = 8
+_MOST_THREADS = 8
 # A program compiled for one size takes about 15 MB; photographs may have hundreds of sizes.
 MOST_SHAPES = 32
 
@@ -20,6 +22,14 @@ def batch_size(chosen: int | None) -> int:
   if chosen is not None:
     return settings.integer("batch_size", chosen, least=1)
   return 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
+
+
+def num_threads() -> int:
+  """Returns how many batches a network whose layers are small describes at once.
+
+  Its layers leave cores of a CPU idle, which a second image uses; each needs memory of its own.
+  """
+  return min(available_cores(), _MOST_THREADS) if jax.default_backend() == "cpu" else 1
 
 
 @functools.lru_cache(maxsize=4)

@@ -160,6 +160,7 @@ def lite0_extractor(
     prepare=functools.partial(_prepare_lite0, sides=sides),
     describe=functools.partial(_describe_lite0, weights=weights, dtype=dtype),
     batch_size=compiled.batch_size(batch_size),
+    num_threads=compiled.num_threads(),
   )
   return GlobalExtractor(
     name="lite0",

@@ -49,11 +49,13 @@ class Network(Generic[Features]):
     describe: on the device, maps inputs, stacked to `[batch_size, h, w, 3]` or a tuple of such
       arrays, to the features of each.
     batch_size: number of inputs that are described together.
+    num_threads: number of batches that are described at once.
   """
 
   prepare: Callable[[np.ndarray, tuple[int, int]], Input]
   describe: Callable[[Any], Sequence[Features]]
   batch_size: int
+  num_threads: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

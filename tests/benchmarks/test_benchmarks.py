@@ -1,13 +1,16 @@
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import chamfer, common, mds, rerank, shortlists, tolerance
+from benchmarks import chamfer, common, defaults, mds, rerank, shortlists, tolerance
 from benchmarks.common import Ceilings
 from benchmarks.shortlists import Shortlists
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
+from l2g_jax.evaluation import evaluate
+from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranking.rerank import superglobal_rerank
 from tests.pipeline.problems import (
   CONFIG,
@@ -69,7 +72,8 @@ def test_stage_is_timed_over_k_and_over_queries():
     assert row["largest difference"] < 1e-5
 
 
-def test_tolerance_rows_end_at_the_plain_method():
+def labelled():
+  """Shortlists of a few clusters, with labels for some of each query's candidates."""
   candidates, lists, features = some_collection(0)
   truth = GroundTruth(
     imlist=tuple(map(str, range(len(features.database)))),
@@ -79,7 +83,31 @@ def test_tolerance_rows_end_at_the_plain_method():
       for ids in candidates.ids
     ),
   )
-  given = Shortlists(candidates, lists, features, truth)
+  return Shortlists(candidates, lists, features, truth)
+
+
+def test_defaults_stand_beside_their_parents_and_the_sweep():
+  given = labelled()
+  known, weights = ((1, 2), (2, 4)), (1.0, 0.5)
+  summary, rows = defaults.sweep(given, CONFIG, 0.5, known=known, weights=weights)
+  assert [row["ranking"] for row in rows] == [
+    *("global", "global+rerank", "chamfer"),
+    *(f"l2g, query {q}, t = {t}, w = {w:g}" for q, t in known for w in weights),
+  ]
+  for protocol in ("medium", "hard"):
+    parent = max(row[protocol] for row in rows[:3])
+    best = max(row[protocol] for row in rows[3:])
+    assert summary[f"{protocol} - parent"] == summary[protocol] - parent
+    assert summary[f"{protocol} - best"] == summary[protocol] - best
+  # The sweep fixes t, whatever the configuration says.
+  config = dataclasses.replace(CONFIG, num_known=4, most_known=4, num_query_known=2)
+  result = L2G(0.5, config)(given.candidates, given.lists, given.features)
+  report = evaluate(result.rankings, given.ground_truth)
+  assert rows[-1]["medium"] == 100.0 * report["medium"].map
+
+
+def test_tolerance_rows_end_at_the_plain_method():
+  given = labelled()
   rows = tolerance.tolerance_rows(given, CONFIG, 0.9, tolerances=(1e-1, 1e-6))
   first, loose, tight, plain = rows
   assert loose["iterations"] < tight["iterations"] < plain["iterations"]

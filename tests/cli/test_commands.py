@@ -23,7 +23,7 @@ def work(tmp_path_factory):
 
 
 def test_roxf_prints_and_writes_every_row_and_reuses_what_it_made(data_root, work):
-  flags = [f"--data_root={data_root}", "--dataset=toy", "--k=700"]
+  flags = [f"--data_root={data_root}", "--dataset=toy", "--local=sift", "--k=700"]
   first = toy.run("roxf", *flags, "--w=0.19", "--output=report.json", cwd=work)
   assert first.returncode == 0, first.stderr
   report = json.loads((work / "report.json").read_text())
@@ -68,6 +68,7 @@ def test_search_prints_a_ranking_and_draws_it(photographs, work):
     f"--images={photographs}",
     f"--query={photographs / 'query-2.jpg'}",
     "--box=20,10,300,220",
+    "--local=sift",
     "--num_results=5",
     "--contact_sheet=sheet.png",
     "--output=results.json",
@@ -87,7 +88,8 @@ def test_search_prints_a_ranking_and_draws_it(photographs, work):
 
 
 def search_folder(folder, query, output, cwd):
-  return toy.run("search", f"--images={folder}", f"--query={query}", f"--output={output}", cwd=cwd)
+  files = [f"--images={folder}", f"--query={query}", f"--output={output}"]
+  return toy.run("search", *files, "--local=sift", cwd=cwd)
 
 
 def test_of_two_first_searches_one_builds_and_both_answer(photographs, tmp_path):

@@ -18,8 +18,8 @@ def run(tmp_path):
   toy.write_dataset(tmp_path)
 
   def main(**values):
-    values = {"data_root": tmp_path, "dataset": "toy", "work_dir": tmp_path / "work", **values}
-    toy.call(roxf.COMMAND, **values)
+    values = {"data_root": tmp_path, "dataset": "toy", "local": "sift", **values}
+    toy.call(roxf.COMMAND, **{"work_dir": tmp_path / "work", **values})
 
   return main
 

@@ -38,7 +38,8 @@ def photos(tmp_path_factory):
 
 
 def search(photos, *flags, cwd):
-  result = toy.run("search", f"--images={photos}", "--output=out.json", *flags, cwd=cwd)
+  flags = [f"--images={photos}", "--output=out.json", "--local=sift", *flags]
+  result = toy.run("search", *flags, cwd=cwd)
   assert result.returncode == 0, result.stderr
   return json.loads((cwd / "out.json").read_text()), result.stdout
 

@@ -33,8 +33,8 @@ def run(tmp_path, data_root):
 
   def main(**values):
     output = tmp_path / "report.json"
-    values = {"data_root": data_root, "dataset": "toy", "output": output, **values}
-    toy.call(roxf.COMMAND, work_dir=tmp_path / "work", **values)
+    values = {"data_root": data_root, "dataset": "toy", "local": "sift", **values}
+    toy.call(roxf.COMMAND, work_dir=tmp_path / "work", **{"output": output, **values})
     return json.loads(output.read_text())
 
   return main

@@ -87,6 +87,29 @@ def test_what_could_not_be_read_takes_no_place_in_a_batch():
   assert calls == [(2, 4, 6, 3)]
 
 
+def test_batches_are_described_at_once_by_as_many_threads_as_the_network_says():
+  # Nobody passes before three are there.
+  together = threading.Barrier(3, timeout=60)
+
+  def describe(inputs):
+    together.wait()
+    return [float(value) for value in inputs.sum(axis=(1, 2, 3))]
+
+  made = Network(lambda image, whole: image, describe, batch_size=1, num_threads=3)
+  some = inputs()[:6]
+  found = [x for part in describe_part(made, some) for x in part]
+  assert found == [(number, values.sum()) for number, values in enumerate(some)]
+
+
+def test_an_error_of_the_network_is_raised():
+  def describe(inputs):
+    raise InputError("It is damaged.")
+
+  made = Network(lambda image, whole: image, describe, batch_size=1, num_threads=2)
+  with pytest.raises(InputError, match="damaged"):
+    list(describe_part(made, inputs()))
+
+
 def test_reading_ahead_keeps_the_order_and_goes_on_after_an_error():
   def read(item):
     if item % 5 == 3:

@@ -58,6 +58,7 @@ def aliked_extractor(
     prepare=functools.partial(_prepare, max_side=max_side),
     describe=functools.partial(_describe, weights=weights, config=config),
     batch_size=compiled.batch_size(batch_size),
+    num_threads=compiled.num_threads(),
   )
   return LocalExtractor(
     name="aliked",
