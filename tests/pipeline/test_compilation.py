@@ -148,8 +148,8 @@ def test_no_number_of_the_method_is_compiled_for():
   assert not compilations
   # Each of them says something.
   for name, result in results.items():
-    # The start of so few points is exact, whatever the seed.
-    changes = name != "seed"
+    # The start of so few points is exact, whatever the seed, and lists so short never fall off.
+    changes = name not in ("seed", "most_known")
     assert np.array_equal(result[1].scores, reference[1].scores) != changes
 
 
