@@ -72,7 +72,7 @@ def test_stage_is_timed_over_k_and_over_queries():
     assert row["largest difference"] < 1e-5
 
 
-def labelled():
+def labelled() -> Shortlists:
   """Shortlists of a few clusters, with labels for some of each query's candidates."""
   candidates, lists, features = some_collection(0)
   truth = GroundTruth(
@@ -88,6 +88,7 @@ def labelled():
 
 def test_defaults_stand_beside_their_parents_and_the_sweep():
   given = labelled()
+  assert given.ground_truth is not None
   known, weights = ((1, 2), (2, 4)), (1.0, 0.5)
   summary, rows = defaults.sweep(given, CONFIG, 0.5, known=known, weights=weights)
   assert [row["ranking"] for row in rows] == [

@@ -26,7 +26,7 @@ JIT_KNOWN = jax.jit(
   known_pairs,
   static_argnames=("num_images", "num_known", "most_known", "num_query_known", "query_pairs"),
 )
-FIXED = {"num_known": 20, "most_known": 20}
+FIXED: dict[str, Any] = {"num_known": 20, "most_known": 20}
 JIT_DISSIMILARITIES = jax.jit(dissimilarities, static_argnames=("power", "completion"))
 
 # Four images of seven: 5 knows 2 and 0; 2 knows 0, which is no candidate, and 3; 3 knows 5 and 2.
@@ -146,15 +146,15 @@ def test_known_pairs_equal_a_loop_over_the_lists(
   seed, num_known, most_known, num_query_known, query_pairs
 ):
   arrays = shortlist(seed)
-  settings = {
+  numbers: dict[str, Any] = {
     "num_known": num_known,
     "most_known": most_known,
     "num_query_known": num_query_known,
     "query_pairs": query_pairs,
   }
-  pairs = JIT_KNOWN(*arrays, num_images=NUM_IMAGES, **settings)
+  pairs = JIT_KNOWN(*arrays, num_images=NUM_IMAGES, **numbers)
   expected = np.zeros((SIZE + 1, SIZE + 1))
-  for pair, value in known_by_hand(*arrays, **settings).items():
+  for pair, value in known_by_hand(*arrays, **numbers).items():
     expected[pair] = value
   np.testing.assert_allclose(pairs.similarities, expected, atol=1e-6)
   np.testing.assert_array_equal(pairs.known, expected > 0.0)
