@@ -22,5 +22,7 @@ def settings_as_flags() -> Iterator[None]:
   try:
     yield
   except SettingError as error:
+    if error.setting.startswith("--"):
+      raise
     flag = _FLAGS.get(error.setting, error.setting)
     raise SettingError(f"--{flag}", error.wanted, error.value) from error
