@@ -20,8 +20,9 @@ def params():
 
 @pytest.fixture
 def shallow_params(monkeypatch):
+  params_of_the_whole = params()  # Its architecture follows BLOCKS: before the next line.
   monkeypatch.setattr(fire, "BLOCKS", (1, 1, 1))
-  return shallow(params())
+  return shallow(params_of_the_whole)
 
 
 @functools.cache

@@ -29,8 +29,9 @@ def params():
 
 @pytest.fixture
 def shallow_params(monkeypatch):
+  params_of_the_whole = params()  # Its architecture follows BLOCKS: before the next line.
   monkeypatch.setattr(superglobal, "BLOCKS", {50: (1, 1, 1, 1)})
-  return shallow(params())
+  return shallow(params_of_the_whole)
 
 
 def unit(values):
