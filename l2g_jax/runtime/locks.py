@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -50,11 +51,11 @@ def locked(
   lock = filelock.FileLock(root / LOCK, thread_local=False)
   start, patience = time.monotonic(), 0.0
   while not lock.is_locked:
-    root.mkdir(parents=True, exist_ok=True)
     try:
-      lock.acquire(timeout=patience)
-    except FileNotFoundError:  # the last holder removed the folder
-      continue
+      lock.acquire(timeout=patience)  # makes the folder
+    except (FileExistsError, FileNotFoundError):  # the last holder removed it meanwhile
+      if not _is_folder_or_missing(root):
+        raise
     except filelock.Timeout:
       if refusal is not None:
         raise InputError(refusal) from None
@@ -66,3 +67,10 @@ def locked(
     yield
   finally:
     lock.release()
+
+
+def _is_folder_or_missing(path: pathlib.Path) -> bool:
+  try:
+    return stat.S_ISDIR(path.stat().st_mode)
+  except FileNotFoundError:
+    return True

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -96,6 +97,32 @@ def test_a_lock_is_not_held_by_a_child_that_outlives_its_holder(tmp_path):
       pass
   finally:
     os.kill(child.value, signal.SIGKILL)
+
+
+def test_a_folder_that_is_removed_while_its_lock_is_asked_for_is_made_again(tmp_path, monkeypatch):
+  folder, make, raced = tmp_path / "a", pathlib.Path.mkdir, []
+
+  def mkdir(path, *arguments, **options):
+    if path == folder and not raced:
+      raced.append(path)
+      make(path)
+      try:
+        make(path, *arguments, **options | {"exist_ok": False})
+      finally:
+        path.rmdir()  # by its last holder, before anybody looks
+    make(path, *arguments, **options)
+
+  monkeypatch.setattr(pathlib.Path, "mkdir", mkdir)
+  with locks.locked(folder, refusal=None):
+    assert names_in(folder) == [locks.LOCK]
+  assert raced
+
+
+def test_a_lock_in_what_is_no_folder_is_an_error(tmp_path):
+  (tmp_path / "a").touch()
+  for folder, error in (("a", FileExistsError), ("a/b", NotADirectoryError)):
+    with pytest.raises(error), locks.locked(tmp_path / folder, refusal=None):
+      pass
 
 
 def test_locks_of_many_processes_exclude_each_other(tmp_path):
