@@ -1,4 +1,4 @@
-"""mAP over the numbers of known neighbours and the weight, beside the defaults, on data sets.
+"""mAP over what is known of the images and the weight, beside the defaults, on data sets.
 
   python -m benchmarks.defaults --sets=DATA/paris_dev,DATA/dvd_dev [--every=1] [--output=REPORT]
 
@@ -22,6 +22,7 @@ from experiments.built_in import MINI
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.data.dataset import Dataset
+from l2g_jax.embedding.dissimilarity import Measure
 from l2g_jax.errors import InputError
 from l2g_jax.evaluation import evaluate as evaluate_rankings
 from l2g_jax.pipeline.config import L2GConfig
@@ -29,9 +30,17 @@ from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranked import complete_rankings
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
 
+Known = tuple[Measure, float, int, int]
+
 _PROTOCOLS = ("medium", "hard")
-# Neighbours of the query and of the candidates whose similarity is known, and weights.
-_KNOWN = ((3, 15), (3, 30), (3, 40), (3, 50), (5, 40), (15, 15), (15, 40))
+# What s of a known pair is with its power, how many of the query and of a candidate are known.
+_KNOWN: Sequence[Known] = (
+  *(("contrast", 0.6, *known) for known in ((3, 30), (3, 50), (5, 50))),
+  *(
+    ("similarity", 0.3, *known)
+    for known in ((3, 5), (3, 15), (3, 30), (3, 40), (5, 40), (15, 15), (15, 40))
+  ),
+)
 _WEIGHTS = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3, 0.19)
 
 
@@ -47,7 +56,7 @@ def sweep(
   config: L2GConfig,
   weight: float,
   *,
-  known: Sequence[tuple[int, int]] = _KNOWN,
+  known: Sequence[Known] = _KNOWN,
   weights: Sequence[float] = _WEIGHTS,
 ) -> tuple[Row, list[Row]]:
   """Measures a set at the given settings and over the sweep.
@@ -56,7 +65,8 @@ def sweep(
     given: shortlists with ground truth.
     config: settings of the method.
     weight: w of the embedding.
-    known: of the sweep, numbers of known neighbours of the query and of the candidates.
+    known: of the sweep, what s of a known pair is and its power; and how many pairs of the query
+      and of a candidate are known.
     weights: of the sweep.
 
   Returns:
@@ -73,12 +83,16 @@ def sweep(
   rows: list[Row] = [{"ranking": name, **_maps(given, ranks)} for name, ranks in parents.items()]
   best_parent = {protocol: max(row[protocol] for row in rows) for protocol in _PROTOCOLS}
   (default,) = _l2g(given, config, [weight])
-  for num_query_known, num_known in known:
+  for measure, power, num_query_known, num_known in known:
     varied = dataclasses.replace(
-      config, num_known=num_known, most_known=num_known, num_query_known=num_query_known
+      config,
+      measure=measure,
+      power=power,
+      num_known=num_known,
+      num_query_known=num_query_known,
     )
     for value, maps in zip(weights, _l2g(given, varied, weights), strict=True):
-      name = f"l2g, query {num_query_known}, t = {num_known}, w = {value:g}"
+      name = f"l2g, {measure}, query {num_query_known}, t = {num_known}, w = {value:g}"
       rows.append({"ranking": name, **maps})
   summary: Row = {"w": weight}
   for protocol in _PROTOCOLS:

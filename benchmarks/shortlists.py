@@ -109,9 +109,9 @@ def dissimilarities_of_queries(values: Values, count: int) -> np.ndarray:
       jnp.asarray(given.lists.similarities[ids]),
       num_images=len(given.lists.ids),
       num_known=config.num_known,
-      most_known=config.most_known,
       num_query_known=config.num_query_known,
       query_pairs=config.query_pairs,
+      measure=config.measure,
     )
     values, _ = dissimilarity.dissimilarities(pairs, power=config.power)
     problems.append(np.asarray(values))

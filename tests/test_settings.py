@@ -25,7 +25,6 @@ BAD = {
     name: [*NO_NUMBERS, INF, 2.0, 1.5, least - 1, -(10**30), 1 << 31, np.float32(3.0)]
     for name, least in (
       ("num_known", 1),
-      ("most_known", 0),
       ("num_query_known", 1),
       ("num_dimensions", 1),
       ("max_iterations", 0),
@@ -40,7 +39,8 @@ BAD = {
   "beta": [*NO_NUMBERS, INF, -0.1, np.float64(NAN)],
   "certainty_ratio": [*NO_NUMBERS, 0, -1.0],
   **{
-    name: ["other", "", None, 1, True] for name in ("query_pairs", "completion", "method", "fusion")
+    name: ["other", "", None, 1, True]
+    for name in ("query_pairs", "measure", "completion", "method", "fusion")
   },
 }
 # Seeds reach further than other integers.
@@ -60,7 +60,6 @@ def test_a_configuration_refuses_what_makes_no_sense(name, value):
 def test_the_ends_of_the_ranges_are_taken():
   L2GConfig(
     num_known=1,
-    most_known=0,
     num_query_known=1,
     power=1e-6,
     num_dimensions=1,

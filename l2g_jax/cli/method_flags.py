@@ -53,9 +53,8 @@ def _define_method(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_integer(
     "num_known",
-    None,
-    "t, neighbours of a candidate whose similarity is taken as known; omitted:"
-    f" {_METHOD.num_known} to {_METHOD.most_known}, by where the list of each falls off.",
+    _METHOD.num_known,
+    "t, neighbours of a candidate whose similarity is taken as known.",
     flag_values=values,
   )
   flags.DEFINE_integer(
@@ -71,7 +70,19 @@ def _define_method(values: flags.FlagValues) -> None:
     "Whether the query's pairs are known for its own nearest or for all candidates.",
     flag_values=values,
   )
-  flags.DEFINE_float("p", _METHOD.power, "Exponent of D = 1 - s^p.", flag_values=values)
+  flags.DEFINE_enum(
+    "measure",
+    _METHOD.measure,
+    get_args(dissimilarity.Measure),
+    "What s of a known pair is: how far it stands above unrelated images, or its similarity.",
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    "p",
+    _METHOD.power,
+    "Exponent of D = 1 - s^p; about 0.3 with --measure=similarity.",
+    flag_values=values,
+  )
   flags.DEFINE_enum(
     "completion",
     _METHOD.completion,
@@ -126,12 +137,6 @@ def _define_method(values: flags.FlagValues) -> None:
   )
 
 
-def _known(values: Values) -> dict[str, int]:
-  """Returns the settings of t: a number that is given is the same for all candidates."""
-  t = values.num_known
-  return {} if t is None else {"num_known": t, "most_known": t}
-
-
 SEARCH = Group("Local search", _define_search)
 METHOD = Group("Embedding, fusion and re-ranking", _define_method)
 
@@ -154,9 +159,10 @@ def read_method_config(values: Values) -> L2GConfig:
     if values.w is not None:
       check_weight(values.w)
     return L2GConfig(
-      **_known(values),
+      num_known=values.num_known,
       num_query_known=values.num_query_known,
       query_pairs=values.query_pairs,
+      measure=values.measure,
       power=values.p,
       completion=values.completion,
       num_dimensions=values.dimensions,

@@ -16,21 +16,21 @@ from jax.typing import ArrayLike
 from l2g_jax import settings
 
 QueryPairs = Literal["own", "all"]
+Measure = Literal["contrast", "similarity"]
 Completion = Literal["one", "mean", "masked"]
 
 # Defaults of the method: COMPLETION as in arXiv 2509.04351; the others were chosen on development
 # data, since the paper leaves them open.
-NUM_KNOWN = 15
-MOST_KNOWN = 50
+NUM_KNOWN = 50
 NUM_QUERY_KNOWN = 3
 QUERY_PAIRS: QueryPairs = "own"
-POWER = 0.3
+MEASURE: Measure = "contrast"
+POWER = 0.6
 COMPLETION: Completion = "one"
 
-# A list has not fallen off yet where a similarity is so many times that of an image which has
-# nothing to do with the list: the one in this place, or a quarter down a shorter list.
-_FALL = 2.5
-_UNRELATED = 100
+# See `contrast`: where in a list an image is unrelated, and what a similarity must exceed.
+_UNRELATED, _FEWEST = 100, 8
+_MARGIN, _MARGIN_BY_SPREAD = 1.75, 3.0
 
 
 @flax.struct.dataclass
@@ -48,6 +48,37 @@ class KnownPairs:
   valid: jax.Array
 
 
+def contrast(similarities: ArrayLike) -> jax.Array:
+  """Returns how far the similarities of a list stand above those of unrelated images.
+
+  The image in place 100 of a list, or a quarter down a shorter one (but in place 8 at least, or the
+  last), is taken to be unrelated. With u its similarity and u' that in twice its place, a
+  similarity s has the contrast
+
+    max(0, log(s / u) - min(log 1.75, 3 log(u / u'))).
+
+  It compares lists of images that resemble everything with those of images that resemble nothing,
+  and noise has none, so it does not matter how many pairs of noise are known. The second margin is
+  the less where a kernel is so flat that even true matches are no multiple of u.
+
+  Args:
+    similarities: `[..., L]`, best first, at least 0, of any range; 0 pads.
+
+  Returns:
+    `[..., L]`, at least 0; 0 where the similarity is.
+  """
+  similarities = jnp.asarray(similarities)
+  lengths = jnp.sum(similarities > 0.0, axis=-1, keepdims=True)
+  last = jnp.maximum(lengths - 1, 0)
+  place = jnp.minimum(jnp.maximum(jnp.minimum(_UNRELATED, lengths // 4), _FEWEST), last)
+  present = similarities > 0.0
+  logs = jnp.log(jnp.where(present, similarities, 1.0))
+  unrelated = jnp.take_along_axis(logs, place, axis=-1)
+  spread = unrelated - jnp.take_along_axis(logs, jnp.minimum(2 * place, last), axis=-1)
+  margin = jnp.minimum(jnp.log(jnp.asarray(_MARGIN, logs.dtype)), _MARGIN_BY_SPREAD * spread)
+  return jnp.where(present, jnp.maximum(logs - unrelated - margin, 0.0), 0.0)
+
+
 def known_pairs(
   candidates: ArrayLike,
   similarities: ArrayLike,
@@ -56,84 +87,80 @@ def known_pairs(
   *,
   num_images: int,
   num_known: ArrayLike = NUM_KNOWN,
-  most_known: ArrayLike = MOST_KNOWN,
   num_query_known: ArrayLike = NUM_QUERY_KNOWN,
   query_pairs: QueryPairs = QUERY_PAIRS,
+  measure: Measure = MEASURE,
 ) -> KnownPairs:
   """Collects the known pairs of a query and its candidates.
 
   A pair of candidates is known if either is among the other's `num_known` nearest in the shortlist,
-  by the stored lists, or among its `most_known` nearest and far more similar than images that have
-  nothing to do with it; its similarity is the mean of the stored directions. The query's pairs are
+  by the stored lists; its similarity is the mean of the stored directions. The query's pairs are
   known for its `num_query_known` best candidates (`own`) or for all (`all`), but never at
   similarity 0, which marks images that the search did not reach.
 
   Args:
     candidates: `[k]` int32, database images, best first, no image twice; -1 pads.
-    similarities: `[k]` of the query to the candidates, at least 0.
+    similarities: `[C]` of the query to the candidates and any that follow them, C at least k, best
+      first, at least 0; 0 pads.
     neighbor_ids: `[k, L]` int32, the stored list of every candidate, best first; -1 pads.
     neighbor_similarities: `[k, L]` of every candidate to the images of its list, at least 0.
     num_images: N, the size of the collection that the ids belong to.
     num_known: t, how many nearest neighbours of each candidate are known, at least 0; may be
       traced.
-    most_known: how many may be known, at least 0: those beyond t whose similarity is 2.5 times that
-      of the image in place 100 of the list, or a quarter down a shorter one; may be traced.
     num_query_known: how many of the query, at least 0; may be traced.
     query_pairs: `own` or `all`.
+    measure: `contrast`, every similarity is replaced by its `contrast` in its own list, that of the
+      query among all C; or `similarity`, as they are.
 
   Returns:
     The `KnownPairs` of the n = k + 1 points.
 
   Raises:
-    SettingError: `query_pairs` is neither, or a number is below 0.
+    SettingError: `query_pairs` or `measure` is neither, or a number is below 0.
   """
   query_pairs = settings.choice("query_pairs", query_pairs, get_args(QueryPairs))
+  measure = settings.choice("measure", measure, get_args(Measure))
   num_known = settings.integer("num_known", num_known, least=0)
-  most_known = settings.integer("most_known", most_known, least=0)
   num_query_known = settings.integer("num_query_known", num_query_known, least=0)
   num_images = settings.integer("num_images", num_images, least=0)
   candidates, neighbor_ids = jnp.asarray(candidates), jnp.asarray(neighbor_ids)
   similarities = jnp.asarray(similarities)
   neighbor_similarities = jnp.asarray(neighbor_similarities)
   chex.assert_rank([candidates, neighbor_ids], [1, 2])
-  chex.assert_equal_shape([candidates, similarities])
+  chex.assert_rank(similarities, 1)
+  chex.assert_equal_shape_prefix([candidates, neighbor_ids], 1)
   chex.assert_equal_shape([neighbor_ids, neighbor_similarities])
   size = len(candidates)
+  chex.assert_axis_dimension_gteq(similarities, 0, size)
   # Padding is read and written one row past the images; that row maps to no candidate.
   table = jnp.full((num_images + 1,), size, jnp.int32)
   table = table.at[jnp.where(candidates >= 0, candidates, num_images)].set(jnp.arange(size))
   table = table.at[num_images].set(size)
   positions = table[jnp.where(neighbor_ids >= 0, neighbor_ids, num_images)]
   present = (positions < size) & (neighbor_similarities > 0.0) & (candidates >= 0)[:, None]
-  order = jnp.cumsum(present, axis=1)
-  stands_out = neighbor_similarities >= _FALL * _unrelated(neighbor_similarities)
-  near = present & ((order <= num_known) | ((order <= most_known) & stands_out))
+  near = present & (jnp.cumsum(present, axis=1) <= num_known)
+  reached = (candidates >= 0) & (similarities[:size] > 0.0)
+  own = reached & (jnp.cumsum(reached) <= num_query_known) if query_pairs == "own" else reached
+  if measure == "contrast":
+    similarities = contrast(similarities)
+    neighbor_similarities = contrast(neighbor_similarities)
 
   rows = jnp.arange(size)[:, None]
   columns = jnp.where(present, positions, size)
   blank = jnp.zeros((size, size), neighbor_similarities.dtype)
   directed = blank.at[rows, columns].set(neighbor_similarities, mode="drop")
-  is_near = blank.at[rows, jnp.where(near, columns, size)].set(1.0, mode="drop") > 0.0
-  stored = (directed > 0.0).astype(directed.dtype)
+  stored = blank.at[rows, columns].set(1.0, mode="drop")
   mean = (directed + directed.T) / jnp.maximum(stored + stored.T, 1.0)
+  is_near = blank.at[rows, jnp.where(near, columns, size)].set(1.0, mode="drop") > 0.0
   known = (is_near | is_near.T) & ~jnp.eye(size, dtype=bool)
 
-  reached = (candidates >= 0) & (similarities > 0.0)
-  own = reached & (jnp.cumsum(reached) <= num_query_known) if query_pairs == "own" else reached
   known = _border(known, own)
-  border = _border(mean, similarities.astype(mean.dtype))
+  border = _border(mean, similarities[:size].astype(mean.dtype))
   return KnownPairs(
     similarities=jnp.where(known, border, 0.0),
     known=known,
     valid=jnp.append(True, candidates >= 0),
   )
-
-
-def _unrelated(similarities: jax.Array) -> jax.Array:
-  """Returns the similarity `[k, 1]` of an image that has nothing to do with a list `[k, L]`."""
-  lengths = jnp.sum(similarities > 0.0, axis=1, keepdims=True)
-  places = jnp.minimum(_UNRELATED, lengths // 4)
-  return jnp.take_along_axis(similarities, places, axis=1)
 
 
 def _border(matrix: jax.Array, vector: jax.Array) -> jax.Array:

@@ -85,14 +85,14 @@ def _rerank_query(
   candidates, similarities = query.ids, query.similarities
   pairs = dissimilarity.known_pairs(
     candidates[:size],
-    similarities[:size],
+    jnp.where(candidates >= 0, similarities, 0.0),
     jnp.where(candidates[:size, None] >= 0, near.list_ids, -1),
     near.list_similarities,
     num_images=id_bound,
     num_known=numbers.num_known,
-    most_known=numbers.most_known,
     num_query_known=numbers.num_query_known,
     query_pairs=choices.query_pairs,
+    measure=choices.measure,
   )
   values, pair_weights = dissimilarity.dissimilarities(
     pairs, power=numbers.power, completion=choices.completion
@@ -135,8 +135,8 @@ def _rerank_query(
       expansion=blocks,
     )
 
-  num_known = jnp.sum(pairs.known) // 2
-  # Without a known pair an embedding tells no images apart: the order of the search stands.
+  num_known = jnp.sum(pairs.similarities > 0.0) // 2
+  # Where no pair is similar an embedding tells no images apart: the order of the search stands.
   scores = jnp.where(num_known > 0, jax.lax.map(score, weights), similarities[:head])
   # The tail has no scores, and what is masked -inf. A stable sort keeps the order of ties, and
   # with it that of the search among these, whose keys are equal.

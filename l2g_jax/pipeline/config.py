@@ -22,7 +22,6 @@ class Numbers(NamedTuple, Generic[Array]):
   """
 
   num_known: Array
-  most_known: Array
   num_query_known: Array
   power: Array
   max_iterations: Array
@@ -36,6 +35,7 @@ class Choices(NamedTuple):
   """The choices and sizes of a configuration, which programs are compiled for. See `L2GConfig`."""
 
   query_pairs: dissimilarity.QueryPairs
+  measure: dissimilarity.Measure
   completion: dissimilarity.Completion
   num_dimensions: int
   method: mds.Method
@@ -53,20 +53,20 @@ class L2GConfig:
   among paintings, and photographs of museum paintings.
 
   Attributes:
-    num_known: t, how many nearest neighbours of each candidate have a known similarity in any case;
-      at least 1. Few leave images of one subject in unconnected pieces; many bring in similarities
-      of images that only look alike. The default is from development data, as the next one is.
-    most_known: how many may have one, where the list has not fallen off yet: beyond t neighbours
-      count that are 2.5 times as similar as the image in place 100, which has nothing to do with
-      the list. At most t: none, and t is the same for all.
+    num_known: t, how many nearest neighbours of each candidate have a known similarity, at least 1.
+      Few leave images of one subject in unconnected pieces. Many do no harm by contrast, of which a
+      pair of noise has none.
     num_query_known: how many nearest neighbours of the query have a known similarity, at least 1.
       More than there are images of the subject draws the query to others, so the default is small:
       the candidates' neighbours lead from a few to the rest.
     query_pairs: whose pairs with the query are known: `own`, those of its nearest, or `all`.
       With `all` the order of the search weighs more. The default is from development data.
-    power: p of the dissimilarity 1 - s^p, above 0. The smaller, the more a small similarity counts:
-      a selective kernel needs a p well below 1, a flat one up to 1. The default suits
-      power(alpha=7) and is from development data.
+    measure: what s of a known pair is: its `contrast`, which is how far the similarity stands above
+      those of unrelated images, see `dissimilarity.contrast`, the default; or its `similarity`, as
+      in arXiv 2509.04351.
+    power: p of the dissimilarity 1 - s^p, above 0. The smaller, the more a small s counts. The
+      default suits contrasts and is from development data; 0.3 suits similarities by
+      power(alpha=7), since a selective kernel needs a p well below 1, and a flat one up to 1.
     completion: the dissimilarity of unknown pairs: `one`, the largest there is, as in arXiv
       2509.04351 and by default; `mean`, that of the known pairs, which keeps clusters nearer to
       each other; or `masked`, none, so that only known pairs shape the embedding.
@@ -109,9 +109,9 @@ class L2GConfig:
   """
 
   num_known: int = dissimilarity.NUM_KNOWN
-  most_known: int = dissimilarity.MOST_KNOWN
   num_query_known: int = dissimilarity.NUM_QUERY_KNOWN
   query_pairs: dissimilarity.QueryPairs = dissimilarity.QUERY_PAIRS
+  measure: dissimilarity.Measure = dissimilarity.MEASURE
   power: float = dissimilarity.POWER
   completion: dissimilarity.Completion = dissimilarity.COMPLETION
   num_dimensions: int = mds.NUM_DIMENSIONS
@@ -154,7 +154,6 @@ class L2GConfig:
     """Returns what programs are given."""
     return Numbers(
       num_known=np.array(self.num_known, np.int32),
-      most_known=np.array(self.most_known, np.int32),
       num_query_known=np.array(self.num_query_known, np.int32),
       power=np.array(self.power, np.float32),
       max_iterations=np.array(self.max_iterations, np.int32),
@@ -168,6 +167,7 @@ class L2GConfig:
     """Returns what a program for shortlists of `size` candidates is compiled for."""
     return Choices(
       query_pairs=self.query_pairs,
+      measure=self.measure,
       completion=self.completion,
       num_dimensions=self.num_dimensions,
       method=self.method,
@@ -180,7 +180,6 @@ class L2GConfig:
 
 _LEAST_INTEGERS = {
   "num_known": 1,
-  "most_known": 0,
   "num_query_known": 1,
   "num_dimensions": 1,
   "max_iterations": 0,
@@ -188,6 +187,7 @@ _LEAST_INTEGERS = {
 }
 _OPTIONS = {
   "query_pairs": dissimilarity.QueryPairs,
+  "measure": dissimilarity.Measure,
   "completion": dissimilarity.Completion,
   "method": mds.Method,
   "fusion": Fusion,

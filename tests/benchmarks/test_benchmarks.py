@@ -89,19 +89,23 @@ def labelled() -> Shortlists:
 def test_defaults_stand_beside_their_parents_and_the_sweep():
   given = labelled()
   assert given.ground_truth is not None
-  known, weights = ((1, 2), (2, 4)), (1.0, 0.5)
+  known: tuple[defaults.Known, ...] = (("contrast", 0.6, 1, 2), ("similarity", 0.3, 2, 4))
+  weights = (1.0, 0.5)
   summary, rows = defaults.sweep(given, CONFIG, 0.5, known=known, weights=weights)
   assert [row["ranking"] for row in rows] == [
     *("global", "global+rerank", "chamfer"),
-    *(f"l2g, query {q}, t = {t}, w = {w:g}" for q, t in known for w in weights),
+    *("l2g, contrast, query 1, t = 2, w = 1", "l2g, contrast, query 1, t = 2, w = 0.5"),
+    *("l2g, similarity, query 2, t = 4, w = 1", "l2g, similarity, query 2, t = 4, w = 0.5"),
   ]
   for protocol in ("medium", "hard"):
     parent = max(row[protocol] for row in rows[:3])
     best = max(row[protocol] for row in rows[3:])
     assert summary[f"{protocol} - parent"] == summary[protocol] - parent
     assert summary[f"{protocol} - best"] == summary[protocol] - best
-  # The sweep fixes t, whatever the configuration says.
-  config = dataclasses.replace(CONFIG, num_known=4, most_known=4, num_query_known=2)
+  # The sweep's own, whatever the configuration says.
+  config = dataclasses.replace(
+    CONFIG, measure="similarity", power=0.3, num_known=4, num_query_known=2
+  )
   result = L2G(0.5, config)(given.candidates, given.lists, given.features)
   report = evaluate(result.rankings, given.ground_truth)
   assert rows[-1]["medium"] == 100.0 * report["medium"].map

@@ -13,6 +13,7 @@ from l2g_jax.embedding import dissimilarity
 from l2g_jax.embedding.dissimilarity import (
   Completion,
   KnownPairs,
+  Measure,
   QueryPairs,
   dissimilarities,
   known_pairs,
@@ -22,11 +23,11 @@ from tests.variants import VariantTestCase, jit_variants
 
 SIZE, LENGTH, NUM_IMAGES = 8, 6, 14
 QUERY_PAIRS, COMPLETIONS = get_args(QueryPairs), get_args(Completion)
+MEASURES = get_args(Measure)
 JIT_KNOWN = jax.jit(
   known_pairs,
-  static_argnames=("num_images", "num_known", "most_known", "num_query_known", "query_pairs"),
+  static_argnames=("num_images", "num_known", "num_query_known", "query_pairs", "measure"),
 )
-FIXED: dict[str, Any] = {"num_known": 20, "most_known": 20}
 JIT_DISSIMILARITIES = jax.jit(dissimilarities, static_argnames=("power", "completion"))
 
 # Four images of seven: 5 knows 2 and 0; 2 knows 0, which is no candidate, and 3; 3 knows 5 and 2.
@@ -56,6 +57,18 @@ def shortlist(seed):
   return candidates, *arrays
 
 
+def contrast_by_hand(similarities):
+  """Contrasts of a list by a loop; the lists of these tests are short."""
+  values = [value for value in similarities if value]
+  contrasts = np.zeros(len(similarities))
+  if values:
+    unrelated = values[min(8, len(values) - 1)]
+    margin = min(np.log(1.75), 3 * np.log(unrelated / values[-1]))
+    for place, value in enumerate(similarities):
+      contrasts[place] = max(0.0, np.log(value / unrelated) - margin) if value else 0.0
+  return contrasts
+
+
 def known_by_hand(
   candidates,
   similarities,
@@ -63,25 +76,33 @@ def known_by_hand(
   list_similarities,
   *,
   num_known,
-  most_known,
   num_query_known,
   query_pairs,
+  measure,
 ):
   """Known similarities by a loop over the stored lists, as a dictionary of pairs."""
   places = {image: place + 1 for place, image in enumerate(candidates) if image >= 0}
   stored, near, known = {}, set(), {}
+  measured = contrast_by_hand if measure == "contrast" else np.asarray
   for image, others, values in zip(candidates, lists, list_similarities, strict=True):
-    present = [pair for pair in zip(others, values, strict=True) if pair[0] in places and pair[1]]
-    unrelated = values[np.count_nonzero(values) // 4]
+    present = [
+      (other, value)
+      for other, value, similarity in zip(others, measured(values), values, strict=True)
+      if other in places and similarity
+    ]
     for rank, (other, value) in enumerate(present if image >= 0 else []):
       pair = places[image], places[other]
       stored[pair] = value
-      if rank < num_known or (rank < most_known and value >= 2.5 * unrelated):
+      if rank < num_known:
         near |= {pair, pair[::-1]}
   for pair in near:
     known[pair] = np.mean([stored[way] for way in (pair, pair[::-1]) if way in stored])
   reached = [
-    pair for pair in zip(candidates, similarities, strict=True) if min(pair) >= 0 < pair[1]
+    (image, value)
+    for image, value, similarity in zip(
+      candidates, measured(similarities), similarities, strict=True
+    )
+    if image >= 0 and similarity
   ]
   for image, value in reached[: num_query_known if query_pairs == "own" else None]:
     known[0, places[image]] = known[places[image], 0] = value
@@ -97,9 +118,9 @@ class DissimilarityVariantsTest(VariantTestCase):
         known_pairs,
         num_images=7,
         num_known=1,
-        most_known=1,
         num_query_known=1,
         query_pairs=query_pairs,
+        measure="similarity",
       )
     )
     pairs = collect(CANDIDATES, SIMILARITIES, LISTS, LIST_SIMILARITIES)
@@ -139,43 +160,73 @@ class DissimilarityVariantsTest(VariantTestCase):
   st.integers(0, 10_000),
   st.sampled_from([0, 1, 3, 20]),
   st.sampled_from([0, 2, 20]),
-  st.sampled_from([0, 2, 20]),
   st.sampled_from(QUERY_PAIRS),
+  st.sampled_from(MEASURES),
 )
 def test_known_pairs_equal_a_loop_over_the_lists(
-  seed, num_known, most_known, num_query_known, query_pairs
+  seed, num_known, num_query_known, query_pairs, measure
 ):
   arrays = shortlist(seed)
   numbers: dict[str, Any] = {
     "num_known": num_known,
-    "most_known": most_known,
     "num_query_known": num_query_known,
     "query_pairs": query_pairs,
+    "measure": measure,
   }
   pairs = JIT_KNOWN(*arrays, num_images=NUM_IMAGES, **numbers)
-  expected = np.zeros((SIZE + 1, SIZE + 1))
+  expected, known = np.zeros((SIZE + 1, SIZE + 1)), np.zeros((SIZE + 1, SIZE + 1), bool)
   for pair, value in known_by_hand(*arrays, **numbers).items():
-    expected[pair] = value
+    expected[pair], known[pair] = value, True
   np.testing.assert_allclose(pairs.similarities, expected, atol=1e-6)
-  np.testing.assert_array_equal(pairs.known, expected > 0.0)
+  np.testing.assert_array_equal(pairs.known, known)
   np.testing.assert_array_equal(pairs.valid[1:], arrays[0] >= 0)
 
 
-def test_as_many_are_known_as_a_list_has_before_it_falls_off():
-  size = 520
-  lists = np.array([np.delete(np.arange(size), row) for row in range(size)], np.int32)
-  # Of one list 30 images stand out, of one 90, of one none by enough, of one all are alike.
-  similarities = np.zeros((size, size - 1), np.float32)
-  similarities[:4] = np.array([0.02, 0.02, 0.24, 0.5])[:, None]
-  for row, count in enumerate([30, 90, 40, 40]):
-    similarities[row, :count] = 0.5
-  collect = functools.partial(
-    known_pairs, np.arange(size), np.zeros(size, np.float32), lists, similarities, num_images=size
+def test_contrasts_by_hand():
+  similarities = np.zeros((6, 450), np.float32)
+  # Of 401 similarities that in place 100 counts, and the margin is the smaller of log 1.75 = 0.56
+  # and three times the fall to place 200.
+  similarities[0, :401] = 0.1
+  similarities[0, :3] = [0.8, 0.2, 0.15]
+  similarities[1, :401] = 0.01
+  similarities[1, :101] = 0.1
+  similarities[1, :3] = [0.8, 0.2, 0.15]
+  # Of 40 that in place 10, of 9 that in place 8, which is the last, of 3 the third.
+  similarities[2, :40] = 0.5 ** np.arange(40)
+  similarities[3, :9] = [9, 8, 7, 6, 5, 4, 3, 2, 1]
+  similarities[4, :3] = [4.0, 2.0, 1.0]
+  expected = np.zeros(similarities.shape)
+  expected[0, :3] = np.log([8.0, 2.0, 1.5])
+  expected[1, :2] = np.log(np.array([8.0, 2.0]) / 1.75)
+  expected[2, :10] = np.arange(10, 0, -1) * np.log(2.0) - np.log(1.75)
+  expected[3, :9] = np.log([9, 8, 7, 6, 5, 4, 3, 2, 1])
+  expected[4, :2] = np.log([4.0, 2.0])
+  found = np.asarray(dissimilarity.contrast(similarities))
+  np.testing.assert_allclose(found, np.maximum(expected, 0.0), atol=1e-5)
+  np.testing.assert_allclose(
+    dissimilarity.contrast(np.float32(1e-20) * similarities), found, atol=1e-4
   )
-  # The first fifteen of the others are the first images, so their pairs are left out.
-  pairs, fixed = (np.asarray(collect(**each).known)[1:5, 17:].sum(axis=1) for each in ({}, FIXED))
-  np.testing.assert_array_equal(pairs, [15, 35, 0, 0])
-  np.testing.assert_array_equal(fixed, [5, 5, 5, 5])
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.4])
+def test_it_does_not_matter_how_many_pairs_of_noise_are_known(noise):
+  size, subject = 60, 12
+  similarities = np.full((size, size), noise, np.float32)
+  similarities[:subject, :subject] = 1.0
+  np.fill_diagonal(similarities, 0.0)
+  lists = np.argsort(-similarities, axis=1, kind="stable").astype(np.int32)[:, :-1]
+  ranked = np.take_along_axis(similarities, lists, axis=1)
+
+  def solve(num_known):
+    query = np.full(size, noise, np.float32)
+    query[:subject] = 1.0
+    pairs = JIT_KNOWN(np.arange(size), query, lists, ranked, num_images=size, num_known=num_known)
+    return np.asarray(JIT_DISSIMILARITIES(pairs)[0])
+
+  few, many = solve(11), solve(50)
+  np.testing.assert_allclose(few, many, atol=1e-6)
+  assert np.all(many[1 : subject + 1, subject + 1 :] == 1.0)
+  assert np.all(many[1 : subject + 1, 1 : subject + 1] < 1e-6)
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.01, 0.3, 1.0, 3.0]), st.sampled_from(COMPLETIONS))
@@ -190,7 +241,7 @@ def test_dissimilarities_are_symmetric_in_the_unit_interval(seed, power, complet
   assert not np.any(weights[~np.asarray(pairs.valid)])
   known, similarities = np.asarray(pairs.known), np.asarray(pairs.similarities, np.float64)
   np.testing.assert_array_equal(weights[known], 1.0)
-  if known.any():
+  if similarities.any():
     expected = 1.0 - (similarities / similarities.max()) ** power
     np.testing.assert_allclose(values[known], expected[known], atol=1e-5)
     assert values[known].min() < 1e-6
@@ -259,6 +310,9 @@ def test_unknown_options_are_refused():
   with pytest.raises(InputError, match="own or all, not 'none'"):
     known_pairs(*arguments, num_images=NUM_IMAGES, **options)
   pairs = JIT_KNOWN(*arguments, num_images=NUM_IMAGES)
+  options = {"measure": "ratio"}
+  with pytest.raises(InputError, match="contrast or similarity, not 'ratio'"):
+    known_pairs(*arguments, num_images=NUM_IMAGES, **options)
   options = {"completion": "zero"}
   with pytest.raises(InputError, match="one, mean or masked, not 'zero'"):
     dissimilarities(pairs, **options)
