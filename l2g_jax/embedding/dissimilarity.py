@@ -28,9 +28,9 @@ MEASURE: Measure = "contrast"
 POWER = 0.6
 COMPLETION: Completion = "one"
 
-# See `contrast`: where in a list an image is unrelated, and what a similarity must exceed.
+# See `log_floor`: where in a list an image is unrelated, and what a similarity must exceed.
 _UNRELATED, _FEWEST = 100, 8
-_MARGIN, _MARGIN_BY_SPREAD = 1.75, 3.0
+_MARGIN, _MARGIN_BY_SPREAD = 1.75, 2.0
 
 
 @flax.struct.dataclass
@@ -48,35 +48,52 @@ class KnownPairs:
   valid: jax.Array
 
 
-def contrast(similarities: ArrayLike) -> jax.Array:
-  """Returns how far the similarities of a list stand above those of unrelated images.
+def log_floor(similarities: ArrayLike) -> jax.Array:
+  """Returns the logarithm of what similarities of a list must exceed to say something.
 
   The image in place 100 of a list, or a quarter down a shorter one (but in place 8 at least, or the
-  last), is taken to be unrelated. With u its similarity and u' that in twice its place, a
-  similarity s has the contrast
+  last), is taken to be unrelated. With u its similarity and u' that in twice its place, it is
 
-    max(0, log(s / u) - min(log 1.75, 3 log(u / u'))).
+    log u + min(log 1.75, 2 log(u / u')).
 
-  It compares lists of images that resemble everything with those of images that resemble nothing,
-  and noise has none, so it does not matter how many pairs of noise are known. The second margin is
-  the less where a kernel is so flat that even true matches are no multiple of u.
+  The second margin is the less where a kernel is so flat that even true matches are no multiple of
+  u.
 
   Args:
     similarities: `[..., L]`, best first, at least 0, of any range; 0 pads.
 
   Returns:
-    `[..., L]`, at least 0; 0 where the similarity is.
+    `[...]`; 0 of a list without similarities.
   """
   similarities = jnp.asarray(similarities)
-  lengths = jnp.sum(similarities > 0.0, axis=-1, keepdims=True)
+  present = similarities > 0.0
+  lengths = jnp.sum(present, axis=-1, keepdims=True)
   last = jnp.maximum(lengths - 1, 0)
   place = jnp.minimum(jnp.maximum(jnp.minimum(_UNRELATED, lengths // 4), _FEWEST), last)
-  present = similarities > 0.0
   logs = jnp.log(jnp.where(present, similarities, 1.0))
   unrelated = jnp.take_along_axis(logs, place, axis=-1)
   spread = unrelated - jnp.take_along_axis(logs, jnp.minimum(2 * place, last), axis=-1)
   margin = jnp.minimum(jnp.log(jnp.asarray(_MARGIN, logs.dtype)), _MARGIN_BY_SPREAD * spread)
-  return jnp.where(present, jnp.maximum(logs - unrelated - margin, 0.0), 0.0)
+  return (unrelated + margin)[..., 0]
+
+
+def contrast(similarities: ArrayLike, floor: ArrayLike) -> jax.Array:
+  """Returns how far similarities stand above those of unrelated images: max(0, log s - floor).
+
+  It compares lists of images that resemble everything with those of images that resemble nothing,
+  and noise has none, so it does not matter how many pairs of noise are known.
+
+  Args:
+    similarities: `[..., L]`, at least 0, of any range.
+    floor: `[...]`, see `log_floor`.
+
+  Returns:
+    `[..., L]`, at least 0; 0 where the similarity is.
+  """
+  similarities = jnp.asarray(similarities)
+  present = similarities > 0.0
+  logs = jnp.log(jnp.where(present, similarities, 1.0))
+  return jnp.where(present, jnp.maximum(logs - jnp.asarray(floor)[..., None], 0.0), 0.0)
 
 
 def known_pairs(
@@ -100,8 +117,7 @@ def known_pairs(
 
   Args:
     candidates: `[k]` int32, database images, best first, no image twice; -1 pads.
-    similarities: `[C]` of the query to the candidates and any that follow them, C at least k, best
-      first, at least 0; 0 pads.
+    similarities: `[k]` of the query to the candidates, best first, at least 0.
     neighbor_ids: `[k, L]` int32, the stored list of every candidate, best first; -1 pads.
     neighbor_similarities: `[k, L]` of every candidate to the images of its list, at least 0.
     num_images: N, the size of the collection that the ids belong to.
@@ -109,8 +125,9 @@ def known_pairs(
       traced.
     num_query_known: how many of the query, at least 0; may be traced.
     query_pairs: `own` or `all`.
-    measure: `contrast`, every similarity is replaced by its `contrast` in its own list, that of the
-      query among all C; or `similarity`, as they are.
+    measure: `contrast`, every similarity is replaced by its `contrast` in its own list; or
+      `similarity`, as they are. A shortlist may hold nothing unrelated, so the floor of the query
+      is at most the mean of its candidates'.
 
   Returns:
     The `KnownPairs` of the n = k + 1 points.
@@ -127,11 +144,10 @@ def known_pairs(
   similarities = jnp.asarray(similarities)
   neighbor_similarities = jnp.asarray(neighbor_similarities)
   chex.assert_rank([candidates, neighbor_ids], [1, 2])
-  chex.assert_rank(similarities, 1)
+  chex.assert_equal_shape([candidates, similarities])
   chex.assert_equal_shape_prefix([candidates, neighbor_ids], 1)
   chex.assert_equal_shape([neighbor_ids, neighbor_similarities])
   size = len(candidates)
-  chex.assert_axis_dimension_gteq(similarities, 0, size)
   # Padding is read and written one row past the images; that row maps to no candidate.
   table = jnp.full((num_images + 1,), size, jnp.int32)
   table = table.at[jnp.where(candidates >= 0, candidates, num_images)].set(jnp.arange(size))
@@ -139,11 +155,16 @@ def known_pairs(
   positions = table[jnp.where(neighbor_ids >= 0, neighbor_ids, num_images)]
   present = (positions < size) & (neighbor_similarities > 0.0) & (candidates >= 0)[:, None]
   near = present & (jnp.cumsum(present, axis=1) <= num_known)
-  reached = (candidates >= 0) & (similarities[:size] > 0.0)
+  reached = (candidates >= 0) & (similarities > 0.0)
   own = reached & (jnp.cumsum(reached) <= num_query_known) if query_pairs == "own" else reached
   if measure == "contrast":
-    similarities = contrast(similarities)
-    neighbor_similarities = contrast(neighbor_similarities)
+    floors = log_floor(neighbor_similarities)
+    listed = (candidates >= 0) & jnp.any(neighbor_similarities > 0.0, axis=1)
+    own_floor = log_floor(jnp.where(reached, similarities, 0.0))
+    mean_floor = jnp.mean(floors, where=listed)
+    own_floor = jnp.where(jnp.any(listed), jnp.minimum(own_floor, mean_floor), own_floor)
+    similarities = contrast(similarities, own_floor)
+    neighbor_similarities = contrast(neighbor_similarities, floors)
 
   rows = jnp.arange(size)[:, None]
   columns = jnp.where(present, positions, size)
@@ -155,7 +176,7 @@ def known_pairs(
   known = (is_near | is_near.T) & ~jnp.eye(size, dtype=bool)
 
   known = _border(known, own)
-  border = _border(mean, similarities[:size].astype(mean.dtype))
+  border = _border(mean, similarities.astype(mean.dtype))
   return KnownPairs(
     similarities=jnp.where(known, border, 0.0),
     known=known,

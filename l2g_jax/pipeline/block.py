@@ -85,7 +85,7 @@ def _rerank_query(
   candidates, similarities = query.ids, query.similarities
   pairs = dissimilarity.known_pairs(
     candidates[:size],
-    jnp.where(candidates >= 0, similarities, 0.0),
+    similarities[:size],
     jnp.where(candidates[:size, None] >= 0, near.list_ids, -1),
     near.list_similarities,
     num_images=id_bound,

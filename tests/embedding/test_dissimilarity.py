@@ -57,16 +57,17 @@ def shortlist(seed):
   return candidates, *arrays
 
 
-def contrast_by_hand(similarities):
-  """Contrasts of a list by a loop; the lists of these tests are short."""
+def floor_by_hand(similarities):
+  """The floor of a list that is short, as those of these tests are."""
   values = [value for value in similarities if value]
-  contrasts = np.zeros(len(similarities))
-  if values:
-    unrelated = values[min(8, len(values) - 1)]
-    margin = min(np.log(1.75), 3 * np.log(unrelated / values[-1]))
-    for place, value in enumerate(similarities):
-      contrasts[place] = max(0.0, np.log(value / unrelated) - margin) if value else 0.0
-  return contrasts
+  if not values:
+    return None
+  unrelated = values[min(8, len(values) - 1)]
+  return np.log(unrelated) + min(np.log(1.75), 2 * np.log(unrelated / values[-1]))
+
+
+def contrast_by_hand(value, floor):
+  return max(0.0, np.log(value) - floor) if value else 0.0
 
 
 def known_by_hand(
@@ -83,14 +84,27 @@ def known_by_hand(
   """Known similarities by a loop over the stored lists, as a dictionary of pairs."""
   places = {image: place + 1 for place, image in enumerate(candidates) if image >= 0}
   stored, near, known = {}, set(), {}
-  measured = contrast_by_hand if measure == "contrast" else np.asarray
-  for image, others, values in zip(candidates, lists, list_similarities, strict=True):
+  floors = [
+    floor_by_hand(values) if image >= 0 else None
+    for image, values in zip(candidates, list_similarities, strict=True)
+  ]
+  present_floors = [floor for floor in floors if floor is not None]
+  own_floor = floor_by_hand(np.where(candidates >= 0, similarities, 0.0))
+  if present_floors and own_floor is not None:
+    own_floor = min(own_floor, np.mean(present_floors))
+
+  def measured(value, floor):
+    return contrast_by_hand(value, floor) if measure == "contrast" else value
+
+  for image, others, values, floor in zip(
+    candidates, lists, list_similarities, floors, strict=True
+  ):
     present = [
-      (other, value)
-      for other, value, similarity in zip(others, measured(values), values, strict=True)
-      if other in places and similarity
+      (other, measured(value, floor))
+      for other, value in zip(others, values, strict=True)
+      if image >= 0 and other in places and value
     ]
-    for rank, (other, value) in enumerate(present if image >= 0 else []):
+    for rank, (other, value) in enumerate(present):
       pair = places[image], places[other]
       stored[pair] = value
       if rank < num_known:
@@ -98,11 +112,9 @@ def known_by_hand(
   for pair in near:
     known[pair] = np.mean([stored[way] for way in (pair, pair[::-1]) if way in stored])
   reached = [
-    (image, value)
-    for image, value, similarity in zip(
-      candidates, measured(similarities), similarities, strict=True
-    )
-    if image >= 0 and similarity
+    (image, measured(value, own_floor))
+    for image, value in zip(candidates, similarities, strict=True)
+    if image >= 0 and value
   ]
   for image, value in reached[: num_query_known if query_pairs == "own" else None]:
     known[0, places[image]] = known[places[image], 0] = value
@@ -185,7 +197,7 @@ def test_known_pairs_equal_a_loop_over_the_lists(
 def test_contrasts_by_hand():
   similarities = np.zeros((6, 450), np.float32)
   # Of 401 similarities that in place 100 counts, and the margin is the smaller of log 1.75 = 0.56
-  # and three times the fall to place 200.
+  # and twice the fall to place 200.
   similarities[0, :401] = 0.1
   similarities[0, :3] = [0.8, 0.2, 0.15]
   similarities[1, :401] = 0.01
@@ -201,11 +213,24 @@ def test_contrasts_by_hand():
   expected[2, :10] = np.arange(10, 0, -1) * np.log(2.0) - np.log(1.75)
   expected[3, :9] = np.log([9, 8, 7, 6, 5, 4, 3, 2, 1])
   expected[4, :2] = np.log([4.0, 2.0])
-  found = np.asarray(dissimilarity.contrast(similarities))
-  np.testing.assert_allclose(found, np.maximum(expected, 0.0), atol=1e-5)
-  np.testing.assert_allclose(
-    dissimilarity.contrast(np.float32(1e-20) * similarities), found, atol=1e-4
+  for unit in (1.0, 1e-20):
+    values = np.float32(unit) * similarities
+    found = dissimilarity.contrast(values, dissimilarity.log_floor(values))
+    np.testing.assert_allclose(found, np.maximum(expected, 0.0), atol=1e-4)
+
+
+def test_a_query_whose_whole_shortlist_is_of_its_subject_has_the_floor_of_its_candidates():
+  size = 20
+  lists = np.tile(np.arange(size, 40, dtype=np.int32), (size, 1))
+  similarities = np.tile(np.float32(0.1), lists.shape)
+  pairs = JIT_KNOWN(
+    np.arange(size),
+    np.linspace(0.9, 0.8, size, dtype=np.float32),
+    lists,
+    similarities,
+    num_images=40,
   )
+  np.testing.assert_allclose(pairs.similarities[0, 1], np.log(9.0), atol=1e-5)
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.4])
