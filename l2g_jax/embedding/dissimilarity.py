@@ -38,7 +38,7 @@ class KnownPairs:
   """The pairs of one problem whose similarity is known.
 
   Attributes:
-    similarities: `[n, n]` float, symmetric, at least 0; 0 where unknown.
+    similarities: `[n, n]` float, symmetric, at least 0, or their contrasts; 0 where unknown.
     known: `[n, n]` bool, symmetric, False on the diagonal.
     valid: `[n]` bool, False for points that only pad the problem.
   """

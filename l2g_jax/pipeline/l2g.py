@@ -33,7 +33,7 @@ class Diagnostics:
   """How the embeddings of Q queries came about.
 
   Attributes:
-    num_known: `[Q]` int, pairs of the problem whose similarity was known; a query with none keeps
+    num_known: `[Q]` int, pairs of the problem that are known to be similar; a query with none keeps
       the order of the search.
     normalized_stress: `[Q]` float, stress-1 of the embedding.
     num_iterations: `[Q]` int, of SMACOF.

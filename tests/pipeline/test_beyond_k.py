@@ -197,10 +197,8 @@ def test_devices_and_blocks_change_nothing(num_devices, block_bytes, resident):
 def test_what_is_embedded_does_not_depend_on_what_is_not():
   candidates, lists, features = some_collection(3, SIZE)
   few = Ranked(candidates.ids[:, :NUM_EMBEDDED], candidates.similarities[:, :NUM_EMBEDDED])
-  # A contrast is one to all that the search found.
-  config = dataclasses.replace(CONFIG, measure="similarity")
-  (alone,) = rank(few, lists, features, config=config, weights=(1.0,))
-  config = dataclasses.replace(BEYOND, measure="similarity", certainty_ratio=CONFIG.certainty_ratio)
+  (alone,) = rank(few, lists, features, config=CONFIG, weights=(1.0,))
+  config = dataclasses.replace(BEYOND, certainty_ratio=CONFIG.certainty_ratio)
   (among,) = rank(candidates, lists, features, config=config, weights=(1.0,))
   np.testing.assert_allclose(among.scores[:, :NUM_EMBEDDED], alone.scores, atol=1e-5)
   for field in dataclasses.fields(alone.diagnostics):
