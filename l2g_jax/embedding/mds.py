@@ -39,7 +39,7 @@ from l2g_jax.errors import InputError
 NUM_DIMENSIONS = 128
 METHOD: Method = "quasi_newton"
 MAX_ITERATIONS = 200
-RTOL = 1e-4
+RTOL = 1e-3
 
 
 @flax.struct.dataclass
