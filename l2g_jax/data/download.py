@@ -60,7 +60,7 @@ def check_list(data_root: os.PathLike | str, name: str, *, count: int) -> None:
   names = (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines()
   if len(names) != count:
     raise InputError(f"{folder / name}.txt lists {len(names)} images; {name} has {count}.")
-  missing = [image for image in names if not (folder / "jpg" / image).is_file()]
+  missing = [image for image in names if not files.is_file(folder / "jpg" / image)]
   if missing:
     shown = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
     raise InputError(f"{folder / 'jpg'} lacks {len(missing)} of {count} images: {shown}.")

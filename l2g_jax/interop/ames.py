@@ -19,6 +19,7 @@ from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.interop import source
 from l2g_jax.interop.tensor import read_tensor
 from l2g_jax.ranked import Ranked
+from l2g_jax.runtime import files
 from l2g_jax.runtime.arrays import as_float32
 
 _COLUMNS = 5
@@ -119,7 +120,7 @@ def _check_parts(features: Any, path: pathlib.Path) -> None:
   for part in features.virtual_sources():
     # HDF5 looks for a file beside the one that refers to it.
     source_path = path if part.file_name == "." else path.parent / part.file_name
-    if not source_path.is_file():
+    if not files.is_file(source_path):
       raise InputError(f"{path} refers to {part.file_name}, which is not there.")
 
 

@@ -47,7 +47,7 @@ def read_list(path: os.PathLike | str) -> list[pathlib.Path]:
   for number, line in enumerate(read_lines(path), start=1):
     if line.strip():
       found.append(path.parent / line.strip())
-      if not found[-1].is_file():
+      if not files.is_file(found[-1]):
         refuse_other_encoding(path, number, line)
   if not found:
     raise InputError(f"{path} lists no files.")
@@ -75,7 +75,7 @@ def open_local(
     InputError: the list lacks an image, or a file in it is missing; the message names it.
   """
   paths = source.match_files(read_list(path), names, str(path))
-  missing = next((item for item in paths if not item.is_file()), None)
+  missing = next((item for item in paths if not files.is_file(item)), None)
   if missing is not None:
     raise InputError(f"{path} names {missing}, which is not there.")
   return source.LocalSource(

@@ -10,6 +10,7 @@ from l2g_jax.errors import InputError
 from l2g_jax.features import store
 from l2g_jax.interop import matlab
 from l2g_jax.interop.tensor import read_tensor
+from l2g_jax.runtime import files
 from l2g_jax.runtime.arrays import as_float32, read_archived
 
 Part = Literal["queries", "database"]
@@ -82,7 +83,7 @@ def _read_folder(folder: pathlib.Path, part: str) -> np.ndarray:
 
 
 def _find(folder: pathlib.Path, name: str) -> pathlib.Path | None:
-  return next((p for s in _SUFFIXES if (p := folder / (name + s)).is_file()), None)
+  return next((p for s in _SUFFIXES if files.is_file(p := folder / (name + s))), None)
 
 
 def _read_matrix(folder: pathlib.Path, name: str) -> np.ndarray:

@@ -83,7 +83,7 @@ class Folder:
     """
     paths = [pathlib.Path(path) for path in photographs]
     for path in paths:
-      if not path.is_file():
+      if not files.is_file(path):
         raise InputError(f"There is no image at {printable(str(path))} to add.")
       if path.suffix.lower() not in endings():
         raise InputError(f"{printable(str(path))} is of no image format that can be read.")

@@ -7,7 +7,7 @@ take turns, and `removal` knows what is ours.
 from l2g_jax.runtime.atomic import atomic_path, sync_directory, target_of, workplace
 from l2g_jax.runtime.bundles import Bundle, Stream, load_bundle, save_bundle, verify_bundle
 from l2g_jax.runtime.digests import checksum_file, checksum_json
-from l2g_jax.runtime.limits import allow_open_files
+from l2g_jax.runtime.limits import allow_open_files, is_file
 from l2g_jax.runtime.locks import LOCK, locked
 from l2g_jax.runtime.manifests import MANIFEST, read_manifest, write_json, write_manifest
 from l2g_jax.runtime.removal import remove_leftovers, remove_ours
@@ -21,6 +21,7 @@ __all__ = [
   "atomic_path",
   "checksum_file",
   "checksum_json",
+  "is_file",
   "load_bundle",
   "locked",
   "read_manifest",

@@ -1,6 +1,8 @@
-"""Limits that the system sets to a process."""
+"""Limits that the system sets to a process and to names."""
 
 import contextlib
+import errno
+import pathlib
 
 try:
   import resource
@@ -22,3 +24,16 @@ def allow_open_files(count: int) -> None:
     # A system may have a lower limit of its own; opening too many files is then an error.
     with contextlib.suppress(OSError, ValueError):
       resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def is_file(path: pathlib.Path) -> bool:
+  """Returns whether there is a file; False too for a name that is too long for one.
+
+  Names out of files may be so. pathlib says the same of names with a zero byte.
+  """
+  try:
+    return path.is_file()
+  except OSError as error:
+    if error.errno != errno.ENAMETOOLONG:
+      raise
+    return False

@@ -67,6 +67,13 @@ def test_text_that_is_not_utf_8_is_refused_by_its_line(tmp_path, encoding):
     cann.read_results(results, ["q"], ["a"])
 
 
+def test_a_listed_name_that_no_file_can_have_is_missing(tmp_path):
+  listed = tmp_path / "list.txt"
+  listed.write_text(f"{'a' * 300}.bin\n")
+  with pytest.raises(InputError, match=r"names .*aaa.*, which is not there"):
+    cann.open_local(listed, ["a" * 300])
+
+
 def test_names_that_file_systems_have_as_bytes_are_kept(tmp_path):
   # An image whose name is Latin-1 comes so from a folder.
   name = b"caf\xe9".decode("utf-8", "surrogateescape")

@@ -11,9 +11,7 @@ from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.global_features import GlobalFeatures
 
 NUM_QUERIES, NUM_IMAGES, SIZE, LENGTH, WIDTH = 3, 14, 8, 6, 8
-CONFIG = L2GConfig(
-  num_known=3, num_dimensions=WIDTH, max_iterations=20, rtol=1e-4, num_neighbors=3
-)
+CONFIG = L2GConfig(num_known=3, num_dimensions=WIDTH, max_iterations=20, rtol=1e-4, num_neighbors=3)
 WEIGHTS = (0.0, 0.19, 1.0)
 
 
