@@ -38,6 +38,8 @@ _STREAM = 106
 _LEAST_CLARITY = 0.5
 _LEAST_FILL = 0.5
 _ATTEMPTS = 40
+# The record of no scene, before the first image.
+_BEGUN = "begun.json"
 
 
 def make_mini(
@@ -64,7 +66,7 @@ def make_mini(
     The folder of the benchmark.
 
   Raises:
-    InputError: the folder holds a data set that this function did not make.
+    InputError: the folder holds files that this function did not make.
   """
   folder = pathlib.Path(root) / NAME
   config = config or MiniConfig()
@@ -73,7 +75,7 @@ def make_mini(
   manifest, truth = folder / "manifest.json", folder / f"gnd_{NAME}.json"
   if _read_intact(manifest, key, folder) is not None:
     return folder
-  _withdraw(manifest, truth, key)
+  _begin(folder, manifest, truth, key)
   tasks = []
   for scene in plan:
     if _read_intact(_record_path(folder, scene), key, folder) is None:
@@ -95,18 +97,25 @@ def make_mini(
   return folder
 
 
-def _withdraw(manifest: pathlib.Path, truth: pathlib.Path, key: str) -> None:
-  """Removes manifest and ground truth of another key, so that no half-made benchmark opens."""
+def _begin(folder: pathlib.Path, manifest: pathlib.Path, truth: pathlib.Path, key: str) -> None:
+  """Notes that the folder is ours, and removes what would open a half-made benchmark."""
   found = _read_record(manifest)
   if found is not None and found["key"] == key:
     return
-  records = map(_read_record, (manifest.parent / "scenes").glob("*.json"))
-  is_made_here = found is not None or any(record is not None for record in records)
+  records = map(_read_record, (folder / _BEGUN, *(folder / "scenes").glob("*.json")))
+  if found is None and all(record is None for record in records):
+    foreign = _find_file(folder)
+    if foreign is not None:
+      raise InputError(f"{foreign} was not made here; move it, or give another data root.")
   for path in (manifest, truth):
-    if os.path.lexists(path):
-      if not is_made_here:
-        raise InputError(f"{path} was not made here; move it, or give another data root.")
-      path.unlink()
+    path.unlink(missing_ok=True)
+  files.write_manifest(folder / _BEGUN, {"kind": _KIND, "key": key, "files": {}})
+
+
+def _find_file(folder: pathlib.Path) -> pathlib.Path | None:
+  """Returns a file in a folder, but for those that are just being written."""
+  paths = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+  return next((path for path in paths if files.target_of(path.parent) is None), None)
 
 
 def _read_record(path: pathlib.Path) -> dict[str, Any] | None:

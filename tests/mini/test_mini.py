@@ -6,7 +6,7 @@ import pytest
 from l2g_jax.data.dataset import load_dataset
 from l2g_jax.data.images import read_image
 from l2g_jax.errors import InputError
-from mini import MiniConfig, make_mini, make_plan, overlap
+from mini import MiniConfig, make, make_mini, make_plan, overlap
 from mini.facades import borrow_parts, make_style
 from mini.render import Surface, look_at, render
 from mini.textures import Patch, Texture, light_relief, make_rng
@@ -333,10 +333,24 @@ def test_a_box_keeps_off_the_frame_and_small_ones_are_refused():
   assert overlap.find_box(sight([square(0, 0, 200)], camera_at(0.0, 0.0, 40.0)), SIZE) is None
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "gnd_mini.json"])
-def test_a_data_set_that_was_not_made_here_stays(tmp_path, name):
+@pytest.mark.parametrize("name", ["manifest.json", "gnd_mini.json", "jpg/photo.jpg", "notes"])
+def test_what_was_not_made_here_stays(tmp_path, name):
   (tmp_path / "mini" / "jpg").mkdir(parents=True)
   (tmp_path / "mini" / name).write_text('{"imlist": ["mine"]}')
   with pytest.raises(InputError, match=rf"{name} was not made here; move it, or give another"):
     make_small(tmp_path)
   assert (tmp_path / "mini" / name).read_text() == '{"imlist": ["mine"]}'
+
+
+def test_work_that_ended_before_its_first_scene_goes_on(tmp_path, monkeypatch):
+  def save_one(folder, name, photograph):
+    _save(folder, name, photograph)
+    raise KeyboardInterrupt
+
+  _save = make._save
+  monkeypatch.setattr(make, "_save", save_one)
+  with pytest.raises(KeyboardInterrupt):
+    make_small(tmp_path)
+  monkeypatch.undo()
+  assert list((tmp_path / "mini" / "jpg").iterdir())
+  assert make_small(tmp_path) == tmp_path / "mini"
