@@ -80,7 +80,7 @@ def sweep(
     "global+rerank": rerank_by_global(given.features, by_global),
     "chamfer": complete_rankings(given.candidates.ids, None, len(truth.imlist)),
   }
-  rows: list[Row] = [{"ranking": name, **_maps(given, ranks)} for name, ranks in parents.items()]
+  rows: list[Row] = [{"ranking": name, **maps(given, ranks)} for name, ranks in parents.items()]
   best_parent = {protocol: max(row[protocol] for row in rows) for protocol in _PROTOCOLS}
   (default,) = _l2g(given, config, [weight])
   for measure, power, num_query_known, num_known in known:
@@ -91,9 +91,9 @@ def sweep(
       num_known=num_known,
       num_query_known=num_query_known,
     )
-    for value, maps in zip(weights, _l2g(given, varied, weights), strict=True):
+    for value, figures in zip(weights, _l2g(given, varied, weights), strict=True):
       name = f"l2g, {measure}, query {num_query_known}, t = {num_known}, w = {value:g}"
-      rows.append({"ranking": name, **maps})
+      rows.append({"ranking": name, **figures})
   summary: Row = {"w": weight}
   for protocol in _PROTOCOLS:
     swept = max(row[protocol] for row in rows[len(parents) :])
@@ -110,16 +110,17 @@ def _l2g(given: Shortlists, config: L2GConfig, weights: Sequence[float]) -> Iter
   l2g = L2G(config=config)
   placed = l2g.place(given.lists, given.features.database)
   results = l2g.rank(placed, given.candidates, given.features.queries, weights=weights)
-  return (_maps(given, result.rankings) for result in results)
+  return (maps(given, result.rankings) for result in results)
 
 
-def _maps(given: Shortlists, rankings: np.ndarray) -> Row:
+def maps(given: Shortlists, rankings: np.ndarray) -> Row:
+  """Returns the medium and hard mAP of rankings, in percent."""
   assert given.ground_truth is not None
   report = evaluate_rankings(rankings, given.ground_truth)
   return {protocol: 100.0 * report[protocol].map for protocol in _PROTOCOLS}
 
 
-def _open(values: Values, name: str, local: str | None) -> Dataset:
+def open_set(values: Values, name: str, local: str | None) -> Dataset:
   """Opens one of the sets by the flags of the main job, with local features or its default ones."""
   path = pathlib.Path(name)
   values.local = local
@@ -135,7 +136,7 @@ def main(values: Values, _: Ceilings) -> dict[str, Sequence[Row]]:
     raise InputError("--sets names the data sets here, and not --dataset or --data_root.")
   summaries, tables, local = [], {}, values.local
   for name in values.sets:
-    dataset = _open(values, name, local)
+    dataset = open_set(values, name, local)
     retriever = evaluate.open_retriever(values, dataset)
     given = shortlists.shortlists_of(dataset, retriever, every=values.every)
     summary, rows = sweep(given, retriever.config, retriever.weight)

@@ -32,10 +32,12 @@ class Group:
   Attributes:
     title: shown above them.
     define: defines them on the `absl.flags.FlagValues` that it is given.
+    settle: fills in, once they are parsed, what follows from others; None = nothing does.
   """
 
   title: str
   define: Callable[[flags.FlagValues], None]
+  settle: Callable[[flags.FlagValues], None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,9 @@ class Command:
       raise InputError(f"Arguments are given as flags; {words[0]!r} is none.")
     if self.argument is not None and len(words) != 1:
       raise InputError(f"Beside flags, give one of {self.argument}, not {len(words)} words.")
+    for group in self.groups:
+      if group.settle is not None:
+        group.settle(values)
     return values, words
 
   def help(self, program: str) -> str:

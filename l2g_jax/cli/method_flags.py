@@ -9,13 +9,31 @@ from l2g_jax.cann import CannConfig
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.cli.setting_errors import settings_as_flags
 from l2g_jax.embedding import dissimilarity, mds
-from l2g_jax.pipeline.config import L2GConfig
-from l2g_jax.pipeline.l2g import check_weight
+from l2g_jax.pipeline.config import PAPER, L2GConfig
+from l2g_jax.pipeline.l2g import PAPER_WEIGHT, check_weight
 from l2g_jax.ranking import fusion
 from l2g_jax.similarity import kernels
 
 _METHOD = L2GConfig()
 _INDEX = CannConfig()
+
+
+# What --preset=paper sets; the flags of the search are among them.
+PAPER_FLAGS = {
+  "kernel": "chamfer",
+  "w": PAPER_WEIGHT,
+  "num_known": PAPER.num_known,
+  "query_pairs": PAPER.query_pairs,
+  "measure": PAPER.measure,
+  "p": PAPER.power,
+  "method": PAPER.method,
+  "max_iterations": PAPER.max_iterations,
+  "rtol": PAPER.rtol,
+  "M": PAPER.num_reranked,
+  "K": PAPER.num_neighbors,
+  "beta": PAPER.beta,
+  "certainty_ratio": PAPER.certainty_ratio,
+}
 
 
 def _define_search(values: flags.FlagValues) -> None:
@@ -45,6 +63,14 @@ def _define_search(values: flags.FlagValues) -> None:
 
 
 def _define_method(values: flags.FlagValues) -> None:
+  flags.DEFINE_enum(
+    "preset",
+    "default",
+    ["default", "paper"],
+    "paper: the recipe attributed to arXiv 2509.04351, in the kernel and all flags below; a flag"
+    " that is given stays.",
+    flag_values=values,
+  )
   flags.DEFINE_float(
     "w",
     None,
@@ -137,8 +163,16 @@ def _define_method(values: flags.FlagValues) -> None:
   )
 
 
+def _settle_method(values: flags.FlagValues) -> None:
+  """Sets what a preset says and no flag does."""
+  if values["preset"].value == "paper":
+    for name, value in PAPER_FLAGS.items():
+      if not values[name].present:
+        values[name].value = value
+
+
 SEARCH = Group("Local search", _define_search)
-METHOD = Group("Embedding, fusion and re-ranking", _define_method)
+METHOD = Group("Embedding, fusion and re-ranking", _define_method, _settle_method)
 
 
 def read_index_config(values: Values) -> CannConfig:

@@ -5,12 +5,14 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import chamfer, common, defaults, mds, rerank, shortlists, tolerance
+from benchmarks import chamfer, common, defaults, mds, readings, rerank, shortlists, tolerance
 from benchmarks.common import Ceilings
 from benchmarks.shortlists import Shortlists
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
 from l2g_jax.evaluation import evaluate
+from l2g_jax.pipeline.config import PAPER
 from l2g_jax.pipeline.l2g import L2G
+from l2g_jax.ranked import complete_rankings
 from l2g_jax.ranking.rerank import superglobal_rerank
 from tests.pipeline.problems import (
   CONFIG,
@@ -84,6 +86,22 @@ def labelled() -> Shortlists:
     ),
   )
   return Shortlists(candidates, lists, features, truth)
+
+
+def test_readings_of_the_recipe_differ_as_their_settings_do():
+  given = labelled()
+  assert given.ground_truth is not None
+  search, *rows = readings.reading_rows(given, 4, "D = 1 - s^0.5", 0.5)
+  order = complete_rankings(given.candidates.ids, None, len(given.ground_truth.imlist))
+  assert search == {"reading": "D = 1 - s^0.5: search alone", **defaults.maps(given, order)}
+  assert [(row["w"], row["M"]) for row in rows] == [
+    *((0.19, 4), (0.81, 4)),
+    *((0.19, 1600), (0.81, 1600)),
+  ]
+  config = dataclasses.replace(PAPER, power=0.5, num_embedded=4)
+  result = L2G(0.81, config)(given.candidates, given.lists, given.features)
+  report = evaluate(result.rankings, given.ground_truth)
+  assert rows[-1]["medium"] == 100.0 * report["medium"].map
 
 
 def test_defaults_stand_beside_their_parents_and_the_sweep():
