@@ -26,7 +26,7 @@ def rescore(
   *,
   depth: int,
   scale: Scale = "similarity",
-  title: str = "similarities",
+  title: str | None = None,
 ) -> Ranked:
   """Orders the heads of ranked lists by another similarity.
 
@@ -36,7 +36,7 @@ def rescore(
       inliers of each pair or the logits of a network.
     depth: how many of a row are compared, at least 1.
     scale: of the values: `similarity`, at least 0; or `logit`, any.
-    title: of the progress.
+    title: of the progress; None shows none.
 
   Returns:
     `[R, L]`: the heads by value, ties in the order they had. The others follow in their order with
@@ -48,7 +48,7 @@ def rescore(
   depth = settings.integer("depth", depth, least=1)
   ids = np.array(ranked.ids)
   similarities = np.zeros(ids.shape, np.float32)
-  for row in track(range(len(ids)), title, unit="rows"):
+  for row in track(range(len(ids)), title or "", unit="rows", disabled=title is None):
     head = ids[row, :depth]
     head = head[head >= 0]
     if not len(head):

@@ -66,9 +66,11 @@ class Rankings:
   Attributes:
     by_global: `[Q, N]` int32, by the cosines of global features.
     by_global_reranked: `[Q, N]` int32, the same re-ranked by SuperGlobal's method.
-    candidates: `[Q, C]`, that were handed to the re-ranking, by their Chamfer similarity.
+    candidates: `[Q, C]`, that were handed to the re-ranking, by their Chamfer similarity or that
+      which was asked for.
     by_candidates: `[Q, N]` int32, the candidates in the order of the search, or of the program
       that gave them, then the rest by id.
+    by_similarity: `[Q, N]` int32, the same by the similarity that was asked for; None = none was.
     l2g: one result a weight.
   """
 
@@ -76,4 +78,5 @@ class Rankings:
   by_global_reranked: np.ndarray
   candidates: Ranked
   by_candidates: np.ndarray
+  by_similarity: np.ndarray | None
   l2g: Mapping[float, L2GResult]

@@ -15,19 +15,21 @@ from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import Box
 from l2g_jax.data.photo_folders import mark_work_folder
 from l2g_jax.errors import InputError
-from l2g_jax.features.extraction import ImageJob
+from l2g_jax.features.extraction import ImageJob, OnError
 from l2g_jax.features.protocol import LocalExtractor
 from l2g_jax.pipeline.collection import Collection as PlacedCollection
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import L2G, check_weight
-from l2g_jax.ranked import complete_rankings
+from l2g_jax.ranked import Ranked, complete_rankings
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
 from l2g_jax.retriever import candidates as candidate_search
 from l2g_jax.retriever import collection as collections
-from l2g_jax.retriever import listing, photo_search
+from l2g_jax.retriever import listing, pair_similarity, photo_search
+from l2g_jax.retriever.described import describe_images, describe_queries
 from l2g_jax.retriever.listing import Listing
 from l2g_jax.retriever.options import Features, StageOptions
+from l2g_jax.retriever.pair_similarity import PairSimilarity
 from l2g_jax.retriever.results import Rankings, Results
 from l2g_jax.runtime import files
 from l2g_jax.runtime.stopwatch import Stopwatch
@@ -72,6 +74,7 @@ class Retriever:
     prepare: Callable[[Sequence[ImageJob], bool], collections.Collection],
     *,
     folder: listing.Folder | None,
+    on_error: OnError,
     options: StageOptions,
     config: L2GConfig,
     weight: float,
@@ -86,6 +89,7 @@ class Retriever:
     self._list_images = list_images
     self._prepare = prepare
     self._folder = folder
+    self._on_error: OnError = on_error
 
   @classmethod
   def open_or_build(
@@ -156,6 +160,7 @@ class Retriever:
       list_images,
       prepare,
       folder=folder,
+      on_error=on_error,
       options=options,
       config=config,
       weight=weight,
@@ -226,6 +231,7 @@ class Retriever:
     *,
     weights: Sequence[float] | None = None,
     candidates: np.ndarray | None = None,
+    similarity: PairSimilarity | None = None,
     show_progress: bool = False,
   ) -> Rankings:
     """Ranks the collection for a batch of queries by every stage; their features are kept.
@@ -235,6 +241,7 @@ class Retriever:
       weights: the weights w in [0, 1]; None = the retriever's.
       candidates: `[Q, C]` ids that other programs found, best first, -1 pads; the index says how
         similar they are. None = the local search.
+      similarity: of pairs, in place of Chamfer's for what is embedded; None = Chamfer's.
       show_progress: whether to show a bar.
 
     Raises:
@@ -255,9 +262,12 @@ class Retriever:
         candidates = found.ids
       else:
         found = collection.compare(described.descriptors, candidates)
+    placed = state.placed
+    if similarity is not None:
+      found, placed = self._compare(state, similarity, queries, found)
     with self.watch.measure("embedding and re-ranking"):
       results = state.l2g.rank(
-        state.placed,
+        placed,
         found,
         described.global_features,
         weights=weights,
@@ -268,8 +278,24 @@ class Retriever:
       by_global_reranked=reranked,
       candidates=found,
       by_candidates=complete_rankings(candidates, None, len(collection.names)),
+      by_similarity=(
+        None if similarity is None else complete_rankings(found.ids, None, len(collection.names))
+      ),
       l2g=dict(zip(weights, results, strict=True)),
     )
+
+  def _compare(
+    self, state: _State, similarity: PairSimilarity, queries: Sequence[ImageJob], found: Ranked
+  ) -> tuple[Ranked, PlacedCollection]:
+    """Returns the candidates, and the lists of the collection on the devices, by a similarity."""
+    collection = state.collection
+    images = describe_images(collection, state.images.jobs, on_error=self._on_error)
+    with self.watch.measure(f"lists by {similarity.name}"):
+      lists = pair_similarity.open_or_make_lists(similarity, collection, images)
+    with self.watch.measure(f"{similarity.name} of candidates"):
+      described = describe_queries(collection, queries)
+      found = pair_similarity.compare_candidates(similarity, found, described, images)
+    return found, state.l2g.place(lists, collection.global_features)
 
   def add(self, photographs: Iterable[os.PathLike | str]) -> None:
     """Adds photographs that lie anywhere; they stay in the collection until they are removed.
