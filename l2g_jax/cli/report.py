@@ -25,7 +25,7 @@ class Method:
   """The rankings of one method.
 
   Attributes:
-    name: `global`, `global+rerank`, `chamfer`, `l2g` or `l2g-default`.
+    name: of the row, such as `global+rerank`.
     rankings: `[Q, N]`.
     weight: w, where the method has one.
   """
@@ -67,7 +67,7 @@ def make_report(
       "queries": num_queries,
       "notice": notice,
     },
-    "rows": [_row(method, ground_truth) for method in methods],
+    "rows": [evaluate_method(method, ground_truth) for method in methods],
     "units": "percent",
     "seconds": dict(seconds),
     "seconds_per_query": {
@@ -125,7 +125,8 @@ def write_report(path: os.PathLike | str, report: Mapping[str, Any]) -> None:
   files.write_json(path, report)
 
 
-def _row(method: Method, ground_truth: GroundTruth) -> dict[str, Any]:
+def evaluate_method(method: Method, ground_truth: GroundTruth) -> dict[str, Any]:
+  """Returns the row of a method as JSON: name, w, and by protocol mAP and mP@k in percent."""
   row: dict[str, Any] = {"name": method.name}
   if method.weight is not None:
     row["w"] = method.weight

@@ -185,6 +185,11 @@ class Retriever:
     return self._state.images
 
   @property
+  def method(self) -> L2G:
+    """The method with its settings and the weight w."""
+    return self._state.l2g
+
+  @property
   def collection(self) -> collections.Collection:
     """The index, the lists and the global features of the collection."""
     return self._state.collection

@@ -1,0 +1,136 @@
+"""Compares every system of the paper's table on one data set, row by row.
+
+  python -m experiments.compare [--dataset=roxford5k --data_root=DATA] [--systems=asmk,l2g]
+
+Without a data set it runs on the built-in `mini`. Rows are kept in the work folder: a run that was
+interrupted goes on, and one that is repeated is done at once; --again measures anew. Baselines have
+the settings that `benchmarks.baselines` chose on development data. What a row costs stands beside
+it. Published figures are printed apart.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+from experiments.built_in import MINI
+from experiments.comparison import table
+from experiments.comparison.material import Material
+from experiments.comparison.registry import make_systems
+from experiments.comparison.system import ONCE, QUERIES, System
+from l2g_jax.cli import evaluate
+from l2g_jax.cli.command import Command, Group, Values, check_file, output_group
+from l2g_jax.cli.method_flags import PAPER_FLAGS, read_index_config, read_method_config
+from l2g_jax.cli.report import Method, describe_environment, evaluate_method
+from l2g_jax.errors import InputError
+from l2g_jax.runtime import files
+from l2g_jax.runtime.stopwatch import Stopwatch
+
+_VERSION = 1
+
+
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_list(
+    "systems", None, "Names of rows; omitted: all that can run.", flag_values=values
+  )
+  flags.DEFINE_bool("again", False, "Measure rows anew that are kept.", flag_values=values)
+
+
+def main(values: Values) -> None:
+  """Runs the systems, prints the table and writes the report."""
+  evaluate.settle(values, "roxford5k", MINI)
+  read_method_config(values)
+  read_index_config(values)
+  if values.output:
+    check_file(values.output)
+  systems = _chosen(values)
+  dataset = evaluate.open_dataset(values, MINI)
+  given = Material(
+    dataset,
+    evaluate.open_retriever(values, dataset),
+    lambda: Material(dataset, evaluate.open_retriever(_with_recipe(values), dataset)),
+  )
+  rows = []
+  for number, system in enumerate(systems):
+    print(f"[{number + 1}/{len(systems)}] {system.name}", flush=True)
+    rows.append(_row(system, given, again=values.again))
+    table.print_row(rows[-1])
+  table.print_table(dataset.name, rows, MINI.notice if dataset.name == MINI.name else None)
+  table.print_published()
+  if values.output:
+    report = {
+      "dataset": {"name": dataset.name, "images": given.num_images, "queries": given.num_queries},
+      "rows": rows,
+      "published": table.published_rows(),
+      "environment": describe_environment(),
+    }
+    files.write_json(values.output, report)
+
+
+def _chosen(values: Values) -> list[System]:
+  """Returns the systems that the flag names, or all."""
+  systems = {system.name: system for system in make_systems()}
+  if values.systems is None:
+    return [*systems.values()]
+  if unknown := [name for name in values.systems if name not in systems]:
+    raise InputError(f"--systems has {unknown[0]!r}, which is none of {', '.join(systems)}.")
+  return [systems[name] for name in values.systems]
+
+
+def _with_recipe(values: Values) -> Values:
+  """Returns the flags with the paper's recipe."""
+  recipe = flags.FlagValues()
+  for group in COMMAND.groups:
+    group.define(recipe)
+  recipe.mark_as_parsed()
+  for name in recipe:
+    recipe[name].value = values[name].value
+  for name, value in PAPER_FLAGS.items():
+    recipe[name].value = value
+  return recipe
+
+
+def _row(system: System, given: Material, *, again: bool) -> dict[str, Any]:
+  """Returns the row of a system; it is kept, and not measured twice."""
+  folder = given.retriever.directory / "compare"
+  settings = [system.name, dict(system.settings), given.key, _VERSION]
+  path = folder / f"{files.checksum_json(settings)[:16]}.json"
+  if not again and (kept := _kept(path)) is not None:
+    return kept
+  own = Stopwatch()
+  outcome = system.run(given, own)
+  row = evaluate_method(
+    Method(system.name, outcome.rankings, outcome.weight), given.dataset.ground_truth
+  )
+  row |= {
+    "seconds_a_query": given.search_seconds(system.base)
+    + own.seconds.get(QUERIES, 0.0) / given.num_queries,
+    "seconds_once": own.seconds.get(ONCE, 0.0),
+    "bytes_an_image": outcome.bytes_an_image,
+    "settings": dict(system.settings),
+    "learned": system.learned,
+  }
+  folder.mkdir(exist_ok=True)
+  files.write_manifest(path, {"row": row})
+  return row
+
+
+def _kept(path: pathlib.Path) -> dict[str, Any] | None:
+  """Returns a kept row; None where it is missing or damaged."""
+  try:
+    manifest: Mapping[str, Any] = files.read_manifest(path)
+  except InputError:
+    return None
+  return manifest["row"]
+
+
+COMMAND = Command(
+  "compare",
+  __doc__,
+  [Group("Comparison", _define), *evaluate.GROUPS, output_group("JSON file of the report.")],
+  main,
+)
+
+if __name__ == "__main__":
+  COMMAND.run("python -m experiments.compare")

@@ -1,0 +1,1 @@
+"""Every system that the paper compares with: the parts of `experiments.compare`."""

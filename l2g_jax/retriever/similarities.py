@@ -1,0 +1,56 @@
+"""The similarities of pairs that a flag names, in place of Chamfer's."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from l2g_jax.ranking import matching, spatial
+from l2g_jax.ranking.spatial import Verification
+from l2g_jax.retriever.described import Described
+from l2g_jax.retriever.pair_similarity import PairSimilarity
+from l2g_jax.runtime.threads import in_threads
+
+
+def verify_pair(query: Described, image: Described, **settings) -> Verification:
+  """Verifies the matches of all kinds of features of two images by one transform.
+
+  Args:
+    query: the features of one image, of each kind.
+    image: those of another.
+    settings: of `verify`.
+
+  Returns:
+    The `Verification`; its rows count through the key points of the first kind, then the next.
+  """
+  matches, starts = [], (0, 0)
+  for own, other in zip(query, image, strict=True):
+    found = matching.match_descriptors(own.descriptors, other.descriptors)
+    matches.append(found + np.array(starts, np.int32))
+    starts = (starts[0] + len(own.descriptors), starts[1] + len(other.descriptors))
+  return spatial.verify(_locations(query), _locations(image), np.concatenate(matches), **settings)
+
+
+def spatial_similarity(**depths: int) -> PairSimilarity:
+  """Returns the number of matches that one transform explains; see `ranking.spatial`.
+
+  Args:
+    depths: `depth` and `list_depth` of `PairSimilarity`.
+  """
+  settings = {
+    "ratio": matching.RATIO,
+    "mutual": matching.MUTUAL,
+    "model": spatial.MODEL,
+    "threshold": spatial.THRESHOLD,
+    "max_scale": spatial.MAX_SCALE,
+  }
+  return PairSimilarity("spatial", settings, _count_inliers, **depths)
+
+
+def _count_inliers(query: Described, images: Sequence[Described]) -> np.ndarray:
+  verifications = in_threads(functools.partial(verify_pair, query), images)
+  return np.array([verification.num_inliers for verification in verifications])
+
+
+def _locations(described: Described) -> np.ndarray:
+  return np.concatenate([features.locations for features in described])
