@@ -18,6 +18,7 @@ from l2g_jax.cli.feature_flags import DEFAULT_LOCAL, FEATURES, read_features
 from l2g_jax.cli.method_flags import METHOD, SEARCH, read_index_config, read_method_config
 from l2g_jax.cli.report import Method, make_report, print_report, write_report
 from l2g_jax.cli.setting_errors import settings_as_flags
+from l2g_jax.cli.similarity_flags import SIMILARITY, read_similarity
 from l2g_jax.cli.work_flags import WORK, work_folder
 from l2g_jax.data.dataset import Dataset, load_dataset
 from l2g_jax.data.ground_truth import GroundTruth
@@ -31,7 +32,13 @@ from l2g_jax.retriever.candidates import runs_backwards
 from l2g_jax.runtime.stopwatch import Stopwatch
 
 _DATA_ROOT = "data"
-_A_QUERY = ("global search", "global re-ranking", "local search", "embedding and re-ranking")
+_A_QUERY = (
+  "global search",
+  "global re-ranking",
+  "local search",
+  "spatial of candidates",
+  "embedding and re-ranking",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +75,7 @@ def _define(values: flags.FlagValues) -> None:
 
 
 # The flags of the main job, for programs that take them too.
-GROUPS = (Group("Data set", _define), FEATURES, SEARCH, METHOD, WORK)
+GROUPS = (Group("Data set", _define), FEATURES, SEARCH, SIMILARITY, METHOD, WORK)
 _OUTPUT = output_group("JSON file of the report; omitted: none.")
 
 
@@ -141,6 +148,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   # Settings are refused before any work is done.
   settle(values, default_dataset, built_in)
   features = read_features(values)
+  similarity = read_similarity(values)
   read_method_config(values)
   read_index_config(values)
   if values.output:
@@ -155,12 +163,16 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   if retriever.weight != features.default_weight:
     weights["l2g-default"] = features.default_weight
   rankings = retriever.rank(
-    query_jobs(dataset), weights=list(weights.values()), candidates=given, show_progress=True
+    query_jobs(dataset),
+    weights=list(weights.values()),
+    candidates=given,
+    similarity=similarity,
+    show_progress=True,
   )
   if given is not None:
     _tell_of_candidates(values, given, rankings)
   report = make_report(
-    _methods(rankings, weights, "chamfer" if given is None else "candidates"),
+    _methods(rankings, weights, "chamfer" if given is None else "candidates", values.similarity),
     truth,
     title=dataset.name,
     notice=built_in.notice if built_in is not None and dataset.name == built_in.name else None,
@@ -171,6 +183,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
       "w": values.w,
       **_describe_features(values, features),
       "candidates": values.candidates,
+      "similarity": values.similarity,
       "index": retriever.options.index.to_json(),
       "method": {
         name: str(value) if value == float("inf") else value
@@ -183,12 +196,16 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
     write_report(values.output, report)
 
 
-def _methods(rankings: Rankings, weights: dict[str, float], search: str) -> list[Method]:
+def _methods(
+  rankings: Rankings, weights: dict[str, float], search: str, similarity: str
+) -> list[Method]:
   """Returns the rows of the report."""
+  compared = rankings.by_similarity
   return [
     Method("global", rankings.by_global),
     Method("global+rerank", rankings.by_global_reranked),
     Method(search, rankings.by_candidates),
+    *([] if compared is None else [Method(similarity, compared)]),
     *(Method(name, rankings.l2g[weight].rankings, weight) for name, weight in weights.items()),
   ]
 
