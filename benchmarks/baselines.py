@@ -84,10 +84,15 @@ def sweep(materials: Sequence[Material], systems: Sequence[System]) -> list[Row]
     row["mean"] = sum(figures) / len(figures)
     rows.append(row)
     print(row, flush=True)
+  mark_best(rows)
+  return rows
+
+
+def mark_best(rows: Sequence[Row]) -> None:
+  """Marks the row of each baseline that has the best mean, the first of several."""
   for name in dict.fromkeys(row["system"] for row in rows):
     best = max((row for row in rows if row["system"] == name), key=lambda row: row["mean"])
     best["best"] = "best"
-  return rows
 
 
 def _grid(**choices: Sequence[Any]) -> Iterator[dict[str, Any]]:
