@@ -9,6 +9,7 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from l2g_jax.embedding import mds
+from l2g_jax.ranked import Ranked
 
 METHODS = get_args(mds.Method)
 # Points of a problem of the embedding.
@@ -135,3 +136,39 @@ def decomposed_sizes(jaxpr):
   for equation in equations_of(jaxpr):
     if equation.primitive.name in decompositions:
       yield equation.primitive.name, equation.invars[0].aval.shape[-1]
+
+
+def some_graph(seed, *, num_queries=5, num_images=40, k=15, length=12):
+  """Candidates `[Q, k]` and neighbour lists `[N, L]` of noisy clusters, no two directions alike.
+
+  Similarities are those of local features, 0.3 at most; some lists are shorter than others.
+  """
+  rng = np.random.default_rng(seed)
+  points = rng.integers(0, 6, (num_queries + num_images, 1)) + 0.5 * rng.random((1, 1))
+  points = np.concatenate([points, rng.standard_normal((len(points), 2))], axis=1)
+  similarities = 0.3 * np.exp(-distances_of(points)) * rng.uniform(0.5, 1.0, (len(points),) * 2)
+  np.fill_diagonal(similarities, 0.0)
+
+  def nearest(rows, size):
+    ids = np.argsort(-rows, axis=1)[:, :size]
+    missing = np.arange(size)[None] >= rng.integers(size // 2, size + 3, (len(rows), 1))
+    values = np.where(missing, 0.0, np.take_along_axis(rows, ids, axis=1))
+    return Ranked(np.where(missing, -1, ids).astype(np.int32), values.astype(np.float32))
+
+  rows = similarities[:, num_queries:]
+  return nearest(rows[:num_queries], k), nearest(rows[num_queries:], length)
+
+
+def dense(ranked, num_images):
+  """The similarities `[rows, N]` that lists hold, in double precision, 0 where they hold none."""
+  matrix = np.zeros((len(ranked.ids), num_images))
+  for row, (ids, values) in enumerate(zip(*ranked, strict=True)):
+    matrix[row, ids[ids >= 0]] = values[ids >= 0]
+  return matrix
+
+
+def renumbered(ranked, numbers, *, rows=None):
+  """Lists whose images have other numbers, and whose rows may stand in another order."""
+  ids = np.where(ranked.ids >= 0, numbers[ranked.ids], -1).astype(np.int32)
+  rows = np.arange(len(ids)) if rows is None else rows
+  return Ranked(ids[rows], ranked.similarities[rows])

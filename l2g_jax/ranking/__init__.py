@@ -1,1 +1,1 @@
-"""From vectors to a ranking: fusion, re-ranking, certainty, and search by global features alone."""
+"""From vectors to a ranking: fusion, re-ranking, certainty, global search, and graph baselines."""

@@ -6,14 +6,17 @@ import jax
 import numpy as np
 
 from l2g_jax import settings
-from l2g_jax.errors import InputError
-from l2g_jax.ranking.global_features import GlobalFeatures, check_global_shapes
+from l2g_jax.ranking.blocks import blocks
+from l2g_jax.ranking.global_features import (
+  GlobalFeatures,
+  check_global_shapes,
+  check_rankings,
+  unit_rows,
+)
 from l2g_jax.ranking.rerank import BETA, NUM_NEIGHBORS, NUM_RERANKED, score_vectors
 from l2g_jax.runtime.arrays import row_parts
 
 _QUERIES_AT_A_TIME = 16
-# Rows of norm 1 to rounding keep their bits.
-_ROUNDING = 1e-6
 
 
 def rank_by_global(features: GlobalFeatures) -> np.ndarray:
@@ -29,10 +32,10 @@ def rank_by_global(features: GlobalFeatures) -> np.ndarray:
     InputError: shapes that do not fit, or a value that is not finite.
   """
   check_global_shapes(features.queries.shape, features.database.shape)
-  queries = _unit_rows(features.queries)
+  queries = unit_rows(features.queries)
   cosines = np.empty((len(queries), len(features.database)), np.float32)
   for part in row_parts(features.database.shape):
-    cosines[:, part] = queries @ _unit_rows(features.database[part]).T
+    cosines[:, part] = queries @ unit_rows(features.database[part]).T
   rankings = np.empty(cosines.shape, np.int32)
   for row, values in enumerate(cosines):
     rankings[row] = np.argsort(-values, kind="stable")
@@ -68,17 +71,13 @@ def rerank_by_global(
   beta = settings.real("beta", beta, least=0.0)
   check_global_shapes(features.queries.shape, features.database.shape)
   rankings = np.asarray(rankings)
-  _check_rankings(rankings, len(features.queries), len(features.database))
+  check_rankings(rankings, len(features.queries), len(features.database))
   reranked = rankings.astype(np.int32)
-  batch_size = min(_QUERIES_AT_A_TIME, len(rankings))
-  for start in range(0, len(rankings), _QUERIES_AT_A_TIME):
-    rows = np.arange(start, min(start + batch_size, len(rankings)))
-    # The last batch is filled up, so that no other size is compiled.
-    padded = np.resize(rows, batch_size)
+  for rows, padded in blocks(len(rankings), _QUERIES_AT_A_TIME):
     heads = rankings[padded, :num_reranked]
     scores = _score(
-      _unit_rows(features.queries[padded]),
-      _unit_rows(features.database[heads.ravel()]).reshape(*heads.shape, -1),
+      unit_rows(features.queries[padded]),
+      unit_rows(features.database[heads.ravel()]).reshape(*heads.shape, -1),
       np.float32(beta),
       num_neighbors=num_neighbors,
     )
@@ -94,26 +93,3 @@ def _score(queries, shortlists, beta, *, num_neighbors: int):
     score_vectors, mask=None, num_neighbors=num_neighbors, beta=beta, expansion="max"
   )
   return jax.vmap(score)(queries, shortlists)
-
-
-def _unit_rows(rows: np.ndarray) -> np.ndarray:
-  """Returns rows `[n, D]` as float32 of unit norm, zero rows as they are; InputError if not finite.
-
-  The squares of float32 do not leave the range of the sums, which are float64.
-  """
-  norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
-  if not np.all(np.isfinite(norms)):
-    raise InputError("Global features hold a value that is not finite.")
-  norms[(np.abs(norms - 1.0) <= _ROUNDING) | (norms == 0.0)] = 1.0
-  if np.all(norms == 1.0):
-    return np.asarray(rows, np.float32)
-  return (rows / norms[:, None]).astype(np.float32)
-
-
-def _check_rankings(rankings: np.ndarray, num_queries: int, num_images: int) -> None:
-  if rankings.ndim != 2 or len(rankings) != num_queries or not rankings.size:
-    raise InputError(f"Rankings must be [{num_queries}, k] ids, not {list(rankings.shape)}.")
-  if not np.issubdtype(rankings.dtype, np.integer):
-    raise InputError(f"The ids of rankings must be integers, not {rankings.dtype}.")
-  if rankings.min() < 0 or rankings.max() >= num_images:
-    raise InputError(f"Rankings hold an id outside 0 .. {num_images - 1}.")
