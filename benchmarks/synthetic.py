@@ -26,7 +26,7 @@ def synthetic_weight(seed: int, key: str, shape: tuple[int, ...]) -> np.ndarray:
     return rng.uniform(*bounds, shape).astype(np.float32)
   if len(shape) == 4:
     deviation = np.sqrt(2.0 / np.prod(shape[1:]))
-  elif last == "templates_init":
+  elif last in ("templates_init", "mtc_token"):
     deviation = 1.0
   elif len(shape) == 2:
     deviation = np.sqrt(1.0 / shape[1])

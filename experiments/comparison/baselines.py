@@ -90,16 +90,18 @@ def diffused(source: Source, **settings: Any) -> System:
 
 
 def diffused_offline(source: Source, *, length: int = 1000, **settings: Any) -> System:
-  """The same with the columns of the inverse made offline; see `diffusion_columns`."""
+  """The same with the columns of the inverse made offline; see `make_diffusion_columns`."""
   offline = {name: value for name, value in settings.items() if name != "num_query_neighbors"}
 
   def run(given: Material, watch: Stopwatch) -> Outcome:
     found, lists, _ = _graph(given, source)
     with watch.measure(ONCE):
-      columns = diffusion.diffusion_columns(lists, length=min(length, given.num_images), **offline)
+      columns = diffusion.make_diffusion_columns(
+        lists, length=min(length, given.num_images), **offline
+      )
     online = {name: settings[name] for name in ("num_query_neighbors", "gamma") if name in settings}
     with watch.measure(QUERIES):
-      scores = diffusion.diffuse_columns(found, columns.images, **online)
+      scores = diffusion.diffuse_by_columns(found, columns.images, **online)
       rankings = rank_by_scores(found, scores)
     search_bytes = given.global_bytes if source == "global" else given.index_bytes
     column_bytes = sum(array.nbytes for array in columns.images) / given.num_images

@@ -3,10 +3,11 @@
 l2g convert --model=superglobal --checkpoint=CVNet.pyth --output=sg.safetensors
 l2g convert --model=fire --checkpoint=fire.pth --output=fire.safetensors
 l2g convert --model=aliked --checkpoint=aliked-n16.pth --output=aliked.safetensors
+l2g convert --model=ames --checkpoint=dinov2_ames.pt --output=ames.safetensors
 
 The weights keep their authors' terms. FIRe: CC BY-NC-SA 4.0, not for commercial use. CVNet, whose
-weights SuperGlobal uses: no licence is stated. ALIKED: BSD-3-Clause. EfficientNet-Lite0:
-Apache-2.0. Those of the last two need no conversion: the commands read the published files.
+weights SuperGlobal uses: no licence is stated. ALIKED: BSD-3-Clause. EfficientNet-Lite0 and AMES:
+Apache-2.0. Those of ALIKED and Lite0 need no conversion: the commands read the published files.
 """
 
 import pathlib

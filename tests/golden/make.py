@@ -4,6 +4,9 @@ python -m tests.golden.make KIND SOURCE; the golden file of a kind lies beside t
 
   aliked        SOURCE is a .npz with the `image` of a picture `b`, what ALIKED n16 and t16 make of
                 it, and cases of the deformable convolution and the upsampling; all is kept.
+  ames          SOURCE is a .npz with sets `src` and `tgt`, their masks (True = padding) and the
+                `sim` of AMES dinov2_fp, and `rr`: lists, logits and what the published re-ranking
+                makes of them. Two pairs with few descriptors and the heads of rankings are kept.
   evaluation    SOURCE is a .npz with `ranks` [N, Q], `gnd_json` and, for each protocol, what the
                 published evaluation says of them. Only the places of labelled images are kept.
   ground_truth  SOURCE is the published gnd_roxford5k.pkl; its first queries and images are kept.
@@ -30,6 +33,8 @@ from l2g_jax.similarity.chamfer import chamfer_similarity
 from tests.golden.files import FOLDER
 
 LABELS = ("easy", "hard", "junk")
+# Padding is in the query of the first, and in both sets of the second.
+_AMES_PAIRS = [1, 3]
 _NUM_IMAGES, _NUM_QUERIES = 400, 3
 
 
@@ -38,6 +43,23 @@ def aliked(source: pathlib.Path) -> None:
   parts = ("b.", "n16.b.", "t16.b.", "deform", "upsample")
   kept = {name: values for name, values in reference.items() if name.startswith(parts)}
   np.savez_compressed(FOLDER / "aliked.npz", **kept)
+
+
+def ames(source: pathlib.Path) -> None:
+  reference = np.load(source)
+  names = ("src", "tgt", "src_mask", "tgt_mask", "sim")
+  pairs = {name: reference[f"dinov2_fp.{name}"][_AMES_PAIRS] for name in names}
+  similarities, ids = reference["rr.cache"]
+  results = {
+    name: values[: int(name.split(".")[2][1:])].T.astype(np.int16)
+    if name.endswith(".ranks")
+    else values
+    for name, values in reference.items()
+    if name.startswith("rr.") and name.endswith((".ranks", "_map", "_mp"))
+  }
+  lists = {"rr.similarities": similarities, "rr.ids": ids.astype(np.int16)}
+  kept = {name: reference[name] for name in ("rr.raw", "rr.gnd_json")}
+  np.savez_compressed(FOLDER / "ames.npz", **pairs, **lists, **kept, **results)
 
 
 def evaluation(source: pathlib.Path) -> None:
@@ -104,7 +126,7 @@ def similarities(source: pathlib.Path) -> None:
   )
 
 
-KINDS = (aliked, evaluation, ground_truth, keys, lite0, similarities)
+KINDS = (aliked, ames, evaluation, ground_truth, keys, lite0, similarities)
 
 if __name__ == "__main__":
   {make.__name__: make for make in KINDS}[sys.argv[1]](pathlib.Path(sys.argv[2]))

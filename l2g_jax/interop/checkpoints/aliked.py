@@ -7,7 +7,7 @@ import numpy as np
 
 from l2g_jax.features.aliked.config import SCORE_WIDTHS, VARIANTS, Sizes
 from l2g_jax.interop.checkpoints.layers import Architecture, Layer, convolution
-from l2g_jax.interop.checkpoints.tensors import Tensor
+from l2g_jax.interop.checkpoints.state import has_tensor
 
 _RGB = 3
 _TOP = "layers"
@@ -20,19 +20,13 @@ def find_variant(state: Mapping[str, Any]) -> str:
     state: values by name, tensors among them.
   """
   for variant, sizes in VARIANTS.items():
-    if _has(state, "block1.conv2.weight", (sizes.widths[0], sizes.widths[0], 3, 3)) and _has(
-      state, "desc_head.agg_weights", (sizes.num_samples, sizes.dimension, sizes.dimension)
+    first = (sizes.widths[0], sizes.widths[0], 3, 3)
+    last = (sizes.num_samples, sizes.dimension, sizes.dimension)
+    if has_tensor(state, "block1.conv2.weight", first) and has_tensor(
+      state, "desc_head.agg_weights", last
     ):
       return variant
   return "n16"
-
-
-def _has(state: Mapping[str, Any], ending: str, shape: tuple[int, ...]) -> bool:
-  return any(
-    isinstance(value, Tensor) and value.shape == shape
-    for name, value in state.items()
-    if name.endswith(ending)
-  )
 
 
 def aliked_architecture(variant: str) -> Architecture:

@@ -5,7 +5,14 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 
 from l2g_jax.features import fire, lite0, resnet, superglobal
-from l2g_jax.interop.checkpoints.layers import Architecture, Layer, convolution, dense, depthwise
+from l2g_jax.interop.checkpoints.layers import (
+  Architecture,
+  Layer,
+  convolution,
+  dense,
+  depthwise,
+  layer_norm,
+)
 
 # Of its batch norms.
 _LITE0_EPSILON = 1e-3
@@ -57,10 +64,7 @@ def fire_architecture() -> Architecture:
   width, hidden = fire.WIDTH, fire.HIDDEN_WIDTH
   # The layers of the recurrence lie in a module of their own.
   for module, name in (("", "inputs"), ("refinement/", "templates"), ("refinement/", "mlp")):
-    shapes = {f"lit.norm_{name}.weight": (width,), f"lit.norm_{name}.bias": (width,)}
-    layers.append(
-      Layer(f"lit/{module}norm_{name}", shapes, lambda scale, bias: {"scale": scale, "bias": bias})
-    )
+    layers.append(layer_norm(f"lit/{module}norm_{name}", f"lit.norm_{name}", width))
   for target, key in (("refinement/query", "q"), ("key", "k"), ("value", "v")):
     shapes = {f"lit.project_{key}.weight": (width, width)}
     layers.append(Layer(f"lit/{target}", shapes, lambda weight: {"kernel": weight.T}))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from l2g_jax.features import weights
-from l2g_jax.interop.checkpoints.aliked import aliked_architecture, find_variant
+from l2g_jax.interop.checkpoints import aliked, ames
 from l2g_jax.interop.checkpoints.architectures import (
   fire_architecture,
   lite0_architecture,
@@ -20,7 +20,7 @@ from l2g_jax.interop.checkpoints.state import check_state, find_state, name_some
 from l2g_jax.interop.checkpoints.torch_file import open_torch_file
 from l2g_jax.runtime import files
 
-Model = Literal["superglobal", "fire", "aliked", "lite0"]
+Model = Literal["superglobal", "fire", "aliked", "lite0", "ames"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,11 @@ def _describe_fire(state: Mapping[str, Any]) -> Architecture:
 
 
 def _describe_aliked(state: Mapping[str, Any]) -> Architecture:
-  return aliked_architecture(find_variant(state))
+  return aliked.aliked_architecture(aliked.find_variant(state))
+
+
+def _describe_ames(state: Mapping[str, Any]) -> Architecture:
+  return ames.published_architecture(ames.find_variant(state))
 
 
 def _describe_lite0(state: Mapping[str, Any]) -> Architecture:
@@ -81,6 +85,12 @@ MODELS: Mapping[Model, Published] = {
     _describe_lite0,
     "EfficientNet-Lite0 is licensed Apache-2.0 by Google: keep the licence with the weights where "
     "you pass them on.",
+  ),
+  "ames": Published(
+    "state",
+    _describe_ames,
+    "AMES is licensed Apache-2.0 by its authors: keep the licence with the weights where you pass "
+    "them on.",
   ),
 }
 

@@ -145,3 +145,9 @@ def dense(target: str, weight: str, bias: str, width: int, width_in: int) -> Lay
   """Returns a dense layer; its weight is `[width, width_in]` in the checkpoint."""
   shapes = {weight: (width, width_in), bias: (width,)}
   return Layer(target, shapes, lambda kernel, bias: {"kernel": kernel.T, "bias": bias})
+
+
+def layer_norm(target: str, key: str, width: int) -> Layer:
+  """Returns a layer norm with a scale and a bias."""
+  shapes = {f"{key}.weight": (width,), f"{key}.bias": (width,)}
+  return Layer(target, shapes, lambda scale, bias: {"scale": scale, "bias": bias})

@@ -61,6 +61,15 @@ def _nested_tensors(
       yield from _nested_tensors(value, f"{prefix}{name}.", entered)
 
 
+def has_tensor(state: Mapping[str, Any], ending: str, shape: tuple[int, ...]) -> bool:
+  """Returns whether a tensor of this shape has a name that ends so, as in a wrapped network."""
+  return any(
+    isinstance(value, Tensor) and value.shape == shape
+    for name, value in state.items()
+    if name.endswith(ending)
+  )
+
+
 def unwrap(
   state: Mapping[str, Any], architecture: Architecture, fault: str
 ) -> tuple[dict[str, Any], list[str]]:
