@@ -2,13 +2,12 @@
 
 from typing import Any, Literal
 
-from l2g_jax.ranking.graph import rank_by_scores
-
 from experiments.comparison.material import Base, Material
 from experiments.comparison.system import ONCE, QUERIES, Outcome, System
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking import diffusion, expansion, global_search, reciprocal
 from l2g_jax.ranking.global_features import GlobalFeatures
+from l2g_jax.ranking.graph import rank_by_scores
 from l2g_jax.runtime.stopwatch import Stopwatch
 
 # By which similarities a baseline ranks.
