@@ -388,5 +388,7 @@ def test_shortlists_that_do_not_fit_are_refused():
   for ids, similarities, count in (([1, 2], [0.5], 0), ([[1]], [[0.5]], 0), ([1], [0.5], 2)):
     with pytest.raises(InputError, match="A shortlist must be ids and similarities"):
       rank_by_inliers(np.array(ids), np.array(similarities), verified(*[9] * count))
+  with pytest.raises(InputError, match="of a shortlist hold a value that is not finite"):
+    rank_by_inliers(np.array([1]), np.array([np.nan]), [])
   with pytest.raises(InputError, match="min_inliers must be"):
     rank_by_inliers(np.array([1]), np.array([0.5]), verified(9), min_inliers=-1)
