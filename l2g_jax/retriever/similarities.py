@@ -11,14 +11,18 @@ from l2g_jax.retriever.described import Described
 from l2g_jax.retriever.pair_similarity import PairSimilarity
 from l2g_jax.runtime.threads import in_threads
 
+# Key points are in pixels of the photograph; the threshold was chosen at this longer side.
+_SIDE = 1024.0
 
-def verify_pair(query: Described, image: Described, **settings) -> Verification:
+
+def verify_pair(query: Described, image: Described) -> Verification:
   """Verifies the matches of all kinds of features of two images by one transform.
+
+  The threshold grows with the image where this is larger than those it was chosen on.
 
   Args:
     query: the features of one image, of each kind.
     image: those of another.
-    settings: of `verify`.
 
   Returns:
     The `Verification`; its rows count through the key points of the first kind, then the next.
@@ -42,6 +46,7 @@ def spatial_similarity(**depths: int) -> PairSimilarity:
     "mutual": matching.MUTUAL,
     "model": spatial.MODEL,
     "threshold": spatial.THRESHOLD,
+    "max_iterations": spatial.MAX_ITERATIONS,
     "max_scale": spatial.MAX_SCALE,
   }
   return PairSimilarity("spatial", settings, _count_inliers, **depths)
