@@ -68,7 +68,8 @@ def pack_bits(sums: np.ndarray) -> np.ndarray:
 
 
 def _normalize(sums: np.ndarray) -> np.ndarray:
-  return sums / (np.linalg.norm(sums, axis=1, keepdims=True) + np.float32(_LEAST_NORM))
+  norms = np.sqrt(np.einsum("ed,ed->e", sums, sums, dtype=np.float64))
+  return (sums / (norms + _LEAST_NORM)[:, None]).astype(np.float32)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -157,7 +157,7 @@ def _add_float(offsets, images, vectors, words, queries, weights, alpha, thresho
   """Raises `totals`, `[N]`, by powers of the inner products, times a weight."""
   for i in range(len(words)):
     for entry in range(offsets[words[i]], offsets[words[i] + 1]):
-      similarity = np.float32(0.0)
+      similarity = 0.0
       for column in range(vectors.shape[1]):
         similarity += vectors[entry, column] * queries[i, column]
       if similarity >= threshold:
