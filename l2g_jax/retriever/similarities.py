@@ -32,7 +32,11 @@ def verify_pair(query: Described, image: Described) -> Verification:
     found = matching.match_descriptors(own.descriptors, other.descriptors)
     matches.append(found + np.array(starts, np.int32))
     starts = (starts[0] + len(own.descriptors), starts[1] + len(other.descriptors))
-  return spatial.verify(_locations(query), _locations(image), np.concatenate(matches), **settings)
+  locations = _locations(image)
+  scale = max(1.0, float(locations.max(initial=0.0)) / _SIDE)
+  return spatial.verify(
+    _locations(query), locations, np.concatenate(matches), threshold=scale * spatial.THRESHOLD
+  )
 
 
 def spatial_similarity(**depths: int) -> PairSimilarity:

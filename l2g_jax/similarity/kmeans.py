@@ -1,12 +1,21 @@
 """k-means by Lloyd's algorithm (1982) on the host, deterministic for a seed."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 # Points compared with all centroids at a time.
 _BLOCK = 1 << 14
 
 
-def kmeans(points: np.ndarray, num_clusters: int, *, num_iterations: int, seed: int) -> np.ndarray:
+def kmeans(
+  points: np.ndarray,
+  num_clusters: int,
+  *,
+  num_iterations: int,
+  seed: int,
+  nearest: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
+) -> np.ndarray:
   """Returns centroids that quantise points with a small squared error.
 
   Args:
@@ -14,16 +23,18 @@ def kmeans(points: np.ndarray, num_clusters: int, *, num_iterations: int, seed: 
     num_clusters: k.
     num_iterations: of Lloyd's algorithm.
     seed: of the random choice of points as first centroids.
+    nearest: finds the nearest centroids, as `assign` does; None = `assign`.
 
   Returns:
     `[min(k, n), d]` float32. An empty cluster takes the point farthest from its centroid.
   """
+  nearest = assign if nearest is None else nearest
   rng = np.random.default_rng(seed)
   points = np.ascontiguousarray(points, np.float32)
   num_clusters = min(num_clusters, len(points))
   centroids = points[np.sort(rng.permutation(len(points))[:num_clusters])].copy()
   for _ in range(num_iterations):
-    labels, errors = assign(points, centroids)
+    labels, errors = nearest(points, centroids)
     counts = np.bincount(labels, minlength=num_clusters)
     order = np.argsort(labels, kind="stable")
     filled = np.flatnonzero(counts)
