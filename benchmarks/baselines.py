@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import flags
-from l2g_jax.ranking.asmk import AsmkConfig
 
 from benchmarks import common
 from benchmarks.common import Ceilings, Row
@@ -24,6 +23,7 @@ from experiments.comparison.system import System
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.evaluation import evaluate as evaluate_rankings
+from l2g_jax.ranking.asmk import AsmkConfig
 from l2g_jax.retriever.similarities import spatial_similarity
 from l2g_jax.runtime.stopwatch import Stopwatch
 
@@ -43,19 +43,19 @@ def variants() -> Iterator[System]:
   yield baselines.chamfer()
   sources: Sequence[baselines.Source] = ("global", "chamfer")
   for source, augmented in itertools.product(sources, (False, True)):
-    for settings in _grid(num_neighbors=(1, 3, 5, 10), alpha=(0.0, 1.0, 3.0)):
+    for settings in _grid(num_neighbors=(1, 3, 5, 10), alpha=(0.5, 1.0, 3.0)):
       yield baselines.expanded(source, augmented=augmented, **settings)
   for source in sources:
     grid = _grid(
-      num_neighbors=(10, 20, 50), num_query_neighbors=(3, 10), gamma=(1.0, 3.0), alpha=(0.9, 0.99)
+      num_neighbors=(10, 50), num_query_neighbors=(5, 10), gamma=(1.0, 3.0), alpha=(0.8, 0.9, 0.99)
     )
     for settings in grid:
       yield baselines.diffused(source, **settings)
     for settings in _grid(k1=(5, 10, 20), k2=(3, 6), weight=(0.3, 0.7)):
       yield baselines.reciprocated(source, **settings)
-  for depth, least in itertools.product((50, 100), (6, 8, 10, 15)):
-    yield local_systems.verified(spatial_similarity(depth=depth), min_inliers=least)
-  for binary, words in itertools.product((True, False), (256, 1024, 4096)):
+  for least in (6, 8, 12):
+    yield local_systems.verified(spatial_similarity(), min_inliers=least)
+  for binary, words in itertools.product((True, False), (1024, 4096)):
     for settings in _grid(multiple_assignment=(1, 5), use_idf=(False, True), alpha=(3.0, 5.0)):
       yield local_systems.asmk_by(AsmkConfig(binary=binary, **settings), num_words=words)
   yield local_systems.l2g()

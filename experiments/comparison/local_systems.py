@@ -1,5 +1,6 @@
 """The systems that match local features: spatial verification, ASMK, and L2G."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,11 +23,20 @@ def verified(similarity: PairSimilarity, *, min_inliers: int = spatial.MIN_INLIE
   """Spatial verification of the best candidates, by the number of inliers."""
 
   def run(given: Material, watch: Stopwatch) -> Outcome:
-    queries, images = given.described_queries, given.images
     with watch.measure(QUERIES):
-      found = pair_similarity.compare_candidates(similarity, given.found, queries, images)
+      found = given.keep(
+        f"{similarity.name} {similarity.depth}",
+        lambda: pair_similarity.compare_candidates(
+          similarity, given.found, given.described_queries, given.images
+        ),
+      )
       rankings = np.stack(
-        [_by_inliers(*rows, min_inliers) for rows in zip(*given.found, *found, strict=True)]
+        [
+          _by_inliers(Ranked(*own), Ranked(*counted), min_inliers)
+          for own, counted in zip(
+            zip(*given.found, strict=True), zip(*found, strict=True), strict=True
+          )
+        ]
       )
     return Outcome(given.complete(rankings), given.index_bytes + given.feature_bytes)
 
@@ -34,18 +44,12 @@ def verified(similarity: PairSimilarity, *, min_inliers: int = spatial.MIN_INLIE
   return System("chamfer+spatial", "local search", run, settings)
 
 
-def _by_inliers(
-  ids: np.ndarray,
-  similarities: np.ndarray,
-  counted_ids: np.ndarray,
-  counts: np.ndarray,
-  min_inliers: int,
-) -> np.ndarray:
+def _by_inliers(found: Ranked, counted: Ranked, min_inliers: int) -> np.ndarray:
   """Returns a query's candidates `[C]` by inliers; few count as none and leave the order."""
-  inliers = dict(zip(counted_ids.tolist(), counts.tolist(), strict=True))
-  values = np.array([inliers.get(number, 0.0) for number in ids.tolist()])
+  inliers = dict(zip(counted.ids.tolist(), counted.similarities.tolist(), strict=True))
+  values = np.array([inliers.get(number, 0.0) for number in found.ids.tolist()])
   values[values < min_inliers] = 0.0
-  return ids[np.lexsort((-similarities, -values, ids < 0))]
+  return found.ids[np.lexsort((-found.similarities, -values, found.ids < 0))]
 
 
 def asmk_by(config: asmk.AsmkConfig, *, num_words: int, seed: int = 0) -> System:
@@ -56,28 +60,34 @@ def asmk_by(config: asmk.AsmkConfig, *, num_words: int, seed: int = 0) -> System
     num_bytes = 0.0
     for number in range(len(given.collection.kinds)):
       with watch.measure(ONCE):
-        images = list(given.descriptors(number))
-        stacked = np.concatenate(images)
-        chosen = np.random.default_rng(seed).permutation(len(stacked))
-        sample = stacked[np.sort(chosen[: _SAMPLE_PER_WORD * num_words])]
-        codebook = asmk.train_codebook(sample, num_words, seed=seed)
-        index = asmk.build_index(codebook, images, config)
+        index = _asmk_index(given, number, config, num_words, seed)
       with watch.measure(QUERIES):
         for row, query in enumerate(track(given.queries.descriptors, "ASMK", unit="queries")):
           scores[row] += asmk.score(index, query[number])
       num_bytes += index.nbytes / given.num_images
     return Outcome(np.argsort(-scores, axis=1, kind="stable").astype(np.int32), num_bytes)
 
-  settings = {
-    "binary": config.binary,
-    "multiple_assignment": config.multiple_assignment,
-    "alpha": config.alpha,
-    "threshold": config.threshold,
-    "use_idf": config.use_idf,
-    "num_words": num_words,
-    "seed": seed,
-  }
-  return System("asmk" if config.binary else "asmk float", "local search", run, settings)
+  settings = {**dataclasses.asdict(config), "num_words": num_words, "seed": seed}
+  return System("asmk" if config.binary else "asmk float", None, run, settings)
+
+
+def _asmk_index(
+  given: Material, kind: int, config: asmk.AsmkConfig, num_words: int, seed: int
+) -> asmk.AsmkIndex:
+  """Returns the index of a kind; what does not depend on the search is shared by a sweep."""
+
+  def train() -> asmk.Codebook:
+    stacked = np.concatenate([*given.descriptors(kind)])
+    chosen = np.random.default_rng(seed).permutation(len(stacked))[: _SAMPLE_PER_WORD * num_words]
+    return asmk.train_codebook(stacked[np.sort(chosen)], num_words, seed=seed)
+
+  def build() -> asmk.AsmkIndex:
+    codebook = given.keep(f"codebook {kind} {num_words} {seed}", train)
+    return asmk.build_index(codebook, given.descriptors(kind), config)
+
+  made_with = f"{config.binary} {config.use_idf}"
+  index = given.keep(f"asmk {kind} {num_words} {seed} {made_with}", build)
+  return dataclasses.replace(index, config=config)
 
 
 def l2g() -> System:

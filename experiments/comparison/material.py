@@ -3,10 +3,9 @@
 import functools
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from l2g_jax.ranking.neighbors import candidates_by_global, neighbors_by_global
 
 from l2g_jax.cli import evaluate
 from l2g_jax.data.dataset import Dataset
@@ -14,11 +13,14 @@ from l2g_jax.features.whitening import Whitening
 from l2g_jax.ranked import Ranked, complete_rankings
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global
+from l2g_jax.ranking.neighbors import candidates_by_global, neighbors_by_global
 from l2g_jax.retriever import Retriever, candidates, described, vocabulary
 from l2g_jax.retriever import collection as collections
 from l2g_jax.retriever.collection import Collection
 from l2g_jax.retriever.described import DescribedImages
 from l2g_jax.runtime.digests import new_digest
+
+T = TypeVar("T")
 
 # The searches with which systems begin, by the names of their stages.
 Base = Literal["global search", "local search"]
@@ -50,6 +52,13 @@ class Material:
     self.num_queries = len(dataset.ground_truth.queries)
     self.num_images = len(dataset.ground_truth.imlist)
     self._jobs = evaluate.query_jobs(dataset)
+    self._kept: dict[str, Any] = {}
+
+  def keep(self, key: str, make: Callable[[], T]) -> T:
+    """Returns what was made under a key, or makes it; sweeps share what only takes time."""
+    if key not in self._kept:
+      self._kept[key] = make()
+    return self._kept[key]
 
   @functools.cached_property
   def paper(self) -> "Material":

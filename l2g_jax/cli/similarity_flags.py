@@ -4,7 +4,7 @@ from absl import flags
 
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.cli.setting_errors import settings_as_flags
-from l2g_jax.retriever.pair_similarity import PairSimilarity
+from l2g_jax.retriever.pair_similarity import DEPTH, LIST_DEPTH, PairSimilarity
 from l2g_jax.retriever.similarities import spatial_similarity
 
 
@@ -18,10 +18,10 @@ def _define(values: flags.FlagValues) -> None:
     flag_values=values,
   )
   flags.DEFINE_integer(
-    "depth", 100, "Candidates of a query that are compared anew.", flag_values=values
+    "depth", DEPTH, "Candidates of a query that are compared anew.", flag_values=values
   )
   flags.DEFINE_integer(
-    "list_depth", 20, "Neighbours of each image that are compared anew.", flag_values=values
+    "list_depth", LIST_DEPTH, "Neighbours of each image that are compared anew.", flag_values=values
   )
 
 

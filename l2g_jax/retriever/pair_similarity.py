@@ -24,6 +24,9 @@ from l2g_jax.retriever.sources import short_key
 from l2g_jax.runtime import files
 from l2g_jax.runtime.progress import Meter
 
+# As many as are compared in a second or so; neighbours about as many as an image has true ones.
+DEPTH, LIST_DEPTH = 100, 20
+
 _KIND = "l2g_jax.pair_lists"
 _VERSION = 1
 # Rows of a file, so that an interrupted run goes on.
@@ -48,8 +51,8 @@ class PairSimilarity:
   settings: Mapping[str, Any]
   compare: Callable[[Described, Sequence[Described]], ArrayLike]
   scale: Scale = "similarity"
-  depth: int = 100
-  list_depth: int = 20
+  depth: int = DEPTH
+  list_depth: int = LIST_DEPTH
 
   def __post_init__(self):
     settings.integer("depth", self.depth, least=1)

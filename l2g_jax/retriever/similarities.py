@@ -8,7 +8,7 @@ import numpy as np
 from l2g_jax.ranking import matching, spatial
 from l2g_jax.ranking.spatial import Verification
 from l2g_jax.retriever.described import Described
-from l2g_jax.retriever.pair_similarity import PairSimilarity
+from l2g_jax.retriever.pair_similarity import DEPTH, LIST_DEPTH, PairSimilarity
 from l2g_jax.runtime.threads import in_threads
 
 # Key points are in pixels of the photograph; the threshold was chosen at this longer side.
@@ -39,11 +39,12 @@ def verify_pair(query: Described, image: Described) -> Verification:
   )
 
 
-def spatial_similarity(**depths: int) -> PairSimilarity:
+def spatial_similarity(*, depth: int = DEPTH, list_depth: int = LIST_DEPTH) -> PairSimilarity:
   """Returns the number of matches that one transform explains; see `ranking.spatial`.
 
   Args:
-    depths: `depth` and `list_depth` of `PairSimilarity`.
+    depth: see `PairSimilarity`.
+    list_depth: see `PairSimilarity`.
   """
   settings = {
     "ratio": matching.RATIO,
@@ -53,7 +54,7 @@ def spatial_similarity(**depths: int) -> PairSimilarity:
     "max_iterations": spatial.MAX_ITERATIONS,
     "max_scale": spatial.MAX_SCALE,
   }
-  return PairSimilarity("spatial", settings, _count_inliers, **depths)
+  return PairSimilarity("spatial", settings, _count_inliers, depth=depth, list_depth=list_depth)
 
 
 def _count_inliers(query: Described, images: Sequence[Described]) -> np.ndarray:
