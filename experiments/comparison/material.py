@@ -125,8 +125,10 @@ class Material:
     for number in range(self.num_images):
       yield vocabulary.described(whitening, self.images[number][kind].descriptors)
 
-  def search_seconds(self, base: Base) -> float:
-    """Returns the seconds a query of one of the two searches."""
+  def search_seconds(self, base: Base | None) -> float:
+    """Returns the seconds a query of one of the two searches; 0 of None."""
+    if base is None:
+      return 0.0
     _ = self.by_global if base == "global search" else self.found
     return self.retriever.watch.seconds[base] / self.num_queries
 
