@@ -31,4 +31,5 @@ def make_systems() -> Sequence[System]:
     local_systems.paper(),
     local_systems.l2g(),
     local_systems.l2g_by(verification),
+    local_systems.l2g_by_asmk(asmk.AsmkConfig(binary=False), num_words=4096),
   )
