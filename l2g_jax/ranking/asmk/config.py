@@ -13,15 +13,15 @@ class AsmkConfig:
   """How images are aggregated and compared; the defaults are the published ones.
 
   "Development data" are photographs of landmarks and of covers among paintings, by RootSIFT, raw
-  and whitened. There no other value of the numbers or of idf was better throughout.
+  and whitened, with 4096 words. No other value of the numbers or of idf was better throughout.
 
   Bursts, which are many like descriptors in one image, need no setting: all descriptors of a word
   become one vector of unit length or of bits, which counts once however many they are.
 
   Attributes:
     binary: whether a vector is kept as the signs of its components, one bit each. Otherwise it is
-      kept as float32 of unit norm, 32 times as large; on development data, with 4096 words, mAP
-      (Medium) was higher by 0.4 to 7.4 that way.
+      kept as float32 of unit norm, 32 times as large; on development data mAP (Medium)
+      was higher by 0.4 to 7.4 that way.
     multiple_assignment: to how many of its nearest words a descriptor of a query goes, at least 1;
       to all if there are fewer words. More find more matches, in time in proportion. A descriptor
       of the collection goes to one.
