@@ -51,7 +51,7 @@ def default_num_words(num_descriptors: int) -> int:
 
   In two development collections of 170 and 320 thousand descriptors, raw and whitened, with words
   of their own and of the other, 4096 words ranked better than 1024 in seven cases of eight, and
-  16384 hardly better or worse.
+  16384 as well as 4096 on average.
   """
   return min(max(1, num_descriptors // _DESCRIPTORS_A_WORD), MOST_WORDS)
 

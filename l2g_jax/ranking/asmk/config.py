@@ -23,8 +23,8 @@ class AsmkConfig:
       kept as float32 of unit norm, 32 times as large; on development data mAP (Medium)
       was higher by 0.4 to 7.4 that way.
     multiple_assignment: to how many of its nearest words a descriptor of a query goes, at least 1;
-      to all if there are fewer words. More find more matches, in time in proportion. A descriptor
-      of the collection goes to one.
+      to all if there are fewer words. More find more matches, in time in proportion; with few
+      words, such as 256, one is better. A descriptor of the collection goes to one.
     alpha: exponent of a similarity, at least 0. The larger, the less middling matches count.
     threshold: the least similarity that counts, in [0, 1].
     use_idf: whether words count by their inverse document frequency, log(N / n)^2 of N images, n of
