@@ -4,7 +4,13 @@ Source: Tolias, Avrithis and Jegou, Image Search with Selective Match Kernels: A
 Single and Multiple Images, IJCV 2016.
 """
 
-from l2g_jax.ranking.asmk.codebook import Codebook, load_codebook, save_codebook, train_codebook
+from l2g_jax.ranking.asmk.codebook import (
+  Codebook,
+  default_num_words,
+  load_codebook,
+  save_codebook,
+  train_codebook,
+)
 from l2g_jax.ranking.asmk.config import AsmkConfig
 from l2g_jax.ranking.asmk.index import AsmkIndex, build_index
 from l2g_jax.ranking.asmk.scoring import rank, score, search
@@ -15,6 +21,7 @@ __all__ = [
   "AsmkIndex",
   "Codebook",
   "build_index",
+  "default_num_words",
   "load_codebook",
   "open_index",
   "rank",

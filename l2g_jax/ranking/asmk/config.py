@@ -10,17 +10,21 @@ from l2g_jax.errors import SettingError
 
 @dataclasses.dataclass(frozen=True)
 class AsmkConfig:
-  """How images are aggregated and compared.
+  """How images are aggregated and compared; the defaults are the published ones.
+
+  "Development data" are photographs of landmarks and of covers among paintings, by RootSIFT, raw
+  and whitened, with 4096 words. No other value of the numbers or of idf was better throughout.
 
   Bursts, which are many like descriptors in one image, need no setting: all descriptors of a word
   become one vector of unit length or of bits, which counts once however many they are.
 
   Attributes:
     binary: whether a vector is kept as the signs of its components, one bit each. Otherwise it is
-      kept as float32 of unit norm, 32 times as large.
+      kept as float32 of unit norm, 32 times as large; on development data mAP (Medium)
+      was higher by 0.4 to 7.4 that way.
     multiple_assignment: to how many of its nearest words a descriptor of a query goes, at least 1;
-      to all if there are fewer words. More find more matches, in time in proportion. A descriptor
-      of the collection goes to one.
+      to all if there are fewer words. More find more matches, in time in proportion; with few
+      words, such as 256, one is better. A descriptor of the collection goes to one.
     alpha: exponent of a similarity, at least 0. The larger, the less middling matches count.
     threshold: the least similarity that counts, in [0, 1].
     use_idf: whether words count by their inverse document frequency, log(N / n)^2 of N images, n of
@@ -34,10 +38,10 @@ class AsmkConfig:
   use_idf: bool = False
 
   def __post_init__(self):
-    least = settings.integer("multiple_assignment", self.multiple_assignment, least=1)
+    count = settings.integer("multiple_assignment", self.multiple_assignment, least=1)
     checked = {
       "binary": _flag("binary", self.binary),
-      "multiple_assignment": least,
+      "multiple_assignment": count,
       "alpha": settings.real("alpha", self.alpha, least=0.0),
       "threshold": settings.real("threshold", self.threshold, least=0.0, most=1.0),
       "use_idf": _flag("use_idf", self.use_idf),

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from l2g_jax.errors import damage_refused
+from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.ranking.asmk.codebook import Codebook
 from l2g_jax.ranking.asmk.config import AsmkConfig
 from l2g_jax.ranking.asmk.index import AsmkIndex
@@ -48,6 +48,8 @@ def open_index(directory: os.PathLike | str, *, verify: bool = False) -> AsmkInd
   with damage_refused(f"{directory} holds unknown settings; have it made again."):
     config = AsmkConfig(**bundle.metadata)
   arrays = bundle.arrays
+  dimension = arrays["centroids"].shape[-1] if "centroids" in arrays else 0
+  width = -(-dimension // 32) if config.binary else dimension
   check_arrays(
     directory,
     arrays,
@@ -55,11 +57,18 @@ def open_index(directory: os.PathLike | str, *, verify: bool = False) -> AsmkInd
       "centroids": ("float32", ("words", "dimension")),
       "offsets": ("int64", ("bounds",)),
       "images": ("int32", ("entries",)),
-      "vectors": ("uint32" if config.binary else "float32", ("entries", "width")),
+      "vectors": ("uint32" if config.binary else "float32", ("entries", width)),
       "norms": ("float64", ("images",)),
       "weights": ("float64", ("words",)),
     },
   )
+  bounds = arrays["offsets"]
+  if (
+    len(bounds) != len(arrays["weights"]) + 1
+    or (bounds[0], bounds[-1]) != (0, len(arrays["images"]))
+    or np.any(np.diff(bounds) < 0)
+  ):
+    raise InputError(f"{directory} has lists that do not fit together; have it made again.")
   # Loops are compiled for plain arrays, not for maps.
   plain = {name: np.asarray(array) for name, array in arrays.items()}
   return AsmkIndex(Codebook(plain.pop("centroids")), config, **plain)

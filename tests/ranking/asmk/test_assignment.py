@@ -17,14 +17,29 @@ def test_nearest_words_by_hand():
 def test_distances_that_float32_confuses_are_told_apart():
   # Far from the origin, words a ten-thousandth apart.
   rng = np.random.default_rng(0)
-  centroids = (50.0 + 1e-4 * rng.standard_normal((6, 40))).astype(np.float32)
+  centroids = (50.0 + 1e-4 * rng.standard_normal((30, 40))).astype(np.float32)
   points = (50.0 + 1e-4 * rng.standard_normal((300, 40))).astype(np.float32)
   exact = ((points[:, None].astype(np.float64) - centroids) ** 2).sum(axis=2)
-  words, distances = nearest_words(points, centroids, 5)
-  np.testing.assert_array_equal(words, np.argsort(exact, axis=1, kind="stable")[:, :5])
-  np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :5], rtol=1e-12)
+  words, distances = nearest_words(points, centroids, 2)
+  np.testing.assert_array_equal(words, np.argsort(exact, axis=1, kind="stable")[:, :2])
+  np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :2], rtol=1e-12)
   rounded = 0.5 * np.sum(centroids**2, axis=1) - points @ centroids.T
   assert np.any(rounded.argmin(axis=1) != words[:, 0])
+
+
+def test_equal_distances_that_float32_takes_for_different_go_to_the_smaller_word():
+  rng = np.random.default_rng(2)
+  centroids = 2.0 * rng.integers(-5000, 5000, (6, 40)).astype(np.float32)
+  firsts, seconds = np.triu_indices(6, 1)
+  # Between two words a third may be nearer, so each pair is tried far from the others.
+  for first, second in zip(firsts, seconds, strict=True):
+    moved = centroids.copy()
+    moved[[first, second]] += 40_000.0
+    middle = moved[[first, second]].mean(axis=0)[None]
+    words, distances = nearest_words(middle, moved, 5)
+    np.testing.assert_array_equal(words[0, :2], [first, second])
+    assert distances[0, 0] == distances[0, 1]
+    np.testing.assert_array_equal(nearest_words(middle, moved, 1)[0], [[first]])
 
 
 def test_blocks_are_put_together():

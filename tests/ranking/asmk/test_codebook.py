@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from l2g_jax.errors import InputError
-from l2g_jax.ranking.asmk import Codebook, load_codebook, save_codebook, train_codebook
+from l2g_jax.ranking.asmk import (
+  Codebook,
+  default_num_words,
+  load_codebook,
+  save_codebook,
+  train_codebook,
+)
 
 
 def clusters(seed=0, *, size=60, spread=0.02):
@@ -41,6 +47,17 @@ def test_fewer_descriptors_than_words_are_words():
   _, points = clusters()
   found = train_codebook(points[:4], 6).centroids
   np.testing.assert_array_equal(np.unique(found, axis=0), np.unique(points[:4], axis=0))
+
+
+@pytest.mark.parametrize(
+  ("num_descriptors", "num_words"), [(0, 1), (99, 1), (100, 2), (10**5, 2000), (10**9, 65536)]
+)
+def test_words_by_the_size_of_a_collection(num_descriptors, num_words):
+  assert default_num_words(num_descriptors) == num_words
+
+
+def test_the_number_of_words_follows_the_sample():
+  assert train_codebook(clusters()[1], num_iterations=0).centroids.shape == (7, 40)
 
 
 def test_a_codebook_is_read_as_written(tmp_path):

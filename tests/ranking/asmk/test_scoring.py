@@ -124,8 +124,9 @@ def test_batches_change_nothing(monkeypatch):
 
 def test_a_search_finds_the_head_of_a_ranking():
   centroids, images, queries = problem(6)
-  index = build_index(Codebook(centroids), images)
-  ids, scores = search(index, queries, 20)
+  # Every score comes four times.
+  index = build_index(Codebook(centroids), 4 * images)
+  ids, scores = search(index, queries, 60)
   rankings = rank(index, queries)
   for row, query in enumerate(queries):
     expected = score(index, query)[rankings[row]]
