@@ -24,6 +24,7 @@ from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.evaluation import evaluate as evaluate_rankings
 from l2g_jax.ranking.asmk import AsmkConfig
+from l2g_jax.retriever.asmk_search import AsmkSearch
 from l2g_jax.retriever.similarities import spatial_similarity
 from l2g_jax.runtime.stopwatch import Stopwatch
 
@@ -57,7 +58,8 @@ def variants() -> Iterator[System]:
     yield local_systems.verified(spatial_similarity(), min_inliers=least)
   for binary, words in itertools.product((True, False), (1024, 4096)):
     for settings in _grid(multiple_assignment=(1, 5), use_idf=(False, True), alpha=(3.0, 5.0)):
-      yield local_systems.asmk_by(AsmkConfig(binary=binary, **settings), num_words=words)
+      config = AsmkConfig(binary=binary, **settings)
+      yield local_systems.asmk_by(AsmkSearch(config, num_words=words))
   yield local_systems.l2g()
 
 

@@ -1,7 +1,7 @@
 """The systems that match local features: spatial verification, ASMK, and L2G."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,11 @@ import numpy as np
 from experiments.comparison.material import Material
 from experiments.comparison.system import ONCE, QUERIES, Outcome, System
 from l2g_jax.ranked import Ranked
-from l2g_jax.ranking import asmk, spatial
-from l2g_jax.retriever import pair_similarity
-from l2g_jax.retriever.collection import Descriptors
+from l2g_jax.ranking import spatial
+from l2g_jax.retriever import asmk_search, pair_similarity
+from l2g_jax.retriever.asmk_search import AsmkSearch
 from l2g_jax.retriever.pair_similarity import PairSimilarity
-from l2g_jax.runtime.progress import track
 from l2g_jax.runtime.stopwatch import Stopwatch
-
-# Of a codebook: words for a collection of any size, and a sample to learn them from.
-_SAMPLE_PER_WORD = 64
 
 
 def verified(similarity: PairSimilarity, *, min_inliers: int = spatial.MIN_INLIERS) -> System:
@@ -53,92 +49,33 @@ def _by_inliers(found: Ranked, counted: Ranked, min_inliers: int) -> np.ndarray:
   return found.ids[np.lexsort((-found.similarities, -values, found.ids < 0))]
 
 
-def asmk_by(config: asmk.AsmkConfig, *, num_words: int, seed: int = 0) -> System:
+def asmk_by(options: AsmkSearch) -> System:
   """ASMK with a codebook learned from the collection itself; several kinds add their scores."""
 
   def run(given: Material, watch: Stopwatch) -> Outcome:
     with watch.measure(ONCE):
-      indexes = _asmk_indexes(given, config, num_words, seed)
+      searched = asmk_search.open_or_build(options, given.collection, given.images)
     with watch.measure(QUERIES):
-      found = _search_asmk(indexes, given.queries.descriptors, given.num_images, title="ASMK")
-    return Outcome(given.complete(found.ids), _bytes_of(indexes))
+      found = searched.search(given.queries.descriptors, given.num_images)
+    return Outcome(given.complete(found.ids), searched.bytes_an_image)
 
-  settings = {**dataclasses.asdict(config), "num_words": num_words, "seed": seed}
-  return System("asmk" if config.binary else "asmk float", None, run, settings)
+  name = "asmk" if options.config.binary else "asmk float"
+  return System(name, None, run, dataclasses.asdict(options))
 
 
-def l2g_by_asmk(config: asmk.AsmkConfig, *, num_words: int, seed: int = 0) -> System:
+def l2g_by_asmk(options: AsmkSearch) -> System:
   """The method with ASMK in place of the local search, for queries and for lists."""
 
   def run(given: Material, watch: Stopwatch) -> Outcome:
-    k = given.found.ids.shape[1]
     with watch.measure(ONCE):
-      indexes = _asmk_indexes(given, config, num_words, seed)
-      kinds = range(len(indexes))
-      images = zip(*(given.descriptors(kind) for kind in kinds), strict=True)
-      near = _search_asmk(indexes, [*images], k + 1, title="lists by ASMK")
-      lists = _without_self(near)
+      searched = asmk_search.open_or_build(options, given.collection, given.images)
+      lists = asmk_search.open_or_make_lists(searched, given.collection, given.images)
     with watch.measure(QUERIES):
-      found = _search_asmk(indexes, given.queries.descriptors, k, title="ASMK")
-    return _l2g(given, watch, found, lists, _bytes_of(indexes))
+      found = searched.search(given.queries.descriptors, given.found.ids.shape[1])
+    return _l2g(given, watch, found, lists, searched.bytes_an_image)
 
-  settings = {**dataclasses.asdict(config), "num_words": num_words, "seed": seed}
-  return System("l2g by asmk" if config.binary else "l2g by asmk float", None, run, settings)
-
-
-def _search_asmk(
-  indexes: Sequence[asmk.AsmkIndex], queries: Sequence[Descriptors], k: int, *, title: str
-) -> Ranked:
-  """Finds the best images of each query `[Q, min(k, N)]` by the sum of all kinds' scores."""
-  k = min(k, indexes[0].num_images)
-  ids = np.empty((len(queries), k), np.int32)
-  similarities = np.empty((len(queries), k), np.float32)
-  for row, query in enumerate(track(queries, title, unit="images")):
-    parts = [asmk.score(*part) for part in zip(indexes, query, strict=True)]
-    scores = np.sum(parts, axis=0)
-    ids[row] = np.argsort(-scores, kind="stable")[:k]
-    similarities[row] = scores[ids[row]]
-  return Ranked(ids, similarities)
-
-
-def _without_self(lists: Ranked) -> Ranked:
-  """Returns lists `[N, L]` of images without the images themselves."""
-  own = lists.ids == np.arange(len(lists.ids))[:, None]
-  # One that its own list does not reach loses the last place.
-  own[~own.any(axis=1), -1] = True
-  kept = ~own
-  shape = (len(own), own.shape[1] - 1)
-  return Ranked(lists.ids[kept].reshape(shape), lists.similarities[kept].reshape(shape))
-
-
-def _bytes_of(indexes: Sequence[asmk.AsmkIndex]) -> float:
-  return sum(index.nbytes / index.num_images for index in indexes)
-
-
-def _asmk_indexes(
-  given: Material, config: asmk.AsmkConfig, num_words: int, seed: int
-) -> list[asmk.AsmkIndex]:
-  kinds = range(len(given.collection.kinds))
-  return [_asmk_index(given, kind, config, num_words, seed) for kind in kinds]
-
-
-def _asmk_index(
-  given: Material, kind: int, config: asmk.AsmkConfig, num_words: int, seed: int
-) -> asmk.AsmkIndex:
-  """Returns the index of a kind; what does not depend on the search is shared by a sweep."""
-
-  def train() -> asmk.Codebook:
-    stacked = np.concatenate([*given.descriptors(kind)])
-    chosen = np.random.default_rng(seed).permutation(len(stacked))[: _SAMPLE_PER_WORD * num_words]
-    return asmk.train_codebook(stacked[np.sort(chosen)], num_words, seed=seed)
-
-  def build() -> asmk.AsmkIndex:
-    codebook = given.keep(f"codebook {kind} {num_words} {seed}", train)
-    return asmk.build_index(codebook, given.descriptors(kind), config)
-
-  made_with = f"{config.binary} {config.use_idf}"
-  index = given.keep(f"asmk {kind} {num_words} {seed} {made_with}", build)
-  return dataclasses.replace(index, config=config)
+  name = "l2g by asmk" if options.config.binary else "l2g by asmk float"
+  return System(name, None, run, dataclasses.asdict(options))
 
 
 def l2g() -> System:

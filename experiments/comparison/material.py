@@ -2,19 +2,18 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from l2g_jax.cli import evaluate
 from l2g_jax.data.dataset import Dataset
-from l2g_jax.features.whitening import Whitening
 from l2g_jax.ranked import Ranked, complete_rankings
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global
 from l2g_jax.ranking.neighbors import candidates_by_global, neighbors_by_global
-from l2g_jax.retriever import Retriever, candidates, described, vocabulary
+from l2g_jax.retriever import Retriever, candidates, described
 from l2g_jax.retriever import collection as collections
 from l2g_jax.retriever.collection import Collection
 from l2g_jax.retriever.described import DescribedImages
@@ -118,12 +117,6 @@ class Material:
   def described_queries(self) -> DescribedImages:
     """The local features of the queries, with their key points."""
     return described.describe_queries(self.collection, self._jobs)
-
-  def descriptors(self, kind: int) -> Iterator[np.ndarray]:
-    """Yields the descriptors of each image of one kind, whitened where the index has them so."""
-    whitening = Whitening.from_note(self.collection.kinds[kind].index.whitening)
-    for number in range(self.num_images):
-      yield vocabulary.described(whitening, self.images[number][kind].descriptors)
 
   def search_seconds(self, base: Base | None) -> float:
     """Returns the seconds a query of one of the two searches; 0 of None."""
