@@ -28,6 +28,7 @@ from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
 from l2g_jax.interop import ames
 from l2g_jax.interop import cann as cann_files
 from l2g_jax.retriever import Features, Rankings, Retriever
+from l2g_jax.retriever.asmk_search import AsmkSearch
 from l2g_jax.retriever.candidates import runs_backwards
 from l2g_jax.runtime.stopwatch import Stopwatch
 
@@ -36,7 +37,9 @@ _A_QUERY = (
   "global search",
   "global re-ranking",
   "local search",
+  "ASMK",
   "spatial of candidates",
+  "ames of candidates",
   "embedding and re-ranking",
 )
 
@@ -149,6 +152,8 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   settle(values, default_dataset, built_in)
   features = read_features(values)
   similarity = read_similarity(values)
+  if values.candidates is not None and isinstance(similarity, AsmkSearch):
+    raise InputError("--candidates are of another search, and --similarity=asmk is one itself.")
   read_method_config(values)
   read_index_config(values)
   if values.output:
@@ -172,7 +177,12 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   if given is not None:
     _tell_of_candidates(values, given, rankings)
   report = make_report(
-    _methods(rankings, weights, "chamfer" if given is None else "candidates", values.similarity),
+    _methods(
+      rankings,
+      weights,
+      "chamfer" if given is None else "candidates",
+      values.similarity.partition(":")[0],
+    ),
     truth,
     title=dataset.name,
     notice=built_in.notice if built_in is not None and dataset.name == built_in.name else None,

@@ -23,10 +23,11 @@ from l2g_jax.pipeline.l2g import L2G, check_weight
 from l2g_jax.ranked import Ranked, complete_rankings
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global, rerank_by_global
+from l2g_jax.retriever import asmk_search, listing, pair_similarity, photo_search
 from l2g_jax.retriever import candidates as candidate_search
 from l2g_jax.retriever import collection as collections
-from l2g_jax.retriever import listing, pair_similarity, photo_search
-from l2g_jax.retriever.described import describe_images, describe_queries
+from l2g_jax.retriever.asmk_search import AsmkSearch
+from l2g_jax.retriever.described import DescribedImages, describe_images, describe_queries
 from l2g_jax.retriever.listing import Listing
 from l2g_jax.retriever.options import Features, StageOptions
 from l2g_jax.retriever.pair_similarity import PairSimilarity
@@ -236,7 +237,7 @@ class Retriever:
     *,
     weights: Sequence[float] | None = None,
     candidates: np.ndarray | None = None,
-    similarity: PairSimilarity | None = None,
+    similarity: PairSimilarity | AsmkSearch | None = None,
     show_progress: bool = False,
   ) -> Rankings:
     """Ranks the collection for a batch of queries by every stage; their features are kept.
@@ -246,7 +247,8 @@ class Retriever:
       weights: the weights w in [0, 1]; None = the retriever's.
       candidates: `[Q, C]` ids that other programs found, best first, -1 pads; the index says how
         similar they are. None = the local search.
-      similarity: of pairs, in place of Chamfer's for what is embedded; None = Chamfer's.
+      similarity: what is embedded in place of Chamfer similarities: one of pairs, by which
+        candidates and neighbours are compared anew, or a search by ASMK; None = Chamfer's.
       show_progress: whether to show a bar.
 
     Raises:
@@ -269,7 +271,12 @@ class Retriever:
         found = collection.compare(described.descriptors, candidates)
     placed = state.placed
     if similarity is not None:
-      found, placed = self._compare(state, similarity, queries, found)
+      images = describe_images(collection, state.images.jobs, on_error=self._on_error)
+      if isinstance(similarity, AsmkSearch):
+        found, lists = self._search_asmk(collection, similarity, images, described.descriptors)
+      else:
+        found, lists = self._compare(collection, similarity, images, queries, found)
+      placed = state.l2g.place(lists, collection.global_features)
     with self.watch.measure("embedding and re-ranking"):
       results = state.l2g.rank(
         placed,
@@ -290,17 +297,33 @@ class Retriever:
     )
 
   def _compare(
-    self, state: _State, similarity: PairSimilarity, queries: Sequence[ImageJob], found: Ranked
-  ) -> tuple[Ranked, PlacedCollection]:
-    """Returns the candidates, and the lists of the collection on the devices, by a similarity."""
-    collection = state.collection
-    images = describe_images(collection, state.images.jobs, on_error=self._on_error)
+    self,
+    collection: collections.Collection,
+    similarity: PairSimilarity,
+    images: DescribedImages,
+    queries: Sequence[ImageJob],
+    found: Ranked,
+  ) -> tuple[Ranked, Ranked]:
+    """Returns candidates and lists, compared anew by a similarity of pairs."""
     with self.watch.measure(f"lists by {similarity.name}"):
       lists = pair_similarity.open_or_make_lists(similarity, collection, images)
     with self.watch.measure(f"{similarity.name} of candidates"):
       described = describe_queries(collection, queries)
-      found = pair_similarity.compare_candidates(similarity, found, described, images)
-    return found, state.l2g.place(lists, collection.global_features)
+      return pair_similarity.compare_candidates(similarity, found, described, images), lists
+
+  def _search_asmk(
+    self,
+    collection: collections.Collection,
+    options: AsmkSearch,
+    images: DescribedImages,
+    descriptors: Sequence[collections.Descriptors],
+  ) -> tuple[Ranked, Ranked]:
+    """Returns candidates and lists that ASMK finds."""
+    with self.watch.measure("ASMK of the collection"):
+      searched = asmk_search.open_or_build(options, collection, images)
+      lists = asmk_search.open_or_make_lists(searched, collection, images)
+    with self.watch.measure("ASMK"):
+      return searched.search(descriptors, self.num_searched), lists
 
   def add(self, photographs: Iterable[os.PathLike | str]) -> None:
     """Adds photographs that lie anywhere; they stay in the collection until they are removed.

@@ -1,11 +1,17 @@
 """The similarities of pairs that a flag names, in place of Chamfer's."""
 
 import functools
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from l2g_jax.errors import InputError
+from l2g_jax.interop.checkpoints import read_weights
 from l2g_jax.ranking import matching, spatial
+from l2g_jax.ranking.ames import config as ames
+from l2g_jax.ranking.ames import matcher
 from l2g_jax.ranking.spatial import Verification
 from l2g_jax.retriever.described import Described
 from l2g_jax.retriever.pair_similarity import DEPTH, LIST_DEPTH, PairSimilarity
@@ -13,6 +19,8 @@ from l2g_jax.runtime.threads import in_threads
 
 # Key points are in pixels of the photograph; the threshold was chosen at this longer side.
 _SIDE = 1024.0
+# Descriptors of the two sides of AMES, as published.
+_AMES_QUERY, _AMES_IMAGE = 600, 50
 
 
 def verify_pair(query: Described, image: Described) -> Verification:
@@ -55,6 +63,62 @@ def spatial_similarity(*, depth: int = DEPTH, list_depth: int = LIST_DEPTH) -> P
     "max_scale": spatial.MAX_SCALE,
   }
   return PairSimilarity("spatial", settings, _count_inliers, depth=depth, list_depth=list_depth)
+
+
+def ames_similarity(
+  weights: pathlib.Path, *, depth: int = DEPTH, list_depth: int = LIST_DEPTH
+) -> PairSimilarity:
+  """Returns the similarity that AMES learned, of the descriptors that it was learned for.
+
+  As published, 600 descriptors of the first image are compared with 50 of each other, the strongest
+  of both, and a logit is multiplied by the temperature of its variant before the sigmoid.
+
+  Args:
+    weights: of AMES; `l2g convert` makes them.
+    depth: see `PairSimilarity`.
+    list_depth: see `PairSimilarity`.
+
+  Raises:
+    InputError: the file can't be used; or later, descriptors are of another dimension.
+  """
+  loaded = read_weights("ames", weights)
+  variant = loaded.metadata["variant"]
+  compare = functools.partial(
+    _ames_logits,
+    params=loaded.params,
+    config=ames.VARIANTS[variant],
+    temperature=ames.ENSEMBLES[variant].temperature,
+  )
+  settings = {"weights": loaded.metadata["checksum"], "counts": [_AMES_QUERY, _AMES_IMAGE]}
+  return PairSimilarity(
+    "ames", settings, compare, scale="logit", depth=depth, list_depth=list_depth
+  )
+
+
+def _ames_logits(
+  query: Described,
+  images: Sequence[Described],
+  *,
+  params: Mapping[str, Any],
+  config: ames.AmesConfig,
+  temperature: float,
+) -> np.ndarray:
+  if len(query) != 1 or query[0].descriptors.shape[1] != config.local_dim:
+    raise InputError(
+      f"These weights of AMES compare one kind of descriptors of {config.local_dim} dimensions."
+    )
+  own = query[0].descriptors[:_AMES_QUERY]
+  if not len(own):
+    return np.full(len(images), -np.finfo(np.float32).max)
+  padded = np.zeros((len(images), _AMES_IMAGE, config.local_dim), np.float32)
+  mask = np.zeros(padded.shape[:2], bool)
+  for row, (features,) in enumerate(images):
+    values = features.descriptors[:_AMES_IMAGE]
+    padded[row, : len(values)] = values
+    mask[row, : len(values)] = True
+  logits = matcher.similarities(params, own, padded, config=config, image_mask=mask)
+  # An image without descriptors is like none.
+  return np.where(mask.any(axis=1), temperature * logits, -np.finfo(np.float32).max)
 
 
 def _count_inliers(query: Described, images: Sequence[Described]) -> np.ndarray:
