@@ -109,7 +109,6 @@ def _row(system: System, given: Material, *, again: bool) -> dict[str, Any]:
     "seconds_once": own.seconds.get(ONCE, 0.0),
     "bytes_an_image": outcome.bytes_an_image,
     "settings": dict(system.settings),
-    "learned": system.learned,
   }
   folder.mkdir(exist_ok=True)
   files.write_manifest(path, {"row": row})

@@ -159,8 +159,9 @@ class Material:
 
   @functools.cached_property
   def key(self) -> str:
-    """Identifies all that the systems are given, by content."""
+    """Identifies all that the systems are given, by content, and the settings of the method."""
     digest = new_digest()
+    digest.update(repr((self.retriever.config, self.retriever.weight)).encode())
     for array in (*self.found, *self.lists, self.features.queries, self.features.database):
       digest.update(np.ascontiguousarray(array).tobytes())
     for query in self.dataset.ground_truth.queries:

@@ -37,11 +37,9 @@ class System:
     base: the search that comes before; None = it searches by itself.
     run: ranks; measures what is made beforehand as `ONCE` and the work for queries as `QUERIES`.
     settings: JSON values on which the result depends besides the material.
-    learned: whether it was trained on labelled images, and by which.
   """
 
   name: str
   base: Base | None
   run: Callable[[Material, Stopwatch], Outcome]
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  learned: str | None = None

@@ -36,10 +36,9 @@ def print_row(row: Mapping[str, Any]) -> None:
   """Prints one measured row."""
   figures = "".join(f"{_figure(row[protocol]['map']):>9}" for protocol in PROTOCOLS)
   name = row["name"] + (f" (w={row['w']:g})" if "w" in row else "")
-  learned = "" if row["learned"] is None else f"  learned from {row['learned']}"
   print(
     f"{name:{_NAME}}{figures}{row['seconds_a_query']:13.3f}{row['seconds_once']:13.1f}"
-    f"{row['bytes_an_image'] / 1000.0:13.1f}{learned}",
+    f"{row['bytes_an_image'] / 1000.0:13.1f}",
     flush=True,
   )
 

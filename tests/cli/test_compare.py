@@ -86,6 +86,13 @@ def test_rows_are_kept_until_they_are_asked_for_again(report, run, work, monkeyp
     run(systems=["global+diffusion"], again=True)
 
 
+def test_a_row_of_other_settings_is_another_row(report, run, work):
+  run(systems=["l2g"], w=0.25, output=work / "other.json")
+  (row,) = json.loads((work / "other.json").read_text())["rows"]
+  assert row["w"] == 0.25
+  assert next(row for row in report["rows"] if row["name"] == "l2g")["w"] == 0.9
+
+
 def test_a_damaged_row_is_measured_anew(report, run, work):
   (folder,) = work.rglob("compare")
   for path in folder.iterdir():
