@@ -55,6 +55,9 @@ class CannConfig:
   Attributes:
     kernel: f, of the cosine of a query descriptor's best match in an image. A selective one, as the
       default power(alpha=7), counts good matches alone; see `kernels`.
+    burst_power: how far descriptors of a query that are alike count as one, at least 0; see
+      `similarity.bursts`. The smaller above 0, the more counts as alike. 0, the default, weighs all
+      the same, as arXiv 2509.04351; a `Retriever` has another.
     num_lists: about how many cells the coarse quantiser has, at least 1. More cells make a scan
       shorter and building longer, and need more probes. None = one for 800 descriptors.
     num_probes: cells that are scanned for each query descriptor, at least 1. More find more of the
@@ -78,6 +81,7 @@ class CannConfig:
   """
 
   kernel: kernels.Kernel = kernels.DEFAULT
+  burst_power: float = 0.0
   num_lists: int | None = None
   num_probes: int | None = None
   rescoring_depth: int | None = None
@@ -89,6 +93,9 @@ class CannConfig:
   def __post_init__(self):
     if not isinstance(self.kernel, kernels.Kernel):
       raise SettingError("kernel", "one of l2g_jax.kernels", self.kernel)
+    object.__setattr__(
+      self, "burst_power", settings.real("burst_power", self.burst_power, least=0.0)
+    )
     settings.choice("unreached", self.unreached, get_args(Unreached))
     for name, least in _LEAST.items():
       value = getattr(self, name)
@@ -113,7 +120,11 @@ class CannConfig:
 
   def to_json(self) -> dict[str, Any]:
     """Returns the settings as a JSON object."""
-    return {**dataclasses.asdict(self), "kernel": str(self.kernel)}
+    values = {**dataclasses.asdict(self), "kernel": str(self.kernel)}
+    # Settings of earlier versions are without it, and weigh all the same.
+    if not self.burst_power:
+      del values["burst_power"]
+    return values
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> "CannConfig":
@@ -121,4 +132,4 @@ class CannConfig:
     known = {field.name for field in dataclasses.fields(cls)}
     if not values.keys() <= known or not isinstance(values.get("kernel"), str):
       raise InputError(f"These are no settings of an index: {dict(values)}.")
-    return cls(**{**values, "kernel": kernels.parse(values["kernel"])})
+    return cls(**{"burst_power": 0.0, **values, "kernel": kernels.parse(values["kernel"])})

@@ -39,6 +39,7 @@ class Probes:
     units: `[q]` float32, what an integer product counts.
     least: `[q]` int32, the product above which a match counts.
     floor: `[q]` int64, what images without such a match are worth, as multiples of 1 / UNIT.
+    counts: `[q]` int64, how much each descriptor counts, see `similarity.bursts`.
   """
 
   cells: np.ndarray
@@ -47,6 +48,7 @@ class Probes:
   units: np.ndarray
   least: np.ndarray
   floor: np.ndarray
+  counts: np.ndarray
 
 
 def worth_table(kernel: kernels.Kernel) -> np.ndarray:
@@ -57,6 +59,7 @@ def worth_table(kernel: kernels.Kernel) -> np.ndarray:
 
 def prepare(
   query: Codes,
+  counts: np.ndarray,
   cells: np.ndarray,
   inner: np.ndarray,
   packed: Packing,
@@ -68,6 +71,7 @@ def prepare(
 
   Args:
     query: q codes.
+    counts: `[q]` int64, how much each counts.
     cells: `[q, p]` to read.
     inner: `[q, p]` float32, the inner products with their centroids.
     packed: how residuals are.
@@ -91,13 +95,14 @@ def prepare(
     units=units[order],
     least=np.rint(least / units).astype(np.int32)[order],
     floor=floor[order],
+    counts=counts[order],
   )
 
 
 def add_scores(
   lists: Lists, num_images: int, packed: Packing, probes: Probes, table: np.ndarray
 ) -> np.ndarray:
-  """Returns the sums over a query's descriptors of the worth of each image's best match.
+  """Returns the sums over a query's descriptors of what they count times their best match's worth.
 
   Args:
     lists: of n images.
@@ -123,6 +128,7 @@ def add_scores(
       probes.units[share],
       probes.least[share],
       probes.floor[share],
+      probes.counts[share],
       packed.num_4,
       packed.num_2,
       table,
@@ -131,7 +137,7 @@ def add_scores(
     return totals[:-1]
 
   totals = sum(in_threads(add_share, spread(len(probes.cells))), np.zeros(num_images, np.int64))
-  return totals + probes.floor.sum()
+  return totals + np.sum(probes.counts * probes.floor)
 
 
 def best_cosines(descriptors: Descriptors, query: Codes, images: np.ndarray) -> np.ndarray:
@@ -170,12 +176,13 @@ def _add_scores(
   units,
   least,
   floor,
+  counts,
   num_4,
   num_2,
   table,
   totals,
 ):
-  """Raises `totals`, `[n + 1]` int64, by the worth of each query descriptor's best matches."""
+  """Raises `totals`, `[n + 1]` int64, by what each query descriptor finds."""
   best = np.full(len(totals), _UNSEEN, np.int32)
   seen = np.empty(len(totals) + 1, np.int32)
   sums = np.empty(products.LANES, np.int32)
@@ -209,7 +216,8 @@ def _add_scores(
     for place in range(count):
       image = seen[place]
       cosine = min(max(best[image] * units[i], -1.0), 1.0)
-      totals[image] += table[int((cosine + 1.0) * _TABLE_STEPS + 0.5)] - floor[i]
+      worth = table[int((cosine + 1.0) * _TABLE_STEPS + 0.5)]
+      totals[image] += counts[i] * (worth - floor[i])
       best[image] = _UNSEEN
 
 

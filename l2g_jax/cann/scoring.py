@@ -92,9 +92,21 @@ def scan_images(
 
 
 def exact_similarities(
-  segments: Sequence[Segment], kernel: kernels.Kernel, queries: Sequence[Codes], ids: np.ndarray
+  segments: Sequence[Segment],
+  kernel: kernels.Kernel,
+  queries: Sequence[Codes],
+  counts: Sequence[np.ndarray],
+  ids: np.ndarray,
 ) -> np.ndarray:
-  """Returns the exact similarities of queries to images, `[queries, ids]` float32."""
+  """Returns the exact similarities of queries to images, `[queries, ids]` float32.
+
+  Args:
+    segments: of the index.
+    kernel: f.
+    queries: their codes.
+    counts: how much each code of each counts, `[q]`.
+    ids: of the images.
+  """
   scores = np.zeros((len(queries), len(ids)), np.float32)
   bounds = np.cumsum([0, *map(len, queries)]).tolist()
   if not bounds[-1]:
@@ -112,7 +124,8 @@ def exact_similarities(
       worth[np.isneginf(cosines)] = 0.0
       for query, (first, last) in enumerate(itertools.pairwise(bounds)):
         if first < last:
-          scores[query, here[rows]] = worth[:, first:last].mean(axis=1, dtype=np.float64)
+          sums = np.sum(worth[:, first:last] * counts[query], axis=1, dtype=np.float64)
+          scores[query, here[rows]] = sums / np.sum(counts[query])
     start += len(segment.present)
   return scores
 

@@ -1,6 +1,5 @@
 """What an index holds, opened for search: its segments, its quantiser and the cells of queries."""
 
-import functools
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from l2g_jax.cann.scoring import Origins
 from l2g_jax.cann.segment import check_fit
 from l2g_jax.errors import InputError
 from l2g_jax.ranked import Ranked
+from l2g_jax.similarity import bursts
 from l2g_jax.similarity.codec import Codes
 
 # Ids are int32: no more images can be asked for.
@@ -88,8 +88,12 @@ class Searcher:
       query = codes[: self._config.max_query_descriptors]
       if not len(query) or not self.names:
         continue
+      counts = self._counts(query)
       ids, similarities = scoring.best_images(
-        self._scan(query, num_probes), k, depth=depth, rescore=functools.partial(self._score, query)
+        self._scan(query, counts, num_probes),
+        k,
+        depth=depth,
+        rescore=lambda ids, query=query, counts=counts: self._score([query], [counts], ids)[0],
       )
       found.ids[row, : len(ids)], found.similarities[row, : len(ids)] = ids, similarities
     return found
@@ -107,16 +111,22 @@ class Searcher:
     if not fits or np.any((values < 0) | (values >= len(self.names))):
       raise InputError(f"Ids must be from 0 to {len(self.names) - 1}, whole numbers in one row.")
     used = [query[: self._config.max_query_descriptors] for query in queries]
-    return scoring.exact_similarities(self._segments, self._config.kernel, used, values)
+    return self._score(used, [self._counts(query) for query in used], values)
 
-  def _scan(self, query: Codes, num_probes: int) -> np.ndarray:
+  def _counts(self, query: Codes) -> np.ndarray:
+    return bursts.weights(query, self._config.burst_power)
+
+  def _scan(self, query: Codes, counts: np.ndarray, num_probes: int) -> np.ndarray:
     """Returns the similarities of a query that is not empty, by the scan, `[N]` float64."""
     cells, inner = self._cells.find(query, num_probes)
     packed = self._quantizer.packing
     bound = self._config.unreached == "bound"
-    probes = scan.prepare(query, cells, inner, packed, self._table, bound=bound)
+    probes = scan.prepare(query, counts, cells, inner, packed, self._table, bound=bound)
     sums = scoring.scan_images(self._segments, packed, probes, self._table)
-    return sums / (len(query) * scan.UNIT)
+    return sums / (np.sum(counts) * scan.UNIT)
 
-  def _score(self, query: Codes, ids: np.ndarray) -> np.ndarray:
-    return scoring.exact_similarities(self._segments, self._config.kernel, [query], ids)[0]
+  def _score(
+    self, queries: Sequence[Codes], counts: Sequence[np.ndarray], ids: np.ndarray
+  ) -> np.ndarray:
+    kernel = self._config.kernel
+    return scoring.exact_similarities(self._segments, kernel, queries, counts, ids)

@@ -51,6 +51,12 @@ def _define_settings(values: flags.FlagValues) -> None:
     "chamfer, power(alpha=.) or cann(radius=.,p=.).",
     flag_values=values,
   )
+  flags.DEFINE_float(
+    "burst_power",
+    _CONFIG.burst_power,
+    "How far descriptors of an image that are alike count as one; 0: all count the same.",
+    flag_values=values,
+  )
   flags.DEFINE_integer(
     "code_bytes", _CONFIG.code_bytes, "Bytes of a packed descriptor.", 4, flag_values=values
   )
@@ -96,7 +102,10 @@ def _build(values: Values, root: pathlib.Path) -> None:
     return
   features = store.open_store(values.features)
   config = CannConfig(
-    kernel=kernels.parse(values.kernel), code_bytes=values.code_bytes, seed=values.seed
+    kernel=kernels.parse(values.kernel),
+    burst_power=values.burst_power,
+    code_bytes=values.code_bytes,
+    seed=values.seed,
   )
   whitening = _whitening(values, root, features)
   images = _Images(features, whitening)

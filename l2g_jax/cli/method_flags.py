@@ -12,15 +12,16 @@ from l2g_jax.embedding import dissimilarity, mds
 from l2g_jax.pipeline.config import PAPER, L2GConfig
 from l2g_jax.pipeline.l2g import PAPER_WEIGHT, check_weight
 from l2g_jax.ranking import fusion
+from l2g_jax.retriever.options import INDEX
 from l2g_jax.similarity import kernels
 
 _METHOD = L2GConfig()
-_INDEX = CannConfig()
 
 
 # What --preset=paper sets; the flags of the search are among them.
 PAPER_FLAGS = {
   "kernel": "chamfer",
+  "burst_power": 0.0,
   "w": PAPER_WEIGHT,
   "num_known": PAPER.num_known,
   "query_pairs": PAPER.query_pairs,
@@ -42,8 +43,14 @@ def _define_search(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_string(
     "kernel",
-    str(_INDEX.kernel),
+    str(INDEX.kernel),
     "chamfer, power(alpha=.) or cann(radius=.,p=.).",
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    "burst_power",
+    INDEX.burst_power,
+    "How far descriptors of an image that are alike count as one; 0: all count the same.",
     flag_values=values,
   )
   flags.DEFINE_integer(
@@ -180,6 +187,7 @@ def read_index_config(values: Values) -> CannConfig:
   with settings_as_flags():
     return CannConfig(
       kernel=kernels.parse(values.kernel),
+      burst_power=values.burst_power,
       num_probes=values.num_probes,
       rescoring_depth=values.rescoring_depth,
       seed=values.seed,

@@ -14,6 +14,8 @@ from l2g_jax.interop.pretrained import read_pretrained
 from l2g_jax.pipeline.l2g import PAPER_WEIGHT
 from l2g_jax.retriever.sources import LocalFiles, local_settings
 
+# Of a collection, where none is given; the power is from development data.
+INDEX = CannConfig(burst_power=3.0)
 # A weak global feature misleads where local ones do not; `benchmarks.defaults` compares weights.
 _WEIGHT = 0.9
 # Global features whose weight is that one; of others the paper's is known to serve.

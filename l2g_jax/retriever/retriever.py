@@ -29,7 +29,7 @@ from l2g_jax.retriever import collection as collections
 from l2g_jax.retriever.asmk_search import AsmkSearch
 from l2g_jax.retriever.described import DescribedImages, describe_images, describe_queries
 from l2g_jax.retriever.listing import Listing
-from l2g_jax.retriever.options import Features, StageOptions
+from l2g_jax.retriever.options import INDEX, Features, StageOptions
 from l2g_jax.retriever.pair_similarity import PairSimilarity
 from l2g_jax.retriever.results import Rankings, Results
 from l2g_jax.runtime import files
@@ -100,7 +100,7 @@ class Retriever:
     *,
     features: Features | LocalExtractor | None = None,
     config: L2GConfig = L2GConfig(),
-    index: CannConfig = CannConfig(),
+    index: CannConfig = INDEX,
     weight: float | None = None,
     num_candidates: int = NUM_CANDIDATES,
     seed: int = 0,

@@ -17,19 +17,22 @@ def chamfer_similarity(
   *,
   query_mask: ArrayLike | None = None,
   database_mask: ArrayLike | None = None,
+  query_weights: ArrayLike | None = None,
   kernel: kernels.Kernel = kernels.Chamfer(),
   block_size: int = 64,
 ) -> jax.Array:
   """Returns the asymmetric similarity of one query to every image.
 
-  s(Q -> X) = mean over q in Q of f(max over x in X of <q, x>). The symmetric variant is the mean of
-  both directions. An empty query or image has similarity 0.
+  s(Q -> X) = mean over q in Q of f(max over x in X of <q, x>), a weighted mean if there are weights.
+  The symmetric variant is the mean of both directions. An empty query or image has similarity 0.
 
   Args:
     query: `[q, d]` descriptors of unit norm.
     database: `[..., c, d]` descriptors of unit norm, any leading axes; each image is padded to c.
     query_mask: `[q]` bool, False = padding; None = all are valid.
     database_mask: `[..., c]` bool, False = padding; None = all are valid.
+    query_weights: `[q]` at least 0, how much each descriptor of the query counts, as
+      `bursts.weights` makes them; None = all the same.
     kernel: f, monotone, with values in [0, 1]. The default is the plain Chamfer kernel; the index
       and the scan default to a selective one, `CannConfig.kernel`.
     block_size: how many images have their cosines `[block_size, q, c]` in memory at a time, at
@@ -49,19 +52,24 @@ def chamfer_similarity(
   if database_mask is None:
     database_mask = jnp.ones(database.shape[:-1], bool)
   chex.assert_shape(query_mask, query.shape[:-1])
+  counts = jnp.asarray(query_mask, query.dtype)
+  if query_weights is not None:
+    counts *= jnp.asarray(query_weights).astype(query.dtype)
   chex.assert_shape(jnp.asarray(database_mask), database.shape[:-1])
   if 0 in (len(query), count, *leading):
     return jnp.zeros(leading, query.dtype)
   images = (database.reshape(-1, count, width), jnp.asarray(database_mask).reshape(-1, count))
-  score = functools.partial(_score, query, query_mask, kernel)
+  score = functools.partial(_score, query, counts, kernel)
   scores = jax.lax.map(score, images, batch_size=min(block_size, len(images[0])))
   return scores.reshape(leading)
 
 
-def _score(query, query_mask, kernel, image) -> jax.Array:
+def _score(query, counts, kernel, image) -> jax.Array:
   """Scores one image `[c, d]` with its mask `[c]`."""
   descriptors, mask = image
   cosines = jnp.matmul(query, descriptors.T, precision="highest")
   best = jnp.max(jnp.where(mask[None, :], cosines, -1.0), axis=1)
-  worth = jnp.where(query_mask & jnp.any(mask), kernel(best), 0.0)
-  return jnp.sum(worth) / jnp.maximum(jnp.sum(query_mask, dtype=worth.dtype), 1.0)
+  # What pads a query may be anything, and counts nothing.
+  worth = jnp.where((counts > 0.0) & jnp.any(mask), kernel(best), 0.0)
+  total = jnp.sum(counts)
+  return jnp.sum(counts * worth) / jnp.where(total > 0.0, total, 1.0)

@@ -6,17 +6,22 @@ from l2g_jax.similarity import kernels
 from l2g_jax.similarity.codec import decode, encode
 
 
-def similarity(query, image, kernel: kernels.Kernel = kernels.Power()):
-  """Returns the mean over the query's codes of f(best cosine), in double precision."""
+def similarity(query, image, kernel: kernels.Kernel = kernels.Power(), burst_power=0.0):
+  """Returns the mean over the query's codes of f(best cosine), in double precision.
+
+  Those that are alike weigh less.
+  """
   query, image = (_unit(values) for values in (query, image))
   if not len(query) or not len(image):
     return 0.0
-  return float(np.mean([kernel((image @ row).max()) for row in query]))
+  alike = [sum(max(row @ other, 0.0) ** burst_power for other in query) for row in query]
+  worth = [kernel((image @ row).max()) for row in query]
+  return float(np.average(worth, weights=1.0 / np.array(alike)))
 
 
-def ranking(query, images, kernel: kernels.Kernel = kernels.Power()):
+def ranking(query, images, kernel: kernels.Kernel = kernels.Power(), burst_power=0.0):
   """Returns ids and similarities of all images, best first, ties by the smaller id."""
-  values = np.array([similarity(query, image, kernel) for image in images])
+  values = np.array([similarity(query, image, kernel, burst_power) for image in images])
   order = np.argsort(-values, kind="stable")
   return order, values[order]
 

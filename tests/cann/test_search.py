@@ -16,9 +16,9 @@ def build(path, images, **settings):
   return CannIndex.build(path / "index", images.items(), CannConfig(**settings))
 
 
-def check_equals_brute_force(index, query, images, kernel=kernels.Power()):
+def check_equals_brute_force(index, query, images, kernel=kernels.Power(), burst_power=0.0):
   result = index.search(query, len(images), num_probes=ALL, rescoring_depth=ALL)
-  ids, similarities = oracle.ranking(query, list(images.values()), kernel)
+  ids, similarities = oracle.ranking(query, list(images.values()), kernel, burst_power)
   found = similarities > 0.0
   np.testing.assert_allclose(result.similarities, similarities, atol=1e-6)
   np.testing.assert_array_equal(result.ids[found], ids[found])
@@ -34,6 +34,32 @@ def test_all_probes_and_full_rescoring_equal_brute_force(tmp_path, kernel):
   index = build(tmp_path, images, kernel=kernel, num_lists=12)
   for query in oracle.collection(1, num_images=4).values():
     check_equals_brute_force(index, query, images, kernel)
+
+
+@pytest.mark.parametrize("burst_power", [1.0, 3.5])
+def test_descriptors_of_a_burst_count_about_once(tmp_path, burst_power):
+  images = oracle.collection(0)
+  index = build(tmp_path, images, num_lists=12, burst_power=burst_power)
+  for query in oracle.collection(1, num_images=3).values():
+    bursts = np.concatenate([query, np.repeat(query[:2], 9, axis=0)])
+    check_equals_brute_force(index, bursts, images, burst_power=burst_power)
+    scanned = index.search(bursts, 40, num_probes=ALL, rescoring_depth=0)
+    exact = index.similarities(bursts, scanned.ids[scanned.ids >= 0])
+    np.testing.assert_allclose(scanned.similarities[: len(exact)], exact, atol=0.06)
+
+
+def test_lists_weigh_the_bursts_of_each_image(tmp_path):
+  images = oracle.collection(2, num_images=12)
+  images = {name: np.concatenate([rows, *[rows[:1]] * 9]) for name, rows in images.items()}
+  index = build(tmp_path, images, num_lists=3, num_probes=ALL, burst_power=3.0)
+  lists = index.neighbor_lists(11, show_progress=False)
+  for row, rows in enumerate(images.values()):
+    ids, similarities = oracle.ranking(rows, list(images.values()), burst_power=3.0)
+    wanted = (ids != row) & (similarities > 0.0)
+    np.testing.assert_array_equal(lists.ids[row][: wanted.sum()], ids[wanted])
+    np.testing.assert_allclose(
+      lists.similarities[row][: wanted.sum()], similarities[wanted], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("unreached", ["zero", "bound"])

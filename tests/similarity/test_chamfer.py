@@ -41,6 +41,19 @@ def chamfer_by_hand(query, database, query_mask, database_mask, kernel):
   return scores
 
 
+def test_weights_make_a_weighted_mean():
+  rng = np.random.default_rng(3)
+  query, (database, mask) = unit_rows(rng, 4, 8), ragged(rng)
+  query_mask, weights = np.array([True, True, True, False]), np.array([1, 0, 3, 9])
+  scores = chamfer_similarity(
+    query, database, query_mask=query_mask, database_mask=mask, query_weights=weights
+  )
+  each = [
+    chamfer_by_hand(query, database, np.arange(4) == row, mask, kernels.Chamfer()) for row in (0, 2)
+  ]
+  np.testing.assert_allclose(scores, (each[0] + 3.0 * each[1]) / 4.0, atol=2e-6)
+
+
 class ChamferVariantsTest(VariantTestCase):
   @jit_variants
   @parameterized.parameters(*KERNELS)
