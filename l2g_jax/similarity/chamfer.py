@@ -23,7 +23,7 @@ def chamfer_similarity(
 ) -> jax.Array:
   """Returns the asymmetric similarity of one query to every image.
 
-  s(Q -> X) = mean over q in Q of f(max over x in X of <q, x>), a weighted mean if there are weights.
+  s(Q -> X) = mean over q in Q of f(max over x in X of <q, x>), weighted where weights are given.
   The symmetric variant is the mean of both directions. An empty query or image has similarity 0.
 
   Args:
