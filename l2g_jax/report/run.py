@@ -236,7 +236,7 @@ def _losses(run: Run, judged: _Judged) -> list[Block]:
     Column("l2g, hard", 1, "AP in percent"),
     Column("positives", None, "easy and hard images"),
     Column("reached", None, "positives among the candidates of the search"),
-    Column("stress-1", 3, "of the embedding"),
+    Column("stress", 3, "stress-1 of the embedding, 0 where all distances fit"),
     Column("iterations", None, "of SMACOF"),
     Column("converged", None, "whether SMACOF stopped before its limit"),
   ]

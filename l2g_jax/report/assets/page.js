@@ -115,7 +115,7 @@ function browse(root) {
     const words = make(
       "span",
       { className: "words" },
-      make("span", { className: "head" }, make("span", {}, `${rank}`), make("span", { className: `word-${label}` }, label), make("span", {}, moved)),
+      make("span", { className: "head" }, make("span", {}, `${rank}`), make("span", { className: `kind word-${label}` }, label), make("span", {}, moved)),
       make("span", {}, score === null ? "no score" : score.toFixed(4)),
       make("span", { className: "soft" }, title),
       ...(matched ? [make("span", { className: "soft" }, `${now.matches[image][0]} matches`)] : []),
