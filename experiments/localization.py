@@ -116,13 +116,22 @@ def open_regions(
   if kept.get("key") != key:
     kept = {"key": key, "queries": find_regions(config=config)}
     files.write_manifest(path, kept)
+  check_boxes(dataset, kept["queries"])
+  return {name: query["images"] for name, query in kept["queries"].items()}
+
+
+def check_boxes(dataset: Dataset, found: Mapping[str, Mapping[str, Any]]) -> None:
+  """Refuses regions whose queries have other boxes than those of the data set.
+
+  Raises:
+    InputError: the data set was made with another size or seed.
+  """
   truth = dataset.ground_truth
   boxes = {
     name: list(query.bbx or ()) for name, query in zip(truth.qimlist, truth.queries, strict=True)
   }
-  if boxes != {name: query["bbx"] for name, query in kept["queries"].items()}:
+  if boxes != {name: query["bbx"] for name, query in found.items()}:
     raise InputError(f"{dataset.name} was made with another size or seed, so its regions differ.")
-  return {name: query["images"] for name, query in kept["queries"].items()}
 
 
 def measure_lists(

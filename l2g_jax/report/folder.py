@@ -20,6 +20,8 @@ _KIND = "l2g_jax.report"
 _VERSION = 1
 _DATA = "report.json"
 _PAGE = "index.html"
+# What may be removed of an earlier report.
+_NAMES = re.compile(r"index\.html|[a-z0-9-]+\.csv|pictures/[a-z0-9-]+\.jpg")
 
 
 def write_report(
@@ -106,7 +108,7 @@ def _clear(folder: pathlib.Path, names: Sequence[str]) -> None:
   for name in names:
     if name not in ours and (folder / name).exists():
       raise InputError(f"{folder / name} is no file of a report, so it stays; name another folder.")
-  for name in set(ours) - set(names):
+  for name in filter(_NAMES.fullmatch, set(ours) - set(names)):
     (folder / name).unlink(missing_ok=True)
 
 
