@@ -15,6 +15,7 @@ taking the photographs of `mini` again from its seed, once; they are kept in the
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,6 @@ from l2g_jax.cli.work_flags import WORK
 from l2g_jax.data.dataset import Dataset, load_dataset
 from l2g_jax.data.images import Box, read_photograph
 from l2g_jax.errors import InputError
-from l2g_jax.features.extraction import ImageJob
 from l2g_jax.retriever import Retriever, described
 from l2g_jax.retriever.described import Described, DescribedImages
 from l2g_jax.retriever.similarities import verify_pair
@@ -52,6 +52,8 @@ _LABELS = ("easy", "hard")
 
 # By query and image.
 Regions = Mapping[str, Mapping[str, Box]]
+# The features of images, by number.
+_Features = Sequence[Described] | DescribedImages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +86,8 @@ def main(values: Values) -> None:
   mini.make_mini(values.data_root)
   dataset = load_dataset(values.data_root, mini.NAME)
   retriever = evaluate.open_retriever(values, dataset)
-  regions = open_regions(dataset, retriever)
-  rows = measure_lists(dataset, retriever, regions, depth=values.depth)
+  regions = open_regions(dataset, retriever.directory)
+  rows = _measure(dataset, retriever, regions, values.depth)
   print(f"\n{dataset.name}: positives among the first {values.depth} results. {MINI.notice}\n")
   print_rows(rows)
   if values.output:
@@ -94,20 +96,20 @@ def main(values: Values) -> None:
 
 
 def open_regions(
-  dataset: Dataset, retriever: Retriever, config: mini.MiniConfig | None = None
+  dataset: Dataset, folder: pathlib.Path, config: mini.MiniConfig | None = None
 ) -> Regions:
   """Opens the true regions of `mini`, or finds them.
 
   Args:
     dataset: `mini`, made with seed 0.
-    retriever: of it; its folder keeps the regions.
+    folder: keeps the regions.
     config: the size with which it was made; None = the full size.
 
   Raises:
     InputError: the data set was made with another size or seed.
   """
   config = config or mini.MiniConfig()
-  path = retriever.directory / "regions.json"
+  path = folder / "regions.json"
   key = files.checksum_json([_VERSION, dataclasses.asdict(config)])
   try:
     kept = files.read_manifest(path)
@@ -134,14 +136,44 @@ def check_boxes(dataset: Dataset, found: Mapping[str, Mapping[str, Any]]) -> Non
     raise InputError(f"{dataset.name} was made with another size or seed, so its regions differ.")
 
 
-def measure_lists(
-  dataset: Dataset, retriever: Retriever, regions: Regions, *, depth: int
+def _measure(
+  dataset: Dataset, retriever: Retriever, regions: Regions, depth: int
 ) -> list[dict[str, Any]]:
-  """Locates the positives among the first results of each list.
+  """Ranks a data set and locates the positives among the first results of each list."""
+  jobs = evaluate.query_jobs(dataset)
+  rankings = retriever.rank(jobs, show_progress=True)
+  lists = {
+    "global": rankings.by_global,
+    "chamfer": rankings.by_candidates,
+    "l2g": rankings.l2g[retriever.weight].rankings,
+  }
+  collection, images = retriever.collection, retriever.images.jobs
+  return measure_lists(
+    dataset,
+    lists,
+    described.describe_queries(collection, jobs),
+    described.describe_images(collection, images, on_error="raise"),
+    regions,
+    depth=depth,
+  )
+
+
+def measure_lists(
+  dataset: Dataset,
+  lists: Mapping[str, np.ndarray],
+  queries: _Features,
+  images: _Features,
+  regions: Regions,
+  *,
+  depth: int,
+) -> list[dict[str, Any]]:
+  """Locates the positives among the first results of lists.
 
   Args:
-    dataset: with its ground truth.
-    retriever: of it.
+    dataset: with its ground truth, of Q queries and N images.
+    lists: by name, rankings `[Q, N]`.
+    queries: the local features of each, cut to its box.
+    images: those of the images.
     regions: the true ones.
     depth: first results that are looked at, without junk.
 
@@ -150,15 +182,6 @@ def measure_lists(
     transform; `located`, the share in percent of overlaps of at least one half, also of the labels
     alone; `mean_overlap` in [0, 1]; and `loc_score` in percent. Null where there is no positive.
   """
-  jobs = evaluate.query_jobs(dataset)
-  rankings = retriever.rank(jobs, show_progress=True)
-  queries = described.describe_queries(retriever.collection, jobs)
-  images = described.describe_images(retriever.collection, retriever.images.jobs, on_error="raise")
-  lists = {
-    "global": rankings.by_global,
-    "chamfer": rankings.by_candidates,
-    "l2g": rankings.l2g[retriever.weight].rankings,
-  }
   found: dict[str, list[list[_Located | None]]] = {name: [] for name in lists}
   for row, judgement in enumerate(track(dataset.ground_truth.queries, "regions", unit="queries")):
     first = {
@@ -168,7 +191,7 @@ def measure_lists(
     labels = {image: label for label in _LABELS for image in getattr(judgement, label).tolist()}
     wanted = sorted({image for ids in first.values() for image in ids if image in labels})
     truth = regions[dataset.ground_truth.qimlist[row]]
-    locate = functools.partial(_locate, jobs[row], queries[row], images, dataset, truth, labels)
+    locate = functools.partial(_locate, judgement.bbx, queries[row], images, dataset, truth, labels)
     located = dict(zip(wanted, in_threads(locate, wanted), strict=True))
     for name, ids in first.items():
       found[name].append([located.get(image) for image in ids])
@@ -179,9 +202,9 @@ def measure_lists(
 
 
 def _locate(
-  job: ImageJob,
+  box: Box | None,
   query: Described,
-  images: DescribedImages,
+  images: _Features,
   dataset: Dataset,
   regions: Mapping[str, Box],
   labels: Mapping[int, str],
@@ -192,8 +215,8 @@ def _locate(
   other = images[image]
   made = verify_pair(query, other)
   locations = np.concatenate([features.locations for features in other])
-  assert job.box is not None
-  part = (0.0, 0.0, job.box[2] - job.box[0], job.box[3] - job.box[1])
+  assert box is not None
+  part = (0.0, 0.0, box[2] - box[0], box[3] - box[1])
   answers = (
     measure.mapped_box(made.transform, part, (height, width)),
     measure.box_around(locations[made.inliers[:, 1]]),

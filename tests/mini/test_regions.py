@@ -1,14 +1,27 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import localization
 from experiments.regions import measure
-from l2g_jax import Retriever, load_dataset
+from l2g_jax.data.dataset import Dataset, load_dataset
+from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
 from l2g_jax.errors import InputError
-from l2g_jax.features.sift import sift
+from l2g_jax.features.protocol import LocalFeatures
+from mini import MiniConfig, make_mini
 from mini.overlap import Sighting
 from mini.regions import shared_region
-from tests.mini.test_mini import SMALL, make_small
+
+TINY = MiniConfig(
+  num_landmarks=1,
+  num_queries=1,
+  fewest_views=3,
+  most_views=3,
+  num_distractor_scenes=1,
+  distractor_views=1,
+  num_points=200,
+  height=150,
+)
 
 
 def sighting(pixels, visible):
@@ -30,6 +43,7 @@ def test_a_region_reaches_as_far_as_what_both_photographs_show():
   # The other photograph shows all of it twice as large, but for the lowest row.
   other = sighting([(2 * x + 5, 2 * y) for x, y in grid], [y < 90 for _, y in grid])
   region = shared_region(query, (0, 0, 50, 100), other)
+  assert region is not None
   np.testing.assert_allclose(region, [5, 0, 85, 160], atol=0.5)
   assert shared_region(query, (0, 0, 1, 30), other) is None
 
@@ -71,40 +85,63 @@ def test_loc_score_counts_rank_and_region():
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+def dataset(tmp_path_factory):
   root = tmp_path_factory.mktemp("small")
-  make_small(root)
-  dataset = load_dataset(root, "mini")
-  return dataset, Retriever.open_or_build(dataset, root / "work", features=sift())
+  make_mini(root, config=TINY, num_workers=1, show_progress=False)
+  return load_dataset(root, "mini")
 
 
-def test_true_regions_are_those_of_the_ground_truth(opened):
-  dataset, retriever = opened
-  regions = localization.open_regions(dataset, retriever, SMALL)
+def test_true_regions_are_those_of_the_ground_truth(dataset, tmp_path):
+  regions = localization.open_regions(dataset, tmp_path, TINY)
   truth = dataset.ground_truth
   assert set(regions) == set(truth.qimlist)
   for name, query in zip(truth.qimlist, truth.queries, strict=True):
     easy = {truth.imlist[image] for image in query.easy}
     assert easy <= set(regions[name])
     for x1, y1, x2, y2 in regions[name].values():
-      assert -1 <= x1 < x2 <= 240
-      assert -1 <= y1 < y2 <= 240
-  assert localization.open_regions(dataset, retriever, SMALL) == regions
+      assert -1 <= x1 < x2 <= 200
+      assert -1 <= y1 < y2 <= 200
+  kept = (tmp_path / "regions.json").read_bytes()
+  assert localization.open_regions(dataset, tmp_path, TINY) == regions
+  assert (tmp_path / "regions.json").read_bytes() == kept
 
 
-def test_positives_are_located(opened):
-  dataset, retriever = opened
-  regions = localization.open_regions(dataset, retriever, SMALL)
-  rows = localization.measure_lists(dataset, retriever, regions, depth=5)
-  assert len(rows) == 3 * 3
-  for row in rows:
-    assert 0 <= row["with_transform"] <= row["positives"]
-    assert row["located"] is None or 0 <= row["located"] <= 100
-  whole = [row for row in rows if row["answer"] == "whole image"]
-  assert all(row["mean_overlap"] > 0 for row in whole if row["positives"])
-
-
-def test_another_size_is_refused(opened):
-  dataset, retriever = opened
+def test_another_size_is_refused(dataset):
   with pytest.raises(InputError, match="made with another size or seed"):
     localization.check_boxes(dataset, {"query_000": {"bbx": [0, 0, 1, 1], "images": {}}})
+
+
+def features(locations):
+  values = np.random.default_rng(0).standard_normal((len(locations), 16)).astype(np.float32)
+  blank = np.zeros(len(locations), np.float32)
+  return (LocalFeatures(values, np.asarray(locations, np.float32), blank, blank),)
+
+
+def test_positives_are_located(tmp_path):
+  """Of four images the first shows the box where it was, the second elsewhere, twice as large."""
+  path = tmp_path / "image.png"
+  Image.new("RGB", (200, 100)).save(path)
+  judgement = QueryJudgement((20.0, 10.0, 60.0, 50.0), *(np.array([n]) for n in (0, 1, 2)))
+  truth = GroundTruth(tuple("abcd"), ("q",), (judgement,))
+  points = np.random.default_rng(1).uniform(0, 40, (40, 2))
+  images = [features(np.add(points, [20, 10])), features(np.add(2 * points, [90, 5]))]
+  images += [images[0], features(np.zeros((0, 2)))]
+  regions = {"q": {"a": (20.0, 10.0, 60.0, 50.0), "b": (0.0, 0.0, 80.0, 80.0)}}
+  rows = localization.measure_lists(
+    Dataset("tiny", truth, (path,) * 4, (path,)),
+    {"l2g": np.array([[2, 0, 3, 1]]), "global": np.array([[3, 2, 0, 1]])},
+    [features(points)],
+    images,
+    regions,
+    depth=3,
+  )
+  by_answer = {(row["list"], row["answer"]): row for row in rows}
+  mapped = by_answer["l2g", "mapped box"]
+  # Junk does not count: the first three are a, d and b.
+  assert (mapped["positives"], mapped["with_transform"]) == (2, 2)
+  assert (mapped["located_easy"], mapped["located_hard"], mapped["located"]) == (100, 0, 50)
+  assert mapped["mean_overlap"] == pytest.approx(0.5, abs=0.01)
+  assert mapped["loc_score"] == pytest.approx(50, abs=1)
+  assert by_answer["global", "mapped box"]["loc_score"] == pytest.approx(25, abs=1)
+  assert by_answer["l2g", "whole image"]["located"] == 0
+  assert by_answer["l2g", "matched points"]["located_easy"] == 100

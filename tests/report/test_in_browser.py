@@ -1,34 +1,25 @@
 """The page in Chromium, of Debian's chromium and chromium-driver; skipped where there is none."""
 
-import shutil
-
 import pytest
 
-from tests.report import samples
+from tests.report import chromium, samples
 
 pytest.importorskip("matplotlib")
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
+pytest.importorskip("selenium")
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.skipif(
-  CHROMIUM is None or DRIVER is None, reason="Chromium and its driver are not installed."
+  chromium.BROWSER is None or chromium.DRIVER is None,
+  reason="Chromium and its driver are not installed.",
 )
 
 
 @pytest.fixture(scope="module")
-def chromium():
-  options = webdriver.ChromeOptions()
-  options.binary_location = CHROMIUM
-  for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-    options.add_argument(f"--{argument}")
-  options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-  driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-  yield driver
-  driver.quit()
+def driver():
+  opened = chromium.open_chromium()
+  yield opened
+  opened.quit()
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +30,13 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def page(chromium, address):
-  chromium.get("about:blank")
-  chromium.get(address)
-  yield chromium
+def page(driver, address):
+  driver.get("about:blank")
+  driver.get(address)
+  yield driver
   # The policy of the page tells of what it refused, and scripts of their errors.
-  assert chromium.get_log("browser") == []
-  assert chromium.title == samples.EVIL
+  assert driver.get_log("browser") == []
+  assert driver.title == samples.EVIL
 
 
 def column(page, number):
