@@ -12,7 +12,7 @@ def open_chromium() -> Any:
   from selenium import webdriver
 
   options = webdriver.ChromeOptions()
-  options.binary_location = BROWSER
+  options.binary_location = BROWSER or ""
   for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
     options.add_argument(f"--{argument}")
   options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -31,7 +31,7 @@ def main(report: str, output: str, query: str = "0") -> None:
   finally:
     driver.quit()
   with files.atomic_path(output) as temporary:
-    picture.resize(_SHOWN, Image.Resampling.LANCZOS).save(temporary, format="JPEG", quality=80)
+    picture.resize(_SHOWN, Image.Resampling.LANCZOS).save(temporary, format="JPEG", quality=68)
 
 
 if __name__ == "__main__":

@@ -156,6 +156,26 @@ def test_a_report_that_was_interrupted_is_finished(tmp_path, monkeypatch):
     assert content(path) == content(tmp_path / "whole")
 
 
+def test_a_page_that_is_there_is_whole(tmp_path, monkeypatch):
+  write(tmp_path, [samples.table()])
+
+  def interrupted(path):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(files, "atomic_path", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    write(tmp_path, [samples.table(title="Another")])
+  assert not (tmp_path / "index.html").exists()
+
+
+def test_what_is_no_number_is_missing(tmp_path):
+  write(tmp_path, [samples.table(rows=[("a", float("nan"), None)])])
+  assert (tmp_path / "a-table.csv").read_text().splitlines()[1] == "a,,"
+  page = (tmp_path / "index.html").read_text(encoding="utf-8")
+  assert page.count(">-</td>") == 2
+  assert "nan" not in page.partition("<tbody>")[2].partition("</tbody>")[0]
+
+
 def test_marked_rows_and_links_are_on_the_page(tmp_path):
   write(tmp_path, [samples.table(links=["query-1", "query-0", "query-2"])])
   page = (tmp_path / "index.html").read_text(encoding="utf-8")
