@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from experiments import localization
-from experiments.regions import measure
+from experiments.regions import lists, measure
 from l2g_jax.data.dataset import Dataset, load_dataset
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
 from l2g_jax.errors import InputError
@@ -127,7 +127,7 @@ def test_positives_are_located(tmp_path):
   images = [features(np.add(points, [20, 10])), features(np.add(2 * points, [90, 5]))]
   images += [images[0], features(np.zeros((0, 2)))]
   regions = {"q": {"a": (20.0, 10.0, 60.0, 50.0), "b": (0.0, 0.0, 80.0, 80.0)}}
-  rows = localization.measure_lists(
+  rows = lists.measure_lists(
     Dataset("tiny", truth, (path,) * 4, (path,)),
     {"l2g": np.array([[2, 0, 3, 1]]), "global": np.array([[3, 2, 0, 1]])},
     [features(points)],
@@ -145,3 +145,6 @@ def test_positives_are_located(tmp_path):
   assert by_answer["global", "mapped box"]["loc_score"] == pytest.approx(25, abs=1)
   assert by_answer["l2g", "whole image"]["located"] == 0
   assert by_answer["l2g", "matched points"]["located_easy"] == 100
+  table = localization.make_table(rows, 3)
+  assert [table.rows[number][:2] for number in table.marked] == [["l2g", "mapped box"]]
+  assert {len(row) for row in table.rows} == {len(table.columns)}
