@@ -13,6 +13,9 @@ from l2g_jax.report.overview import make_overview
 from l2g_jax.report.queries import make_browser
 from l2g_jax.report.run import EMBEDDING, METHOD, Judged, Run, ascending, figure, judge
 
+# Their lists are much like others; the last that is shown is that of L2G.
+_NOT_SHOWN = ("global+rerank", EMBEDDING, "l2g-default")
+
 
 def write_run(folder: os.PathLike | str, run: Run, *, fingerprint: Mapping[str, Any]) -> None:
   """Writes the report of a run; see `write_report`.
@@ -59,7 +62,7 @@ def _browser(run: Run, judged: Judged) -> Browser:
   return make_browser(
     run.dataset,
     run.stages,
-    shown=("global", search, METHOD),
+    shown=[stage.name for stage in run.stages if stage.name not in _NOT_SHOWN],
     reference=search,
     facts=[_facts(run, judged, q) for q in range(len(run.candidates.ids))],
     orders=orders,

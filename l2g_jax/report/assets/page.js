@@ -85,6 +85,7 @@ function browse(root) {
     part("facts").replaceChildren(
       ...now.facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]),
     );
+    part("lists").style.setProperty("--lists", now.lists.length);
     part("lists").replaceChildren(...now.lists.map(([name, results]) => list(name, results)));
     positives();
   }
