@@ -9,6 +9,7 @@ run that was interrupted goes on; one that is done is repeated from its last sta
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -55,7 +56,7 @@ def main(values: Values) -> None:
   opened = material.open_lists(values)
   for line in material.describe(opened):
     print(line, flush=True)
-  made = [lists.open_list_material(part) for part in opened]
+  sets = [lists.open_list_material(part) for part in opened]
   num_points = values.trained_length + 1
   settled = [dataclasses.asdict(config), dataclasses.asdict(schedule), num_points, _LISTS]
   own = [values.contrastive, values.seed, *(part.key() for part in opened)]
@@ -63,12 +64,12 @@ def main(values: Values) -> None:
 
   def batch(step: int) -> lists.ListBatch:
     return lists.draw_batch(
-      made, np.random.default_rng([values.seed, step]), _LISTS, config, num_points
+      sets, np.random.default_rng([values.seed, step]), _LISTS, config, num_points
     )
 
   def loss(params, batch: lists.ListBatch) -> jax.Array:
-    logits, states = BiLstm(config).apply({"params": params}, batch.values, batch.counts)
-    return losses.list_loss(logits, states, batch.labels, contrastive=values.contrastive)
+    made: Any = BiLstm(config).apply({"params": params}, batch.values, batch.counts)
+    return losses.list_loss(*made, batch.labels, contrastive=values.contrastive)
 
   first = batch(0)
   start = BiLstm(config).init(jax.random.key(values.seed), first.values, first.counts)["params"]
@@ -81,7 +82,7 @@ def main(values: Values) -> None:
       schedule,
       folder=folder,
       key=key,
-      validate=lambda params: lists.validate(params, made, config, most=_REPORTED),
+      validate=lambda params: lists.validate(params, sets, config, most=_REPORTED),
       report=functools.partial(print, flush=True),
     )
   save_trained(output, "bilstm", params, {"config": dataclasses.asdict(config)})

@@ -86,7 +86,9 @@ def train(
   def advance(state, batch):
     params, moments = state
     value, gradient = jax.value_and_grad(loss)(params, batch)
-    updates, moments = optimizer.update(gradient, moments, params)
+    # Optax raises rates to powers of integer steps.
+    with jax.numpy_dtype_promotion("standard"):
+      updates, moments = optimizer.update(gradient, moments, params)
     return (optax.apply_updates(params, updates), moments), value
 
   first, state = _resume(folder, key, state)

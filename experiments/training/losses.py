@@ -3,23 +3,25 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 # Of the cosines in the contrastive term, as usual for such terms.
 TEMPERATURE = 0.1
 
 
-def pair_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def pair_loss(logits: jax.Array, labels: ArrayLike) -> jax.Array:
   """Returns the mean binary cross-entropy of pairs, a scalar.
 
   Args:
     logits: `[P]`.
     labels: `[P]` bool, whether the two images show the same.
   """
-  return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype)))
+  wanted = jnp.asarray(labels, logits.dtype)
+  return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, wanted))
 
 
 def list_loss(
-  logits: jax.Array, states: jax.Array, labels: jax.Array, *, contrastive: float
+  logits: jax.Array, states: jax.Array, labels: ArrayLike, *, contrastive: float
 ) -> jax.Array:
   """Returns the loss of lists: binary cross-entropy, and a contrastive term of the states.
 
@@ -38,7 +40,7 @@ def list_loss(
 
   Source: the contrastive term is that of Ouyang et al., NeurIPS 2021, as we read it.
   """
-  labels = labels.at[:, 0].set(-1)
+  labels = jnp.asarray(labels).at[:, 0].set(-1)
   positive, negative = labels == 1, labels == 0
   counted = jnp.any(positive, axis=1) & jnp.any(negative, axis=1)
   losses = optax.sigmoid_binary_cross_entropy(logits, positive.astype(logits.dtype))

@@ -64,7 +64,7 @@ def list_inputs(
 @functools.partial(jax.jit, static_argnames="num_images")
 def _make(ids, similarities, near_ids, near_similarities, cosines, *, num_images: int):
   def one(ids, similarities, near_ids, near_similarities, cosines):
-    table = known_similarities(
+    known = known_similarities(
       ids, similarities, near_ids, near_similarities, num_images=num_images
     )
     table = jnp.where(jnp.eye(len(known), dtype=bool), jnp.max(known), known)
