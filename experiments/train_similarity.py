@@ -33,10 +33,10 @@ _SAMPLE = 50_000
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_integer("num_steps", 4000, "Batches of 32 pairs.", flag_values=values)
+  flags.DEFINE_integer("num_steps", 20000, "Batches of 32 pairs.", flag_values=values)
   flags.DEFINE_float("learning_rate", 1e-3, "Of Adam, at its highest.", flag_values=values)
   flags.DEFINE_integer("report_every", 250, "Batches between lines.", flag_values=values)
-  flags.DEFINE_integer("num_query", 128, "Descriptors of a query.", flag_values=values)
+  flags.DEFINE_integer("num_query", 96, "Descriptors of a query.", flag_values=values)
   flags.DEFINE_integer("num_image", 64, "Descriptors of an image.", flag_values=values)
   flags.DEFINE_integer("model_dim", 64, "Dimension of a token.", flag_values=values)
   flags.DEFINE_integer("num_layers", 3, "Layers of the network.", flag_values=values)
@@ -85,17 +85,16 @@ def main(values: Values) -> None:
       report=functools.partial(print, flush=True),
     )
   validation = similarity.Validation(made, config, counts)
-  weight, temperature, best = validation.choose_ensemble(params)
-  figures = validation.figures(params)
+  rule, figures = similarity.Validation(made, config, counts).choose_ensemble(params)
   print(
     "AP in the first 100 of all that is kept apart:"
-    f" {', '.join(f'{name} {value:.1f}' for name, value in figures.items())};"
-    f" {weight:g} chamfer + {1.0 - weight:g} sigmoid({temperature:g} logit) {best:.1f}"
+    f" {', '.join(f'{name} {value:.1f}' for name, value in figures.items())},"
+    f" by {rule['weight']:g} chamfer + {1.0 - rule['weight']:g} sigmoid({rule['temperature']:g} l)"
   )
   sizes = {
     "config": dataclasses.asdict(config),
     "counts": counts,
-    "ensemble": {"weight": weight, "temperature": temperature},
+    "ensemble": rule,
   }
   save_trained(output, "learned", params, sizes)
   print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

@@ -1,7 +1,8 @@
 """The network of a learned similarity: how it begins, and how it does on lists kept apart."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -58,6 +59,20 @@ def logits_of(params: Any, batch: PairBatch, config: AmesConfig) -> jax.Array:
   )  # pyright: ignore[reportReturnType]
 
 
+class _Head(NamedTuple):
+  """The judged images of the head of a list.
+
+  Attributes:
+    labels: `[n]`, 1 or 0.
+    chamfer: `[n]` similarities of the search, in units of the largest.
+    logits: `[n]`.
+  """
+
+  labels: np.ndarray
+  chamfer: np.ndarray
+  logits: np.ndarray
+
+
 class Validation:
   """Lists that are kept apart, with the logits of a network on their heads."""
 
@@ -89,32 +104,22 @@ class Validation:
 
   def figures(self, params: Mapping[str, Any]) -> dict[str, float]:
     """Returns the mean AP in the heads, in percent: of the search, and of the logits."""
-    searched, learned = [], []
-    for labels, own, logits in self._scored(params):
-      searched.append(_average_precision(own, labels))
-      learned.append(_average_precision(logits, labels))
-    return {"chamfer": _percent(searched), "learned": _percent(learned)}
+    return _figures(list(self._scored(params)))
 
-  def choose_ensemble(self, params: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Returns weight and temperature of the best `ensemble`, and its mean AP in percent."""
+  def choose_ensemble(self, params: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """Returns weight and temperature of the best `ensemble`; and `figures` with it, `both`."""
     scored = list(self._scored(params))
-    best = (0.0, _TEMPERATURES[0], -1.0)
-    for weight in _WEIGHTS:
-      for temperature in _TEMPERATURES:
-        precisions = [
-          _average_precision(
-            np.asarray(ensemble(own, logits, weight=weight, temperature=temperature)), labels
-          )
-          for labels, own, logits in scored
-        ]
-        if (value := _percent(precisions)) > best[2]:
-          best = (weight, temperature, value)
-    return best
+    best, rule = -1.0, {"weight": 0.0, "temperature": _TEMPERATURES[0]}
+    for weight, temperature in itertools.product(_WEIGHTS, _TEMPERATURES):
+      tried = {"weight": weight, "temperature": temperature}
+      value = _mean_precision(
+        (np.asarray(ensemble(head.chamfer, head.logits, **tried)), head.labels) for head in scored
+      )
+      if value > best:
+        best, rule = value, tried
+    return rule, {**_figures(scored), "both": best}
 
-  def _scored(
-    self, params: Mapping[str, Any]
-  ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields labels, Chamfer's similarities in units of the largest, and logits of each head."""
+  def _scored(self, params: Mapping[str, Any]) -> Iterator[_Head]:
     for made, row in self._heads:
       found, labels = made.lists.found, made.lists.labels[row, :_DEPTH]
       used = np.flatnonzero(labels >= 0)
@@ -125,14 +130,20 @@ class Validation:
         params, query[0], images, config=self._config, query_mask=query_mask[0], image_mask=mask
       )
       own = found.similarities[row, used] / max(float(found.similarities[row, 0]), 1e-12)
-      yield labels[used], own.astype(np.float32), logits
+      yield _Head(labels[used], own.astype(np.float32), logits)
 
 
-def _average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
-  order = np.argsort(-scores, kind="stable")
-  places = np.flatnonzero(labels[order] == 1)
-  return average_precision(places, len(places))
+def _figures(scored: Sequence[_Head]) -> dict[str, float]:
+  return {
+    "chamfer": _mean_precision((head.chamfer, head.labels) for head in scored),
+    "learned": _mean_precision((head.logits, head.labels) for head in scored),
+  }
 
 
-def _percent(values: Sequence[float]) -> float:
+def _mean_precision(heads: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+  """Returns the mean AP of scores with labels, in percent."""
+  values = []
+  for scores, labels in heads:
+    places = np.flatnonzero(labels[np.argsort(-scores, kind="stable")] == 1)
+    values.append(average_precision(places, len(places)))
   return 100.0 * float(np.mean(values)) if values else float("nan")
