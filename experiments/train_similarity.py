@@ -33,7 +33,7 @@ _SAMPLE = 50_000
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_integer("num_steps", 20000, "Batches of 32 pairs.", flag_values=values)
+  flags.DEFINE_integer("num_steps", 6000, "Batches of 32 pairs.", flag_values=values)
   flags.DEFINE_float("learning_rate", 1e-3, "Of Adam, at its highest.", flag_values=values)
   flags.DEFINE_integer("report_every", 250, "Batches between lines.", flag_values=values)
   flags.DEFINE_integer("num_query", 96, "Descriptors of a query.", flag_values=values)
@@ -84,7 +84,6 @@ def main(values: Values) -> None:
       validate=similarity.Validation(made, config, counts, most=_REPORTED).figures,
       report=functools.partial(print, flush=True),
     )
-  validation = similarity.Validation(made, config, counts)
   rule, figures = similarity.Validation(made, config, counts).choose_ensemble(params)
   print(
     "AP in the first 100 of all that is kept apart:"

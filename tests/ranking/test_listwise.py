@@ -58,11 +58,12 @@ def test_the_network_is_that_of_flax(params):
   states = values
   for number in range(2):
     layer = params[f"layer{number}"]
+    directions = {f"{name}_rnn": _as_flax(layer[name]) for name in ("forward", "backward")}
     states = nn.Bidirectional(nn.RNN(_cell()), nn.RNN(_cell())).apply(
-      {"params": {"forward_rnn": _as_flax(layer["forward"]), "backward_rnn": _as_flax(layer["backward"])}},
+      {"params": directions},
       states,
       seq_lengths=counts,
-    )  # fmt: skip
+    )
   logits, own = BiLstm(SMALL).apply({"params": params}, values, counts)
   for row, count in enumerate(counts):
     np.testing.assert_allclose(own[row, :count], states[row, :count], atol=2e-6)
