@@ -56,22 +56,18 @@ def label_images(truth: Judgements, lists: np.ndarray) -> tuple[np.ndarray, np.n
     The images `[A]` in order, and their labels `[A, L]` int8: images that are easy for the same
     query are positive; others that any of its queries labels are not used.
   """
-  images = np.unique(np.concatenate([query.easy for query in truth.queries]))
+  shape = (len(truth.queries), len(truth.imlist))
+  easy, labelled = np.zeros(shape, bool), np.zeros(shape, bool)
+  for row, query in enumerate(truth.queries):
+    easy[row, query.easy] = True
+    labelled[row, np.concatenate([query.easy, query.hard, query.junk])] = True
+  images = np.flatnonzero(easy.any(axis=0))
   labels = np.zeros((len(images), lists.shape[1]), np.int8)
   for row, image in enumerate(images):
     ids = lists[image]
+    labels[row, np.any(labelled[labelled[:, image]], axis=0)[ids]] = -1
+    labels[row, np.any(easy[easy[:, image]], axis=0)[ids]] = 1
     labels[row, ids < 0] = -1
-    own = [
-      query
-      for query in truth.queries
-      if any(np.isin(image, part) for part in (query.easy, query.hard, query.junk))
-    ]
-    for query in own:
-      labelled = np.concatenate([query.easy, query.hard, query.junk])
-      labels[row, np.isin(ids, labelled)] = -1
-    for query in own:
-      if np.isin(image, query.easy):
-        labels[row, np.isin(ids, query.easy)] = 1
   return images.astype(np.int32), labels
 
 

@@ -1,5 +1,6 @@
 """What is trained on: lists of searches with labels, of renderings and of photographs."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,11 @@ from l2g_jax.errors import InputError, SettingError
 from l2g_jax.ranked import Ranked
 from l2g_jax.retriever import pair_similarity
 from l2g_jax.retriever.similarities import spatial_similarity
+from l2g_jax.runtime import files
 from l2g_jax.runtime.digests import new_digest
 
+_KIND = "experiments.training.found"
+_VERSION = 1
 # More queries than the benchmark has, since each brings a list; a few minutes on two cores.
 _RENDERING = mini.MiniConfig(
   num_landmarks=80, num_queries=240, fewest_views=4, most_views=20, num_distractor_scenes=50
@@ -107,9 +111,9 @@ def _open(values: Values, dataset: Dataset, name: str) -> Material:
 def by_ground_truth(given: Material) -> LabelledLists:
   """Labels the lists of a set's queries, and those of its images that are easy for one."""
   truth = given.dataset.ground_truth
-  lists = _arrays(given.lists)
+  lists, searched = _arrays(given.lists), _search(given)
   # Both are as long as the shorter.
-  length = min(given.found.ids.shape[1], lists.ids.shape[1])
+  length = min(searched.ids.shape[1], lists.ids.shape[1])
   images, of_images = labels.label_images(truth, lists.ids[:, :length])
   validates = labels.group_queries(truth) % _VALIDATED == 0
   away = labels.images_of(truth, np.flatnonzero(validates).tolist())
@@ -118,10 +122,10 @@ def by_ground_truth(given: Material) -> LabelledLists:
   found = Ranked(
     *(
       np.concatenate([queries[:, :length], stored[images[trained], :length]])
-      for queries, stored in zip(given.found, lists, strict=True)
+      for queries, stored in zip(searched, lists, strict=True)
     )
   )
-  of_queries = labels.label_queries(truth, given.found.ids[:, :length])
+  of_queries = labels.label_queries(truth, searched.ids[:, :length])
   made = LabelledLists(
     given,
     is_query=np.repeat([True, False], [given.num_queries, num_images]),
@@ -150,6 +154,27 @@ def by_verification(given: Material) -> LabelledLists:
     validates=np.zeros(len(images), bool),
   )
   return _without(made, away)
+
+
+def _search(given: Material) -> Ranked:
+  """Searches for the queries of a set, or opens what was found before."""
+  digest = new_digest()
+  states = [kind.index.state for kind in given.collection.kinds]
+  digest.update(
+    repr((states, given.collection.options.index, given.retriever.num_searched)).encode()
+  )
+  for described in given.queries.descriptors:
+    for values in described:
+      digest.update(np.ascontiguousarray(values).tobytes())
+  path = given.retriever.directory / f"found-{digest.hexdigest()[:16]}"
+  # What is missing or damaged is searched for.
+  with contextlib.suppress(InputError):
+    arrays = files.load_bundle(path, kind=_KIND, version=_VERSION, verify=True).arrays
+    return Ranked(np.array(arrays["ids"]), np.array(arrays["similarities"]))
+  found = _arrays(given.found)
+  arrays = {"ids": found.ids, "similarities": found.similarities}
+  files.save_bundle(path, kind=_KIND, version=_VERSION, arrays=arrays, metadata={})
+  return found
 
 
 def _without(made: LabelledLists, away: np.ndarray) -> LabelledLists:
