@@ -1,3 +1,5 @@
+from typing import Any
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -55,7 +57,7 @@ def test_the_network_is_that_of_flax(params):
   rng = np.random.default_rng(1)
   values = rng.standard_normal((2, 5, 6), dtype=np.float32)
   counts = np.array([5, 3], np.int32)
-  states = values
+  states: Any = values
   for number in range(2):
     layer = params[f"layer{number}"]
     directions = {f"{name}_rnn": _as_flax(layer[name]) for name in ("forward", "backward")}
@@ -64,10 +66,14 @@ def test_the_network_is_that_of_flax(params):
       states,
       seq_lengths=counts,
     )
-  logits, own = BiLstm(SMALL).apply({"params": params}, values, counts)
+  logits, own = apply({"params": params}, values, counts)
   for row, count in enumerate(counts):
     np.testing.assert_allclose(own[row, :count], states[row, :count], atol=2e-6)
   assert logits.shape == (2, 5)
+
+
+def apply(variables, values, counts) -> Any:
+  return BiLstm(SMALL).apply(variables, values, counts)
 
 
 def _cell():
@@ -91,7 +97,6 @@ def test_padding_changes_nothing(params):
   values = rng.standard_normal((1, 5, 6), dtype=np.float32)
   other = values.copy()
   other[:, 3:] = 7.0
-  apply = BiLstm(SMALL).apply
   first, second = (apply({"params": params}, given, np.array([3]))[0] for given in (values, other))
   np.testing.assert_array_equal(first[:, :3], second[:, :3])
 

@@ -62,6 +62,6 @@ def test_the_strongest_descriptors_are_compared_by_the_network(path, params):
   query, image = features(9), features(7)
   similarity = learned_similarity(path, depth=9, list_depth=4)
   assert (similarity.scale, similarity.depth, similarity.list_depth) == ("logit", 9, 4)
-  made = similarity.compare(query, [image])
+  made = np.asarray(similarity.compare(query, [image]))
   own, other = query[0].descriptors[:5], image[0].descriptors[None, :3]
   np.testing.assert_allclose(made, similarities(params, own, other, config=CONFIG), rtol=1e-6)
