@@ -24,6 +24,7 @@ from l2g_jax.cli.command import Command, Group, Values, check_file, output_group
 from l2g_jax.cli.method_flags import PAPER_FLAGS, read_index_config, read_method_config
 from l2g_jax.cli.report import Method, describe_environment, evaluate_method
 from l2g_jax.errors import InputError
+from l2g_jax.retriever.trained import COMMANDS, Model, default_path
 from l2g_jax.runtime import files
 from l2g_jax.runtime.stopwatch import Stopwatch
 
@@ -34,6 +35,13 @@ def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_list(
     "systems", None, "Names of rows; omitted: all that can run.", flag_values=values
   )
+  for model, command in COMMANDS.items():
+    flags.DEFINE_string(
+      model,
+      None,
+      f"Weights that {command} made; omitted: those in the work folder, if there are any.",
+      flag_values=values,
+    )
   flags.DEFINE_bool("again", False, "Measure rows anew that are kept.", flag_values=values)
 
 
@@ -69,13 +77,30 @@ def main(values: Values) -> None:
 
 
 def _chosen(values: Values) -> list[System]:
-  """Returns the systems that the flag names, or all."""
-  systems = {system.name: system for system in make_systems()}
+  """Returns the systems that the flag names, or all that can run."""
+  systems = {system.name: system for system in make_systems(_weights(values))}
   if values.systems is None:
-    return [*systems.values()]
+    for system in systems.values():
+      if system.missing is not None:
+        print(f"The row {system.name} is left out: {system.missing}")
+    return [system for system in systems.values() if system.missing is None]
   if unknown := [name for name in values.systems if name not in systems]:
     raise InputError(f"--systems has {unknown[0]!r}, which is none of {', '.join(systems)}.")
-  return [systems[name] for name in values.systems]
+  chosen = [systems[name] for name in values.systems]
+  for system in chosen:
+    if system.missing is not None:
+      raise InputError(f"--systems has {system.name!r}: {system.missing}")
+  return chosen
+
+
+def _weights(values: Values) -> dict[Model, pathlib.Path]:
+  """Returns the files of trained weights that the flags name, or that the work folder has."""
+  found: dict[Model, pathlib.Path] = {}
+  for model in COMMANDS:
+    path = pathlib.Path(values[model].value or default_path(values.work_dir, model))
+    if values[model].value is not None or path.is_file():
+      found[model] = path
+  return found
 
 
 def _with_recipe(values: Values) -> Values:

@@ -1,12 +1,14 @@
 """All systems of the table, each with the settings that development data chose for it."""
 
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 
-from experiments.comparison import baselines, local_systems
+from experiments.comparison import baselines, local_systems, trained_systems
 from experiments.comparison.system import System
 from l2g_jax.ranking.asmk import AsmkConfig
 from l2g_jax.retriever.asmk_search import AsmkSearch
 from l2g_jax.retriever.similarities import spatial_similarity
+from l2g_jax.retriever.trained import Model
 
 # The best of `benchmarks.baselines`, as all settings below.
 _GLOBAL_DIFFUSION = {"num_neighbors": 10, "num_query_neighbors": 5, "gamma": 3.0, "alpha": 0.8}
@@ -15,8 +17,14 @@ _LOCAL_DIFFUSION = {"num_neighbors": 50, "num_query_neighbors": 5, "gamma": 1.0,
 _NUM_WORDS = 4096
 
 
-def make_systems() -> Sequence[System]:
-  """Returns the rows of the table, in order."""
+def make_systems(weights: Mapping[Model, pathlib.Path] | None = None) -> Sequence[System]:
+  """Returns the rows of the table, in order.
+
+  Args:
+    weights: files of trained weights, by model; None = none. The rows of those that are not there
+      can't run, and say so.
+  """
+  weights = weights or {}
   verification = spatial_similarity()
   binary = AsmkSearch(num_words=_NUM_WORDS)
   full = AsmkSearch(AsmkConfig(binary=False), num_words=_NUM_WORDS)
@@ -42,4 +50,6 @@ def make_systems() -> Sequence[System]:
     local_systems.l2g_by(verification),
     local_systems.l2g_by_asmk(binary),
     local_systems.l2g_by_asmk(full),
+    *trained_systems.by_learned(weights.get("learned")),
+    trained_systems.by_lists(weights.get("bilstm")),
   )

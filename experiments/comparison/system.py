@@ -37,9 +37,11 @@ class System:
     base: the search that comes before; None = it searches by itself.
     run: ranks; measures what is made beforehand as `ONCE` and the work for queries as `QUERIES`.
     settings: JSON values on which the result depends besides the material.
+    missing: a sentence that says what it lacks, and how that is made; None = it can run.
   """
 
   name: str
   base: Base | None
   run: Callable[[Material, Stopwatch], Outcome]
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  missing: str | None = None

@@ -41,6 +41,7 @@ _A_QUERY = (
   "ASMK",
   "spatial of candidates",
   "ames of candidates",
+  "learned of candidates",
   "embedding and re-ranking",
 )
 

@@ -10,7 +10,8 @@ from l2g_jax.errors import InputError
 from l2g_jax.ranking.asmk import AsmkConfig
 from l2g_jax.retriever.asmk_search import AsmkSearch
 from l2g_jax.retriever.pair_similarity import DEPTH, LIST_DEPTH, PairSimilarity
-from l2g_jax.retriever.similarities import ames_similarity, spatial_similarity
+from l2g_jax.retriever.similarities import ames_similarity, learned_similarity, spatial_similarity
+from l2g_jax.retriever.trained import default_path
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -18,8 +19,9 @@ def _define(values: flags.FlagValues) -> None:
     "similarity",
     "chamfer",
     "What L2G embeds: chamfer, of the local search; asmk or asmk-float, which search in its place;"
-    " spatial, the inliers of a spatial verification, or ames:WEIGHTS, by which candidates and"
-    " neighbours are compared anew.",
+    " spatial, the inliers of a spatial verification, ames:WEIGHTS, or learned:WEIGHTS, a smaller"
+    " AMES that experiments.train_similarity trains: candidates and neighbours are compared by them"
+    " anew. Without WEIGHTS, learned takes those of the work folder.",
     flag_values=values,
   )
   flags.DEFINE_integer(
@@ -43,6 +45,9 @@ def read_similarity(values: Values) -> PairSimilarity | AsmkSearch | None:
   with settings_as_flags():
     if name == "ames" and rest:
       return ames_similarity(pathlib.Path(rest), **depths)
+    if name == "learned":
+      path = pathlib.Path(rest) if rest else default_path(values.work_dir, "learned")
+      return learned_similarity(path, **depths)
     match values.similarity:
       case "chamfer":
         return None
@@ -52,6 +57,6 @@ def read_similarity(values: Values) -> PairSimilarity | AsmkSearch | None:
         config = AsmkConfig(binary=name == "asmk")
         return AsmkSearch(config, num_words=values.num_words, seed=values.seed)
   raise InputError(
-    f"--similarity must be chamfer, asmk, asmk-float, spatial or ames:WEIGHTS, not"
-    f" {values.similarity!r}."
+    f"--similarity must be chamfer, asmk, asmk-float, spatial, ames:WEIGHTS or learned[:WEIGHTS],"
+    f" not {values.similarity!r}."
   )

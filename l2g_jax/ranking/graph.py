@@ -121,6 +121,44 @@ def add_lists(scores: jax.Array, ids: jax.Array, values: jax.Array, weights: jax
   return jax.lax.scan(add, scores, (ids, values, weights))[0]
 
 
+def known_similarities(
+  ids: jax.Array,
+  similarities: jax.Array,
+  near_ids: jax.Array,
+  near_similarities: jax.Array,
+  *,
+  num_images: int,
+) -> jax.Array:
+  """Collects what is known of the pairs of a query, which is point 0, and its candidates.
+
+  The similarity of two candidates is the mean of the directions that their lists hold.
+
+  Args:
+    ids: `[k]` int32 of the candidates, no image twice; -1 pads.
+    similarities: `[k]` of the query to them, 0 pads.
+    near_ids: `[k, L]`, the neighbour list of each candidate.
+    near_similarities: `[k, L]` likewise.
+    num_images: N, the size of the collection.
+
+  Returns:
+    `[k + 1, k + 1]`, symmetric, 0 where nothing is known and on the diagonal.
+  """
+  size = len(ids)
+  # What lies past the end, padding and images that are no candidates, is dropped.
+  table = jnp.full(num_images, size, jnp.int32)
+  table = table.at[jnp.where(ids >= 0, ids, num_images)].set(
+    jnp.arange(size, dtype=jnp.int32), mode="drop"
+  )
+  columns = jnp.where(near_ids >= 0, table[near_ids], size)
+  rows = jnp.arange(size)[:, None]
+  directed = jnp.zeros((size, size), similarities.dtype)
+  directed = directed.at[rows, columns].set(near_similarities, mode="drop")
+  twice = (directed > 0.0) & (directed.T > 0.0)
+  mean = (directed + directed.T) / jnp.where(twice, 2.0, 1.0)
+  matrix = jnp.pad(mean, ((1, 0), (1, 0)))
+  return matrix.at[0, 1:].set(similarities).at[1:, 0].set(similarities)
+
+
 def rank_by_scores(candidates: Ranked, scores: np.ndarray) -> np.ndarray:
   """Ranks a collection by the scores of all images.
 

@@ -218,7 +218,7 @@ def _checked(k1: int, k2: int, weight: float):
 def _score_lists(found, near, numbers, *, num_images: int, num_ordered: int):
   def score(query):
     (ids, similarities), (near_ids, near_similarities) = query
-    known = _known_similarities(
+    known = graph.known_similarities(
       ids, similarities, near_ids, near_similarities, num_images=num_images
     )
     return _score(known, jnp.append(True, ids >= 0), numbers, num_ordered)
@@ -242,21 +242,3 @@ def _score(similarities, mask, numbers, num_ordered: int):
   return reciprocal_scores(
     similarities, mask=mask, k1=k1, k2=k2, weight=weight, num_ordered=num_ordered
   )
-
-
-def _known_similarities(ids, similarities, near_ids, near_similarities, *, num_images: int):
-  """Returns the symmetric matrix `[k + 1, k + 1]` of a query and its candidates, 0 if unknown."""
-  size = len(ids)
-  # What lies past the end, padding and images that are no candidates, is dropped.
-  table = jnp.full(num_images, size, jnp.int32)
-  table = table.at[jnp.where(ids >= 0, ids, num_images)].set(
-    jnp.arange(size, dtype=jnp.int32), mode="drop"
-  )
-  columns = jnp.where(near_ids >= 0, table[near_ids], size)
-  rows = jnp.arange(size)[:, None]
-  directed = jnp.zeros((size, size), similarities.dtype)
-  directed = directed.at[rows, columns].set(near_similarities, mode="drop")
-  twice = (directed > 0.0) & (directed.T > 0.0)
-  mean = (directed + directed.T) / jnp.where(twice, 2.0, 1.0)
-  matrix = jnp.pad(mean, ((1, 0), (1, 0)))
-  return matrix.at[0, 1:].set(similarities).at[1:, 0].set(similarities)

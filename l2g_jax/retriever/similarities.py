@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax.errors import InputError
+from l2g_jax.errors import InputError, damage_refused
 from l2g_jax.interop.checkpoints import read_weights
 from l2g_jax.ranking import matching, spatial
 from l2g_jax.ranking.ames import config as ames
@@ -15,6 +15,7 @@ from l2g_jax.ranking.ames import matcher
 from l2g_jax.ranking.spatial import Verification
 from l2g_jax.retriever.described import Described
 from l2g_jax.retriever.pair_similarity import DEPTH, LIST_DEPTH, PairSimilarity
+from l2g_jax.retriever.trained import load_trained
 from l2g_jax.runtime.threads import in_threads
 
 # Key points are in pixels of the photograph; the threshold was chosen at this longer side.
@@ -88,10 +89,45 @@ def ames_similarity(
     params=loaded.params,
     config=ames.VARIANTS[variant],
     temperature=ames.ENSEMBLES[variant].temperature,
+    counts=(_AMES_QUERY, _AMES_IMAGE),
   )
   settings = {"weights": loaded.metadata["checksum"], "counts": [_AMES_QUERY, _AMES_IMAGE]}
   return PairSimilarity(
     "ames", settings, compare, scale="logit", depth=depth, list_depth=list_depth
+  )
+
+
+def learned_similarity(
+  weights: pathlib.Path, *, depth: int = DEPTH, list_depth: int = LIST_DEPTH
+) -> PairSimilarity:
+  """Returns the similarity of a smaller AMES that was trained here.
+
+  Args:
+    weights: as the training wrote them; they say which descriptors are compared, and how many.
+    depth: see `PairSimilarity`.
+    list_depth: see `PairSimilarity`.
+
+  Raises:
+    InputError: the file can't be used; or later, descriptors are of another dimension.
+  """
+  loaded = load_trained(weights, "learned")
+  with damage_refused(f"{weights} holds a network of unknown sizes; train it again."):
+    config = ames.AmesConfig(**loaded.sizes["config"])
+    num_query, num_image = (int(count) for count in loaded.sizes["counts"])
+  compare = functools.partial(
+    _ames_logits,
+    params=loaded.params,
+    config=config,
+    temperature=1.0,
+    counts=(num_query, num_image),
+  )
+  return PairSimilarity(
+    "learned",
+    {"weights": loaded.checksum},
+    compare,
+    scale="logit",
+    depth=depth,
+    list_depth=list_depth,
   )
 
 
@@ -102,18 +138,21 @@ def _ames_logits(
   params: Mapping[str, Any],
   config: ames.AmesConfig,
   temperature: float,
+  counts: tuple[int, int],
 ) -> np.ndarray:
+  """Compares the strongest descriptors of the two sides, at most `counts` of each."""
   if len(query) != 1 or query[0].descriptors.shape[1] != config.local_dim:
     raise InputError(
-      f"These weights of AMES compare one kind of descriptors of {config.local_dim} dimensions."
+      f"These weights compare one kind of descriptors of {config.local_dim} dimensions."
     )
-  own = query[0].descriptors[:_AMES_QUERY]
+  num_query, num_image = counts
+  own = query[0].descriptors[:num_query]
   if not len(own):
     return np.full(len(images), -np.finfo(np.float32).max)
-  padded = np.zeros((len(images), _AMES_IMAGE, config.local_dim), np.float32)
+  padded = np.zeros((len(images), num_image, config.local_dim), np.float32)
   mask = np.zeros(padded.shape[:2], bool)
   for row, (features,) in enumerate(images):
-    values = features.descriptors[:_AMES_IMAGE]
+    values = features.descriptors[:num_image]
     padded[row, : len(values)] = values
     mask[row, : len(values)] = True
   logits = matcher.similarities(params, own, padded, config=config, image_mask=mask)

@@ -30,8 +30,10 @@ def test_every_similarity_is_one_flag():
   ("words", "message"),
   [
     (["--similarity=cosine"], "must be chamfer, asmk, .* not 'cosine'"),
-    (["--similarity=ames"], "or ames:WEIGHTS, not 'ames'"),
+    (["--similarity=ames"], r"ames:WEIGHTS or learned.*, not 'ames'"),
     (["--similarity=ames:nowhere.safetensors"], r"no checkpoint at nowhere\.safetensors"),
+    (["--similarity=learned:nowhere"], "no weights at nowhere; .*train_similarity` makes them"),
+    (["--similarity=learned", "--work_dir=away"], r"no weights at away/trained/learned\.saf"),
     (["--similarity=spatial", "--depth=0"], "--depth must be at least 1"),
     (["--similarity=asmk", "--num_words=0"], "--num_words must be at least 1"),
   ],

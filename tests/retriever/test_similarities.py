@@ -77,7 +77,7 @@ def compare():
 
   def logits(query, images):
     return similarities._ames_logits(  # pyright: ignore[reportPrivateUsage]
-      query, images, params=params, config=AMES, temperature=0.5
+      query, images, params=params, config=AMES, temperature=0.5, counts=(600, 50)
     )
 
   return params, logits

@@ -1,0 +1,1 @@
+"""Training of similarities of our own: material, losses and the loop."""
