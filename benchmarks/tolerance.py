@@ -17,7 +17,7 @@ from absl import flags
 
 from benchmarks import common, shortlists
 from benchmarks.common import Ceilings, Row
-from benchmarks.shortlists import Shortlists
+from experiments.shortlists import Shortlists
 from l2g_jax import evaluation
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Group, Values

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import chamfer, common, defaults, mds, readings, rerank, shortlists, tolerance
 from benchmarks.common import Ceilings
-from benchmarks.shortlists import Shortlists
+from experiments.shortlists import Shortlists
 from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
 from l2g_jax.evaluation import evaluate
 from l2g_jax.pipeline.config import PAPER
