@@ -1,0 +1,207 @@
+"""Plots as SVG text that a page takes in: no style, script or address of its own.
+
+Text and axes have the colour of the text around them, so that a plot is legible on dark and on
+light ground. Series differ by marker and dash too, not by colour alone.
+"""
+
+import functools
+import io
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from l2g_jax.errors import InputError
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+
+_INCHES = (5.4, 3.4)
+# Stands for the colour of the text around the plot until the SVG is written.
+_INK = "#010203"
+# Legible on white and on nearly black ground.
+_COLOURS = ("#3f7fd1", "#d2691e", "#2a9d6f", "#b8529f", "#8a7bd8", "#8f8a1e")
+_MARKERS = "osD^vP"
+_MOST_TICKS = 9
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+_SETTINGS = {
+  "svg.fonttype": "none",
+  "svg.hashsalt": "l2g_jax",
+  "font.size": 10,
+  "text.color": _INK,
+  "axes.edgecolor": _INK,
+  "axes.labelcolor": _INK,
+  "xtick.color": _INK,
+  "ytick.color": _INK,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "legend.frameon": False,
+  "legend.fontsize": 9,
+}
+
+
+def lines(
+  series: Series,
+  *,
+  x: str,
+  y: str,
+  log_x: bool = False,
+  log_y: bool = False,
+  mark_x: float | None = None,
+  y_range: tuple[float, float] | None = None,
+) -> str:
+  """Draws series of points joined by lines.
+
+  Args:
+    series: by name, values along x and along y, as many of both.
+    x: the label of that axis.
+    y: likewise.
+    log_x: whether the axis is logarithmic; values are above 0 then.
+    log_y: likewise.
+    mark_x: where an upright line stands, such as at a default; None = nowhere.
+    y_range: the least and the greatest value that the axis shows; None = by the values.
+
+  Returns:
+    SVG text.
+
+  Raises:
+    InputError: Matplotlib is not installed, or a series has not as many values along x as along y.
+  """
+
+  def draw(axes: Any) -> None:
+    for number, (name, (xs, ys)) in enumerate(series.items()):
+      axes.plot(
+        xs,
+        ys,
+        label=name,
+        color=_COLOURS[number % len(_COLOURS)],
+        linestyle=_DASHES[number % len(_DASHES)],
+        marker=_MARKERS[number % len(_MARKERS)] if len(xs) <= 24 else None,
+        markersize=4,
+      )
+    if mark_x is not None:
+      axes.axvline(mark_x, color=_INK, linewidth=0.8, linestyle=(0, (2, 3)))
+    if y_range is not None:
+      axes.set_ylim(*y_range)
+
+  return _draw(draw, series, x=x, y=y, log_x=log_x, log_y=log_y)
+
+
+def scatter(
+  groups: Series,
+  *,
+  x: str,
+  y: str,
+  log_x: bool = False,
+  log_y: bool = False,
+  diagonal: bool = False,
+) -> str:
+  """Draws groups of points.
+
+  Args:
+    groups: by name, values along x and along y, as many of both.
+    x: the label of that axis.
+    y: likewise.
+    log_x: whether the axis is logarithmic; values are above 0 then.
+    log_y: likewise.
+    diagonal: whether a line shows where both values are equal.
+
+  Returns:
+    SVG text.
+
+  Raises:
+    InputError: Matplotlib is not installed, or a group has not as many values along x as along y.
+  """
+
+  def draw(axes: Any) -> None:
+    for number, (name, (xs, ys)) in enumerate(groups.items()):
+      axes.plot(
+        xs,
+        ys,
+        label=name,
+        color=_COLOURS[number % len(_COLOURS)],
+        linestyle="none",
+        marker=_MARKERS[number % len(_MARKERS)],
+        markersize=5,
+        markerfacecolor="none" if number % 2 else None,
+      )
+    if diagonal:
+      axes.axline((0, 0), slope=1, color=_INK, linewidth=0.8, linestyle=(0, (2, 3)))
+
+  return _draw(draw, groups, x=x, y=y, log_x=log_x, log_y=log_y)
+
+
+def _draw(
+  draw: Callable[[Any], None], series: Series, *, x: str, y: str, log_x: bool, log_y: bool
+) -> str:
+  for name, (xs, ys) in series.items():
+    if len(xs) != len(ys):
+      raise InputError(f"{name!r} has {len(xs)} values along x and {len(ys)} along y.")
+  matplotlib, figures = _matplotlib()
+  with matplotlib.rc_context(_SETTINGS):
+    figure = figures.Figure(figsize=_INCHES, layout="constrained")
+    axes = figure.add_subplot()
+    draw(axes)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if log_x:
+      axes.set_xscale("log")
+      _label_powers(axes.xaxis, {value for xs, _ in series.values() for value in xs})
+    if log_y:
+      axes.set_yscale("log")
+      _label_powers(axes.yaxis, {value for _, ys in series.values() for value in ys})
+    axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
+    if len(series) > 1 or "" not in series:
+      axes.legend()
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+  return _clean(text.getvalue())
+
+
+def _label_powers(axis: Any, values: Collection[float]) -> None:
+  """Labels a logarithmic axis with plain numbers: those of the series, where they are few."""
+  if len(values) <= _MOST_TICKS:
+    axis.set_ticks(sorted(values), labels=[f"{value:g}" for value in sorted(values)])
+    axis.set_ticks([], minor=True)
+  else:
+    axis.set_major_formatter("{x:g}")
+
+
+@functools.cache
+def _matplotlib() -> tuple[Any, Any]:
+  try:
+    import matplotlib
+    from matplotlib import figure
+  except ImportError as error:
+    raise InputError(
+      'Reports need Matplotlib for their plots: pip install "l2g_jax[report]".'
+    ) from error
+  return matplotlib, figure
+
+
+def _clean(text: str) -> str:
+  """Returns an SVG without names, addresses and style attributes, which a strict page refuses."""
+  root = ElementTree.fromstring(text)
+  for parent in [*root.iter()]:
+    for child in [*parent]:
+      if _bare(child.tag) in ("metadata", "style", "title"):
+        parent.remove(child)
+  for element in root.iter():
+    element.tag = _bare(element.tag)
+    attributes = {_bare(key): value for key, value in element.attrib.items()}
+    if element.tag == "g":
+      attributes.pop("id", None)
+    for item in attributes.pop("style", "").split(";"):
+      key, _, value = (part.strip() for part in item.partition(":"))
+      if key == "font":
+        attributes["font-size"] = re.findall(r"[\d.]+px", value)[0]
+      elif key:
+        attributes[key] = value
+    element.attrib = attributes
+  for key in ("width", "height", "version"):
+    root.attrib.pop(key, None)
+  return ElementTree.tostring(root, encoding="unicode").replace(_INK, "currentColor")
+
+
+def _bare(name: str) -> str:
+  """Returns a name without its namespace."""
+  return name.rpartition("}")[2]
