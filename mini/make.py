@@ -152,18 +152,16 @@ def _make_scene(task: tuple[ScenePlan, MiniConfig, int, str, pathlib.Path]) -> i
   # Processes share the cores, so threads in them would only contend.
   cv2.setNumThreads(1)
   scene = build_scene(plan, config, seed=seed)
-  points = sample_points(
-    make_rng(_STREAM, seed, plan.index), scene.surfaces, config.num_points if plan.queries else 0
-  )
+  points = draw_points(scene, plan, config, seed=seed)
   sightings, clarities, written = [], [], {}
   for view, name in enumerate(plan.images):
     photograph = shoot(scene, plan, config, seed=seed, view=view)
     written |= _save(folder, name, photograph)
-    sightings.append(_see(points, photograph))
+    sightings.append(see(points, photograph))
     clarities.append(round(photograph.clarity, 6))
   queries = {}
   for number, name in enumerate(plan.queries):
-    photograph, sighting, box = _take_query(scene, plan, config, seed, number, points)
+    photograph, sighting, box = take_query(scene, plan, config, seed, number, points)
     written |= _save(folder, name, photograph)
     overlaps = [round(measure_overlap(sighting, box, other), 6) for other in sightings]
     queries[name] = {"bbx": box, "overlap": overlaps}
@@ -180,14 +178,20 @@ def _make_scene(task: tuple[ScenePlan, MiniConfig, int, str, pathlib.Path]) -> i
   return len(written)
 
 
-def _take_query(
+def draw_points(scene: Scene, plan: ScenePlan, config: MiniConfig, *, seed: int) -> Points:
+  """Draws the points by which overlap is measured; none of a scene without a query."""
+  count = config.num_points if plan.queries else 0
+  return sample_points(make_rng(_STREAM, seed, plan.index), scene.surfaces, count)
+
+
+def take_query(
   scene: Scene, plan: ScenePlan, config: MiniConfig, seed: int, number: int, points: Points
 ) -> tuple[Photograph, Sighting, Box]:
   """Takes photographs until one shows enough of the building with enough clarity."""
   for attempt in range(_ATTEMPTS):
     view = number * _ATTEMPTS + attempt
     photograph = shoot_query(scene, plan, config, seed=seed, view=view)
-    sighting = _see(points, photograph)
+    sighting = see(points, photograph)
     box = find_box(sighting, photograph.size)
     if box is None or photograph.clarity < _LEAST_CLARITY:
       continue
@@ -196,7 +200,8 @@ def _take_query(
   raise RuntimeError(f"No photograph of landmark {plan.index} is fit to be a query.")
 
 
-def _see(points: Points, photograph: Photograph) -> Sighting:
+def see(points: Points, photograph: Photograph) -> Sighting:
+  """Finds the points that a photograph shows."""
   return see_points(points, photograph.camera, photograph.rendering, photograph.size)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from l2g_jax.cli import report_folder
 from l2g_jax.cli.command import Command, Group, Values, check_file, output_group
 from l2g_jax.cli.feature_flags import DEFAULT_LOCAL, FEATURES, read_features
 from l2g_jax.cli.method_flags import METHOD, SEARCH, read_index_config, read_method_config
@@ -97,7 +98,8 @@ def make_command(
   def main(values: Values) -> None:
     _evaluate(values, default_dataset, built_in)
 
-  return Command("evaluate", description, [*GROUPS, _OUTPUT], main)
+  groups = [*GROUPS, _OUTPUT, report_folder.REPORT]
+  return Command("evaluate", description, groups, main)
 
 
 def settle(values: Values, default_dataset: str | None, built_in: BuiltIn | None) -> None:
@@ -158,6 +160,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   read_index_config(values)
   if values.output:
     check_file(values.output)
+  report_folder.check(values)
   watch = Stopwatch()
   with watch.measure("data set"):
     dataset = open_dataset(values, built_in)
@@ -167,22 +170,20 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   weights = {"l2g": retriever.weight}
   if retriever.weight != features.default_weight:
     weights["l2g-default"] = features.default_weight
+  jobs = query_jobs(dataset)
   rankings = retriever.rank(
-    query_jobs(dataset),
-    weights=list(weights.values()),
+    jobs,
+    weights=report_folder.weights_to_rank(values, [*weights.values()]),
     candidates=given,
     similarity=similarity,
     show_progress=True,
   )
   if given is not None:
     _tell_of_candidates(values, given, rankings)
+  search = "chamfer" if given is None else "candidates"
+  methods = _methods(rankings, weights, search, values.similarity.partition(":")[0])
   report = make_report(
-    _methods(
-      rankings,
-      weights,
-      "chamfer" if given is None else "candidates",
-      values.similarity.partition(":")[0],
-    ),
+    methods,
     truth,
     title=dataset.name,
     notice=built_in.notice if built_in is not None and dataset.name == built_in.name else None,
@@ -204,6 +205,17 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
   print_report(report)
   if values.output:
     write_report(values.output, report)
+  if values.report:
+    report_folder.write(
+      values,
+      retriever,
+      dataset,
+      jobs,
+      methods=methods,
+      rankings=rankings,
+      search=search,
+      figures=report,
+    )
 
 
 def _methods(

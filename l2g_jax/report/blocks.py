@@ -1,11 +1,15 @@
 """What a report is made of: sections of tables, plots, texts and ranked lists."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
 
 # A float is shown with the digits of its column; None is shown as a dash.
 Cell: TypeAlias = str | float | int | None
+
+Label = Literal["easy", "hard", "junk", "negative"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +72,102 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
+class Picture:
+  """A photograph as a report shows it.
+
+  Attributes:
+    name: of the image.
+    jpeg: the reduced picture as a file.
+    size: height and width of the photograph itself, in pixels.
+  """
+
+  name: str
+  jpeg: bytes
+  size: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """An image in a ranked list.
+
+  Attributes:
+    image: its number in `Browser.images`.
+    label: its judgement.
+    score: by which it came to its rank; None = it has none.
+    change: places that it gained against the list of reference, below 0 where it fell; None = this
+      is that list.
+  """
+
+  image: int
+  label: Label
+  score: float | None
+  change: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+  """The matched key points of a query and an image that one transform explains.
+
+  Attributes:
+    count: how many there are.
+    points: `[m, 4]` int, some of them: x, y in the query's photograph and x, y in the image, in
+      thousandths of its width and height.
+  """
+
+  count: int
+  points: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+  """What the stages made of a query.
+
+  Attributes:
+    picture: its whole photograph.
+    box: the part that was searched, x1, y1, x2, y2 in pixels; None = all of it.
+    facts: short lines: a name, and the value in words.
+    lists: by the name of the stage, its first results, best first.
+    positives: of every positive its number in `Browser.images`, its label, and its rank in each of
+      `Browser.stages`, from 1.
+    matches: by the number of the image, for some of the results.
+  """
+
+  picture: Picture
+  box: tuple[float, float, float, float] | None
+  facts: Sequence[tuple[str, str]]
+  lists: Mapping[str, Sequence[Result]]
+  positives: Sequence[tuple[int, Label, Sequence[int]]]
+  matches: Mapping[int, Matches]
+
+
+@dataclasses.dataclass(frozen=True)
+class Browser:
+  """Ranked lists as pictures, one query at a time.
+
+  Attributes:
+    title: its heading.
+    images: all that are shown; the queries share them.
+    stages: the names of the stages, in order.
+    reference: the name of the stage against which changes of rank count.
+    queries: the identifier of the first on the page is `query-0`.
+    orders: by name, the numbers of the queries in the order in which they are shown; the first one
+      is taken at first.
+    note: a sentence below the heading.
+  """
+
+  title: str
+  images: Sequence[Picture]
+  stages: Sequence[str]
+  reference: str
+  queries: Sequence[Query]
+  orders: Mapping[str, Sequence[int]]
+  note: str = ""
+
+
+Block: TypeAlias = Table | Plot | Text | Browser
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
   """A part of a report, with a heading.
 
@@ -77,4 +177,4 @@ class Section:
   """
 
   title: str
-  blocks: Sequence[Table | Plot | Text]
+  blocks: Sequence[Block]

@@ -1,4 +1,8 @@
-"""The folder of a report: a page that opens from the disk, and all its figures as JSON and CSV."""
+"""The folder of a report: a page that opens from the disk, and all its figures as JSON and CSV.
+
+`report.json` lists the files of the folder and is the first to be written, so that a report whose
+writer was killed is known as ours; the page is the last.
+"""
 
 import csv
 import os
@@ -8,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from l2g_jax.errors import InputError
-from l2g_jax.report import page
-from l2g_jax.report.blocks import Section, Table
+from l2g_jax.report import browser_page, page
+from l2g_jax.report.blocks import Browser, Column, Section, Table
 from l2g_jax.runtime import files
 
 _KIND = "l2g_jax.report"
@@ -27,7 +31,7 @@ def write_report(
   fingerprint: Mapping[str, Any],
   notice: str | None = None,
 ) -> None:
-  """Writes a report: `index.html`, `report.json` and a CSV for every table.
+  """Writes a report: `index.html`, its pictures, `report.json`, and a CSV for every table.
 
   Each file is whole or absent, and the page is the last. An earlier report in the folder is
   replaced, also one whose writer was killed; files that are not of a report are never touched.
@@ -49,8 +53,12 @@ def write_report(
   folder.mkdir(parents=True, exist_ok=True)
   with files.locked(folder, refusal=None):
     tables = _name_tables(sections)
-    text = page.render(title, sections, fingerprint=fingerprint, notice=notice)
-    names = [_PAGE, *tables]
+    data_files = [_DATA, *tables]
+    text = page.render(title, sections, fingerprint=fingerprint, notice=notice, files=data_files)
+    pictures: dict[str, bytes] = {}
+    for key, browser in page.browsers(sections).items():
+      pictures |= browser_page.picture_files(browser, key)
+    names = [_PAGE, *tables, *pictures]
     _clear(folder, names)
     body = {"title": title, "notice": notice, "fingerprint": dict(fingerprint), "data": dict(data)}
     files.write_manifest(
@@ -58,6 +66,8 @@ def write_report(
     )
     for name, table in tables.items():
       _write_csv(folder / name, table)
+    for name, content in pictures.items():
+      _write_picture(folder / name, content)
     with files.atomic_path(folder / _PAGE) as temporary:
       temporary.write_text(text, encoding="utf-8")
 
@@ -114,7 +124,47 @@ def _name_tables(sections: Sequence[Section]) -> dict[str, Table]:
 
 def _tables(sections: Sequence[Section]) -> Iterator[Table]:
   for section in sections:
-    yield from (block for block in section.blocks if isinstance(block, Table))
+    for block in section.blocks:
+      if isinstance(block, Table):
+        yield block
+      elif isinstance(block, Browser):
+        yield from _browser_tables(block)
+
+
+def _browser_tables(browser: Browser) -> Iterator[Table]:
+  """Yields the lists of all queries as a table, and the ranks of all positives."""
+  names = ("query", "list", "rank", "image", "label", "score", "change")
+  rows = [
+    (
+      query.picture.name,
+      name,
+      place + 1,
+      browser.images[result.image].name,
+      result.label,
+      result.score,
+      result.change,
+    )
+    for query in browser.queries
+    for name, results in query.lists.items()
+    for place, result in enumerate(results)
+  ]
+  yield Table(browser.title, [Column(name) for name in names], rows)
+  names = ("query", "image", "label", *browser.stages)
+  positives = [
+    (query.picture.name, browser.images[image].name, label, *ranks)
+    for query in browser.queries
+    for image, label, ranks in query.positives
+  ]
+  yield Table(f"{browser.title} positives", [Column(name) for name in names], positives)
+
+
+def _write_picture(path: pathlib.Path, content: bytes) -> None:
+  """Writes a picture, unless it is there already: an interrupted report goes on."""
+  if path.is_file() and path.read_bytes() == content:
+    return
+  path.parent.mkdir(exist_ok=True)
+  with files.atomic_path(path) as temporary:
+    temporary.write_bytes(content)
 
 
 def _write_csv(path: pathlib.Path, table: Table) -> None:

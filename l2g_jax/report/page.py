@@ -1,53 +1,156 @@
-"""The page of a report as HTML text; every word of others is escaped."""
+"""The page of a report as HTML text.
 
-import html
+It asks for nothing but its own pictures: script and style stand in the page, and its policy allows
+these alone, by their checksums. Every word that is not ours is escaped.
+"""
+
+import base64
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from l2g_jax.data.image_names import printable
-from l2g_jax.report.blocks import Cell, Column, Plot, Section, Table, Text
+from l2g_jax.report import browser_page, templates
+from l2g_jax.report.blocks import Block, Browser, Cell, Column, Plot, Section, Table, Text
+from l2g_jax.report.templates import escape
+
+# A table with more columns becomes cards where the window is narrow.
+_MOST_NARROW = 4
 
 
 def render(
-  title: str, sections: Sequence[Section], *, fingerprint: Mapping[str, Any], notice: str | None
+  title: str,
+  sections: Sequence[Section],
+  *,
+  fingerprint: Mapping[str, Any],
+  notice: str | None,
+  files: Sequence[str],
 ) -> str:
-  """Returns the page of a report; see `write_report`."""
-  parts = [f"<!doctype html><meta charset=utf-8><title>{_escape(title)}</title>"]
-  parts.append(f"<h1>{_escape(title)}</h1>")
-  if notice:
-    parts.append(f"<p>{_escape(notice)}</p>")
-  for section in sections:
-    parts.append(f"<h2>{_escape(section.title)}</h2>")
-    parts.extend(_render_block(block) for block in section.blocks)
-  parts.append(f"<pre>{_escape(str(dict(fingerprint)))}</pre>")
-  return "\n".join(parts)
+  """Returns the page of a report; see `write_report`.
 
-
-def _render_block(block: Table | Plot | Text) -> str:
-  if isinstance(block, Text):
-    return f"<p>{_escape(block.text)}</p>"
-  if isinstance(block, Plot):
-    return f"<h3>{_escape(block.title)}</h3>{block.svg}<p>{_escape(block.note)}</p>"
-  head = "".join(f"<th>{_escape(column.name)}</th>" for column in block.columns)
-  rows = "\n".join(
-    "<tr>"
-    + "".join(
-      f"<td>{_escape(_show(cell, column))}</td>"
-      for cell, column in zip(row, block.columns, strict=True)
+  Args:
+    title: of the page.
+    sections: of the page.
+    fingerprint: shown at its end.
+    notice: shown at its top; None = nothing is.
+    files: the names of the data files beside it.
+  """
+  style, script = templates.read("page.css"), templates.read("page.js")
+  parts, links, data = [], [], []
+  keys = {id(browser): key for key, browser in browsers(sections).items()}
+  for number, section in enumerate(sections):
+    links.append(f'<a href="#section-{number}">{escape(section.title)}</a>')
+    blocks = []
+    for block in section.blocks:
+      if isinstance(block, Browser):
+        key = keys[id(block)]
+        blocks.append(browser_page.render(block, key))
+        data.append(browser_page.render_data(block, key))
+      else:
+        blocks.append(_render_block(block))
+    body = "\n".join(blocks)
+    parts.append(
+      f'<section id="section-{number}">\n<h2>{escape(section.title)}</h2>\n{body}\n</section>'
     )
-    + "</tr>"
-    for row in block.rows
+  links.append('<a href="#inputs">Inputs and files</a>')
+  return templates.fill(
+    "page.html",
+    title=escape(title),
+    notice="" if notice is None else f'<p class="notice">{escape(notice)}</p>',
+    links="\n".join(links),
+    sections="\n".join(parts),
+    fingerprint="\n".join(_list_inputs(fingerprint)),
+    files=", ".join(f'<a href="{escape(name)}">{escape(name)}</a>' for name in files),
+    data="\n".join(data),
+    style=style,
+    script=script,
+    style_hash=_hash(style),
+    script_hash=_hash(script),
   )
-  return f"<h3>{_escape(block.title)}</h3><table><tr>{head}</tr>{rows}</table>"
+
+
+def browsers(sections: Sequence[Section]) -> dict[str, Browser]:
+  """Returns the browsers of a report by their identifiers on the page."""
+  found = [block for section in sections for block in section.blocks if isinstance(block, Browser)]
+  return {f"browser-{number}": browser for number, browser in enumerate(found)}
+
+
+def _hash(text: str) -> str:
+  return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _list_inputs(fingerprint: Mapping[str, Any]) -> list[str]:
+  return [
+    f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_input_text(value))}</dd>"
+    for name, value in fingerprint.items()
+  ]
+
+
+def _input_text(value: Any) -> str:
+  return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _render_block(block: Block) -> str:
+  if isinstance(block, Text):
+    return f"<p>{escape(block.text)}</p>"
+  if isinstance(block, Plot):
+    svg = block.svg.replace("<svg", f'<svg role="img" aria-label="{escape(block.title)}"', 1)
+    return (
+      f"<h3>{escape(block.title)}</h3>\n<figure>{svg}\n"
+      f'<figcaption class="note">{escape(block.note)}</figcaption></figure>'
+    )
+  assert isinstance(block, Table)
+  return f"<h3>{escape(block.title)}</h3>\n{_render_table(block)}"
+
+
+def _render_table(table: Table) -> str:
+  numeric = [_is_numeric(table, number) for number in range(len(table.columns))]
+  heads = "".join(
+    templates.render_head(column.name, is_number=is_number, help_text=column.help)
+    for column, is_number in zip(table.columns, numeric, strict=True)
+  )
+  rows = []
+  for number, row in enumerate(table.rows):
+    marked = ' class="marked"' if number in table.marked else ""
+    link = table.links[number] if table.links else None
+    cells = [
+      _render_cell(cell, column, is_number, is_head=place == 0, link=link if place == 0 else None)
+      for place, (cell, column, is_number) in enumerate(
+        zip(row, table.columns, numeric, strict=True)
+      )
+    ]
+    rows.append(f"<tr{marked}>{''.join(cells)}</tr>")
+  kinds = "sortable cards" if len(table.columns) > _MOST_NARROW else "sortable"
+  note = f'\n<p class="note">{escape(table.note)}</p>' if table.note else ""
+  body = "\n".join(rows)
+  return (
+    f'<div class="scroll fits" tabindex="0" role="region" aria-label="{escape(table.title)}">'
+    f'<table class="{kinds}"><thead><tr>{heads}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    + note
+  )
+
+
+def _render_cell(
+  cell: Cell, column: Column, is_number: bool, *, is_head: bool, link: str | None
+) -> str:
+  text = escape(_show(cell, column))
+  if link is not None:
+    text = f'<a href="#{escape(link)}">{text}</a>'
+  kind = ' class="number"' if is_number else ""
+  value = "" if cell is None else f' data-value="{escape(str(cell))}"'
+  if is_head:
+    return f'<th scope="row"{kind}{value}>{text}</th>'
+  return f'<td{kind}{value} data-name="{escape(column.name)}">{text}</td>'
+
+
+def _is_numeric(table: Table, number: int) -> bool:
+  """Whether a column holds numbers alone."""
+  return all(row[number] is None or isinstance(row[number], int | float) for row in table.rows)
 
 
 def _show(cell: Cell, column: Column) -> str:
   if cell is None:
     return "-"
-  if isinstance(cell, float) and column.digits is not None:
-    return f"{cell:.{column.digits}f}"
+  if isinstance(cell, float):
+    return f"{cell:g}" if column.digits is None else f"{cell:.{column.digits}f}"
   return str(cell)
-
-
-def _escape(text: str) -> str:
-  return html.escape(printable(text))

@@ -130,6 +130,15 @@ def scatter(
   return _draw(draw, groups, x=x, y=y, log_x=log_x, log_y=log_y)
 
 
+def require() -> None:
+  """Refuses, before the work, to draw without Matplotlib.
+
+  Raises:
+    InputError: it is not installed.
+  """
+  _matplotlib()
+
+
 def _draw(
   draw: Callable[[Any], None], series: Series, *, x: str, y: str, log_x: bool, log_y: bool
 ) -> str:

@@ -1,0 +1,219 @@
+"""Ranked lists of a data set as pictures: labels, changes of rank, and matched key points."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from l2g_jax.data.dataset import Dataset
+from l2g_jax.data.ground_truth import QueryJudgement
+from l2g_jax.data.images import Box
+from l2g_jax.features.protocol import MAX_SIDE, LocalExtractor
+from l2g_jax.ranked import Ranked
+from l2g_jax.report.blocks import Browser, Label, Matches, Query, Result
+from l2g_jax.report.pictures import QUERY_SIDE, read_picture
+from l2g_jax.retriever.described import Described, DescribedImages
+from l2g_jax.retriever.options import Features
+from l2g_jax.retriever.similarities import verify_pair
+from l2g_jax.runtime.progress import track
+from l2g_jax.runtime.threads import in_threads
+
+_SHOWN = 12
+_MATCHED = 10
+# Of a pair; more lines hide the pictures.
+_MOST_POINTS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """The rankings of a stage for Q queries.
+
+  Attributes:
+    name: of the stage, such as `chamfer`.
+    rankings: `[Q, N]` ids, best first.
+    scored: `[Q, C]`, ids and what the stage ranks by, in any order; None = no scores are shown.
+  """
+
+  name: str
+  rankings: np.ndarray
+  scored: Ranked | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyPoints:
+  """The local features behind the lists.
+
+  Attributes:
+    queries: of Q queries, cut to their boxes.
+    images: of N images.
+    features: the settings with which they were described.
+  """
+
+  queries: DescribedImages
+  images: DescribedImages
+  features: Features
+
+
+def make_browser(
+  dataset: Dataset,
+  stages: Sequence[Stage],
+  *,
+  shown: Sequence[str],
+  reference: str,
+  facts: Sequence[Sequence[tuple[str, str]]],
+  orders: Mapping[str, Sequence[int]],
+  key_points: KeyPoints | None,
+) -> Browser:
+  """Returns the ranked lists of a data set as pictures.
+
+  Args:
+    dataset: with Q queries and N images.
+    stages: of which the ranks of the positives are told.
+    shown: the names of those whose lists are shown, side by side; key points are matched for the
+      first results of the last.
+    reference: the name of the stage against which changes of rank count.
+    facts: of every query, see `Query`.
+    orders: see `Browser`.
+    key_points: None = none are shown.
+  """
+  truth = dataset.ground_truth
+  columns = {stage.name: _Column(stage, _places(stage.rankings)) for stage in stages}
+  wanted = _shown_images(dataset, [columns[name].stage for name in shown])
+  numbers = {image: number for number, image in enumerate(wanted)}
+  pictures = in_threads(
+    lambda image: read_picture(truth.imlist[image], dataset.database_paths[image]), wanted
+  )
+  queries = []
+  for row, judgement in enumerate(track(truth.queries, "ranked lists", unit="queries")):
+    picture = read_picture(truth.qimlist[row], dataset.query_paths[row], side=QUERY_SIDE)
+    matches = {}
+    if key_points is not None:
+      first = columns[shown[-1]].stage.rankings[row, :_MATCHED].tolist()
+      sizes = [pictures[numbers[image]].size for image in first]
+      found = _match(key_points, row, picture.size, judgement.bbx, first, sizes)
+      matches = {numbers[image]: pair for image, pair in zip(first, found, strict=True)}
+    lists = {
+      name: _results(columns[name], columns[reference], row, judgement, numbers) for name in shown
+    }
+    positives: list[tuple[int, Label, list[int]]] = [
+      (
+        numbers[image],
+        _label(judgement, image),
+        [int(column.places[row, image]) + 1 for column in columns.values()],
+      )
+      for image in (*judgement.easy.tolist(), *judgement.hard.tolist())
+    ]
+    queries.append(Query(picture, judgement.bbx, facts[row], lists, positives, matches))
+  return Browser("Ranked lists", pictures, [*columns], reference, queries, orders)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Column:
+  """A stage, and the places `[Q, N]` of all images in it, from 0."""
+
+  stage: Stage
+  places: np.ndarray
+
+
+def _shown_images(dataset: Dataset, stages: Sequence[Stage]) -> list[int]:
+  """Returns the images that some query shows, ascending: the first of its lists, and positives."""
+  wanted: set[int] = set()
+  for row, judgement in enumerate(dataset.ground_truth.queries):
+    for stage in stages:
+      wanted.update(stage.rankings[row, :_SHOWN].tolist())
+    wanted.update(judgement.easy.tolist(), judgement.hard.tolist())
+  return sorted(wanted)
+
+
+def _results(
+  column: _Column,
+  reference: _Column,
+  row: int,
+  judgement: QueryJudgement,
+  numbers: Mapping[int, int],
+) -> list[Result]:
+  """Returns the first results of a query in a stage."""
+  scores = _scores(column.stage.scored, row)
+  return [
+    Result(
+      numbers[image],
+      _label(judgement, image),
+      scores.get(image),
+      None if column is reference else int(reference.places[row, image]) - place,
+    )
+    for place, image in enumerate(column.stage.rankings[row, :_SHOWN].tolist())
+  ]
+
+
+def _places(rankings: np.ndarray) -> np.ndarray:
+  """Returns the places `[Q, N]` of all images, from 0."""
+  places = np.empty_like(rankings)
+  np.put_along_axis(places, rankings, np.arange(rankings.shape[1], dtype=rankings.dtype)[None], 1)
+  return places
+
+
+def _label(judgement: QueryJudgement, image: int) -> Label:
+  if image in judgement.easy:
+    return "easy"
+  if image in judgement.hard:
+    return "hard"
+  return "junk" if image in judgement.junk else "negative"
+
+
+def _scores(scored: Ranked | None, row: int) -> dict[int, float]:
+  if scored is None:
+    return {}
+  return dict(zip(scored.ids[row].tolist(), scored.similarities[row].tolist(), strict=True))
+
+
+def _match(
+  key_points: KeyPoints,
+  row: int,
+  size: tuple[int, int],
+  box: Box | None,
+  images: Sequence[int],
+  sizes: Sequence[tuple[int, int]],
+) -> list[Matches]:
+  """Returns the verified matches of a query and some images; sizes are heights and widths."""
+  own, features = key_points.queries[row], key_points.features
+  if box is None or features.crop_policy == "none":
+    box = (0.0, 0.0, float(size[1]), float(size[0]))
+  # A box may reach beyond its photograph.
+  left, top = max(box[0], 0.0), max(box[1], 0.0)
+  longest = max(min(box[2], size[1]) - left, min(box[3], size[0]) - top)
+  starts = _positions(own, longest, max(size), features) + np.array([left, top], np.float32)
+  starts *= 1000 / np.array(size[::-1], np.float32)
+
+  def match(pair: tuple[int, tuple[int, int]]) -> Matches:
+    image, (height, width) = pair
+    other = key_points.images[image]
+    inliers = verify_pair(own, other).inliers
+    ends = _positions(other, max(height, width), max(height, width), features)
+    ends *= 1000 / np.array([width, height], np.float32)
+    spread = np.linspace(0, len(inliers) - 1, min(len(inliers), _MOST_POINTS)).astype(int)
+    points = np.concatenate([starts[inliers[spread, 0]], ends[inliers[spread, 1]]], axis=1)
+    return Matches(len(inliers), np.clip(np.round(points), 0, 1000).astype(int))
+
+  return in_threads(match, list(zip(images, sizes, strict=True)))
+
+
+def _positions(
+  described: Described, longest: float, whole: float, features: Features
+) -> np.ndarray:
+  """Returns the locations of all kinds of features, in pixels of the file.
+
+  Args:
+    described: the features.
+    longest: the longer side in pixels of the part that was described.
+    whole: the longer side of its photograph, by which FIRe reduces a part.
+    features: their settings.
+  """
+  parts = []
+  for own, kind in zip(described, features.kinds, strict=True):
+    reads_parts = isinstance(kind, LocalExtractor) and kind.name != "fire"
+    limit = (
+      kind.settings.get("max_side", MAX_SIDE) if isinstance(kind, LocalExtractor) else MAX_SIDE
+    )
+    reduction = max(1.0, (longest if reads_parts else whole) / limit)
+    parts.append(own.locations * np.float32(reduction))
+  return np.concatenate(parts)

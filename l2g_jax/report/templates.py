@@ -1,0 +1,29 @@
+"""Templates, style and script of a page, which lie in the folder `assets`, and escaped text."""
+
+import html
+import string
+from importlib import resources
+
+from l2g_jax.data.image_names import printable
+
+
+def read(name: str) -> str:
+  """Returns the text of an asset."""
+  return resources.files("l2g_jax.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def fill(name: str, **values: str) -> str:
+  """Returns a template with its words replaced by HTML text."""
+  return string.Template(read(name)).substitute(values)
+
+
+def escape(text: str) -> str:
+  """Returns a text as HTML shows it, also within an attribute."""
+  return html.escape(printable(text))
+
+
+def render_head(name: str, *, is_number: bool, help_text: str = "") -> str:
+  """Returns the heading of a column, a button that sorts by it."""
+  title = f' title="{escape(help_text)}"' if help_text else ""
+  kind = ' class="number"' if is_number else ""
+  return f'<th scope="col"{kind}><button type="button"{title}>{escape(name)}</button></th>'
