@@ -6,6 +6,7 @@ from typing import Any
 
 from absl import flags
 
+from l2g_jax.cli import report_folder
 from l2g_jax.cli.command import Group, Values, check_file
 from l2g_jax.cli.report import describe_environment
 from l2g_jax.report import Cell, Column, Section, Table, folder
@@ -17,7 +18,10 @@ def _define(values: flags.FlagValues) -> None:
     "output", None, "JSON file of all figures; omitted: none.", flag_values=values
   )
   flags.DEFINE_string(
-    "report", None, "Folder of a report to look at; omitted: none.", flag_values=values
+    "report",
+    None,
+    "Folder of a page with plots; omitted: none. It needs Matplotlib.",
+    flag_values=values,
   )
 
 
@@ -28,8 +32,7 @@ def check_outputs(values: Values) -> None:
   """Refuses, before the work, a file or a folder that could not be written after it."""
   if values.output:
     check_file(values.output)
-  if values.report:
-    folder.check_folder(values.report)
+  report_folder.check(values)
 
 
 def leave(
@@ -61,7 +64,7 @@ def leave(
   figures = {
     "title": title,
     "notice": notice,
-    "tables": {table.title: rows_of(table) for table in tables_of(sections)},
+    "tables": {table.title: data_of(table) for table in tables_of(sections)},
     **data,
     "environment": describe_environment(),
   }
@@ -81,10 +84,9 @@ def tables_of(sections: Sequence[Section]) -> Iterator[Table]:
     yield from (block for block in section.blocks if isinstance(block, Table))
 
 
-def rows_of(table: Table) -> list[dict[str, Cell]]:
-  """Returns the rows of a table as JSON objects, by the names of its columns."""
-  names = [column.name for column in table.columns]
-  return [dict(zip(names, row, strict=True)) for row in table.rows]
+def data_of(table: Table) -> dict[str, Any]:
+  """Returns a table as JSON: the names of its columns, and its rows."""
+  return {"columns": [column.name for column in table.columns], "rows": [*map(list, table.rows)]}
 
 
 def print_table(table: Table) -> None:

@@ -50,7 +50,10 @@ def make_table() -> Table:
       Column("what smacof says"),
     ],
     rows,
-    note=f"In {_DIMENSIONS} dimensions. Where no pair of a query is similar, the method keeps the order of the search.",
+    note=(
+      f"In {_DIMENSIONS} dimensions. Where no pair of a query is similar, the method keeps the"
+      " order of the search."
+    ),
   )
 
 

@@ -93,9 +93,7 @@ def make_section(queries: dict[str, Any], names: list[str], *, has_plots: bool) 
   each = Table(
     "Queries of the embedding",
     [Column("query"), *(Column(name, 3 if name == "stress" else 1) for name in columns)],
-    [
-      [name, *(queries[column][number] for column in columns)] for number, name in enumerate(names)
-    ],
+    [[name, *(queries[column][number] for column in columns)] for number, name in enumerate(names)],
   )
   return Section(_TITLE, [table, plot, each])
 

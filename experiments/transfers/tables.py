@@ -1,4 +1,4 @@
-"""What transfers: each set at its own best weight, at one weight for all, and at those of others."""
+"""What transfers: each set at its own best weight, at one for all, and at those of others."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
