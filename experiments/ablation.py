@@ -124,8 +124,8 @@ def _describe(ground: Ground, num_cells: int) -> str:
   """Says what was compiled."""
   count = num_programs(ground)
   return (
-    f"{num_cells} cells; {count} programs of the method were compiled or read from the work folder"
-    " in this run, one for each shape that was measured and was not kept."
+    f"{num_cells} cells; in this run {count} programs were compiled or read from the work folder"
+    " for what was not kept: one a shape, and one that gathers the lists."
   )
 
 

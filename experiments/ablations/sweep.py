@@ -73,6 +73,8 @@ def parse_values(texts: Sequence[str]) -> dict[str, list[Value]]:
       raise InputError(f"--values is NAME:VALUE,..., of one of {', '.join(sweeps)}, not {text!r}.")
     try:
       found[name] = [sweeps[name].parse(value.strip()) for value in _COMMA.split(rest)]
+    except InputError:
+      raise
     except ValueError as error:
       raise InputError(f"--values has a value of {name} that is no number: {rest!r}.") from error
   return found

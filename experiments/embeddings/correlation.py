@@ -1,11 +1,14 @@
 """Spearman's rank correlation, and its interval by the bootstrap."""
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 _NUM_RESAMPLED = 2000
+# So many have their ranks in memory.
+_AT_ONCE = 50
 _LEVEL = 0.95
 
 
@@ -37,27 +40,28 @@ def correlate(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Correlation:
   pairs = np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)])
   pairs = pairs[:, ~np.any(np.isnan(pairs), axis=0)]
   count = pairs.shape[1]
-  rho = spearman(*pairs) if count >= 3 else None
-  if rho is None:
+  rho = float(spearman(*pairs)) if count >= 3 else math.nan
+  if math.isnan(rho):
     return Correlation(None, None, None, count)
   rng = np.random.default_rng(seed)
-  drawn = [spearman(*pairs[:, rng.integers(0, count, count)]) for _ in range(_NUM_RESAMPLED)]
+  drawn = []
+  for _ in range(_NUM_RESAMPLED // _AT_ONCE):
+    rows = rng.integers(0, count, (_AT_ONCE, count))
+    drawn.append(spearman(pairs[0][rows], pairs[1][rows]))
   tail = 50.0 * (1.0 - _LEVEL)
-  low, high = np.percentile([value for value in drawn if value is not None], [tail, 100.0 - tail])
+  low, high = np.nanpercentile(np.concatenate(drawn), [tail, 100.0 - tail])
   return Correlation(rho, float(low), float(high), count)
 
 
-def spearman(x: np.ndarray, y: np.ndarray) -> float | None:
-  """Returns the correlation of ranks `[n]`, ties at their mean; None where one is constant."""
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """Returns the correlations `[...]` of ranks `[..., n]`, ties at their mean; NaN of constants."""
   ranks = np.stack([_ranks(x), _ranks(y)])
-  ranks -= ranks.mean(axis=1, keepdims=True)
-  norms = np.sqrt(np.sum(ranks**2, axis=1))
-  if not norms.all():
-    return None
-  return float(ranks[0] @ ranks[1] / (norms[0] * norms[1]))
+  ranks -= ranks.mean(axis=-1, keepdims=True)
+  norms = np.sqrt(np.prod(np.sum(ranks**2, axis=-1), axis=0))
+  return np.sum(np.prod(ranks, axis=0), axis=-1) / np.where(norms > 0.0, norms, math.nan)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-  """Returns ranks `[n]` from 0; equal values share their mean rank."""
-  _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-  return (np.cumsum(counts) - 0.5 * (counts + 1))[places]
+  """Returns ranks `[..., n]` from 0; equal values share their mean rank."""
+  one, other = values[..., :, None], values[..., None, :]
+  return np.sum(other < one, axis=-1) + 0.5 * (np.sum(other == one, axis=-1) - 1)

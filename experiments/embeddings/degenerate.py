@@ -43,7 +43,7 @@ def make_table() -> Table:
       Column("problem"),
       Column("points"),
       Column("known pairs"),
-      Column("stress", 4, "sum over pairs of (d - delta)^2"),
+      Column("raw stress", 4, "sum over pairs of (d - delta)^2"),
       Column("normalised", 4, "stress-1"),
       Column("iterations"),
       Column("converged"),
