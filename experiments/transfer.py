@@ -94,6 +94,7 @@ def _weights(values: Values) -> list[float]:
   try:
     numbers = [check_weight(float(text)) for text in values.weights]
   except ValueError as error:
+    # An error about a setting is one too.
     raise InputError("--weights are numbers from 0 to 1, such as 0,0.5,1.") from error
   rules = [Features(local=sift()).default_weight, PAPER_WEIGHT]
   return sorted({*numbers, *rules})

@@ -16,19 +16,19 @@ _POINTS, _DIMENSIONS = 24, 8
 def make_table() -> Table:
   """Returns a row for each degenerate problem."""
   rows: list[list[Cell]] = []
-  for name, similarities, completion in problems():
+  for name, similarities, completion, num_points in problems():
     known = similarities >= 0.0
     pairs = KnownPairs(
       jnp.asarray(np.where(known, similarities, 0.0), jnp.float32),
       jnp.asarray(known),
-      jnp.ones(len(known), bool),
+      jnp.asarray(np.arange(_POINTS) < num_points),
     )
     delta, weights = dissimilarity.dissimilarities(pairs, completion=completion)
     result = mds.smacof(delta, weights=weights, num_dimensions=_DIMENSIONS)
     rows.append(
       [
         name,
-        len(known),
+        num_points,
         int(np.sum(known)) // 2,
         float(result.stress),
         float(result.normalized_stress),
@@ -57,20 +57,23 @@ def make_table() -> Table:
   )
 
 
-def problems() -> Iterator[tuple[str, np.ndarray, Completion]]:
-  """Yields names, similarities `[n, n]` of which -1 is unknown, and the completion."""
+def problems() -> Iterator[tuple[str, np.ndarray, Completion, int]]:
+  """Yields names, similarities `[n, n]` of which -1 is unknown, completions, and valid points."""
   unknown = np.full((_POINTS, _POINTS), -1.0)
-  yield "no neighbour: nothing is known, all dissimilarities are 1", unknown, "one"
-  yield "no neighbour, unknown pairs masked", unknown, "masked"
-  rng = np.random.default_rng(0)
-  upper = np.triu(rng.uniform(0.1, 1.0, unknown.shape), 1)
-  yield "all pairs are known", _off_diagonal(upper + upper.T), "one"
-  yield "all pairs are known and as similar", _off_diagonal(np.ones_like(unknown)), "one"
+  none = "no neighbour: nothing is known, all dissimilarities are 1"
+  yield none, unknown, "one", _POINTS
+  yield "no neighbour, unknown pairs masked", unknown, "masked", _POINTS
+  upper = np.triu(np.random.default_rng(0).uniform(0.1, 1.0, unknown.shape), 1)
+  yield "all pairs are known", _off_diagonal(upper + upper.T), "one", _POINTS
+  same = _off_diagonal(np.ones_like(unknown))
+  yield "all pairs are known and as similar", same, "one", _POINTS
   copies = np.arange(_POINTS) % 4
-  same = copies[:, None] == copies[None]
-  yield "duplicates: 4 images, 6 times each", _off_diagonal(np.where(same, 1.0, -1.0)), "one"
-  yield "duplicates, unknown pairs masked", _off_diagonal(np.where(same, 1.0, -1.0)), "masked"
-  yield "one candidate, known", _off_diagonal(np.ones((2, 2))), "one"
+  copied = _off_diagonal(np.where(copies[:, None] == copies[None], 1.0, -1.0))
+  yield "duplicates: 4 images, 6 times each", copied, "one", _POINTS
+  yield "duplicates, unknown pairs masked", copied, "masked", _POINTS
+  one = unknown.copy()
+  one[0, 1] = one[1, 0] = 1.0
+  yield "one candidate, known; the other points are padding", one, "one", 2
 
 
 def _off_diagonal(values: np.ndarray) -> np.ndarray:

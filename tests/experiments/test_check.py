@@ -7,6 +7,8 @@ from experiments import ablation, check
 from experiments.checks.figures import comparable, differences
 from experiments.checks.small_set import NAME
 from experiments.comparison.published import PUBLISHED
+from experiments.embeddings import degenerate
+from l2g_jax.embedding.reason import Reason
 from l2g_jax.errors import InputError
 from tests.cli import toy
 
@@ -94,6 +96,18 @@ def test_an_ablation_resumes_and_grows(checked, work, monkeypatch):
     toy.call(ablation.COMMAND, **flags, values="p:0.3,0.7")
   with pytest.raises(ArithmeticError):
     toy.call(ablation.COMMAND, **flags, values="p:0.3", again=True)
+
+
+def test_smacof_says_what_a_degenerate_problem_is():
+  rows = {row[0]: row for row in degenerate.make_table().rows}
+  sentences = {name: row[-1] for name, row in rows.items()}
+  assert sentences["no neighbour, unknown pairs masked"] == Reason.EMPTY.sentence
+  assert sentences["all pairs are known and as similar"] == Reason.NEGLIGIBLE.sentence
+  assert sentences["all pairs are known"] == Reason.SETTLED.sentence
+  assert all(row[6] == "yes" for row in rows.values())
+  # As many points in fewer dimensions do not all lie as far from one another.
+  simplex = rows["no neighbour: nothing is known, all dissimilarities are 1"]
+  assert simplex[4] == pytest.approx(0.13, abs=0.03)
 
 
 def test_names_that_are_none_are_refused():

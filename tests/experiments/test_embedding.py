@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.embeddings import convergence, degenerate, pictures, stress
+from experiments.embeddings import convergence, pictures, stress
 from experiments.embeddings.correlation import correlate
 from experiments.outputs import tables_of
-from l2g_jax.embedding.reason import Reason
 from l2g_jax.errors import InputError
 from l2g_jax.report import Plot
 from l2g_jax.runtime.stopwatch import Stopwatch
@@ -39,18 +38,6 @@ def test_what_has_no_rank_has_no_correlation():
   assert correlate([1.0, 2.0], [1.0, 2.0]).rho is None
   found = correlate([1.0, 2.0, 3.0, 4.0], [1.0, np.nan, 2.0, 3.0])
   assert (found.rho, found.count) == (pytest.approx(1.0), 3)
-
-
-def test_smacof_says_what_a_degenerate_problem_is():
-  rows = {row[0]: row for row in degenerate.make_table().rows}
-  sentences = {name: row[-1] for name, row in rows.items()}
-  assert sentences["no neighbour, unknown pairs masked"] == Reason.EMPTY.sentence
-  assert sentences["all pairs are known and as similar"] == Reason.NEGLIGIBLE.sentence
-  assert sentences["all pairs are known"] == Reason.SETTLED.sentence
-  assert all(row[6] == "yes" for row in rows.values())
-  # As many points in fewer dimensions do not all lie as far from one another.
-  simplex = rows["no neighbour: nothing is known, all dissimilarities are 1"]
-  assert simplex[4] == pytest.approx(0.13, abs=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +73,16 @@ def test_pictured_are_the_greatest_the_median_and_the_least_gain():
 
 def test_pictures_show_every_candidate_by_its_label():
   given = labelled()
-  section = pictures.make_section(given, [0, 2], CONFIG, has_tsne=True)
+  section = pictures.make_section(given, [2], CONFIG, has_tsne=True)
   (table,) = tables_of([section])
-  assert [row[:3] for row in table.rows] == [["0", 8, 3], ["2", 8, 3]]
+  assert [row[:3] for row in table.rows] == [["2", 8, 3]]
   # Two dimensions fit no better than more.
   for _, _, _, flat, full, _ in table.rows:
     assert isinstance(flat, float)
     assert isinstance(full, float)
     assert flat > full
   drawn = [block for block in section.blocks if isinstance(block, Plot)]
-  assert len(drawn) == 4
+  assert len(drawn) == 2
   for plot in drawn:
     assert all(label in plot.svg for label in ("positive", "negative", "junk", "query"))
 

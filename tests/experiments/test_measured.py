@@ -22,9 +22,6 @@ def test_a_sweep_of_numbers_compiles_once():
   (second,) = measure(given, varied, [0.2], watch)
   assert watch.programs[RERANKING] == before
   assert first["stress"] != second["stress"]
-  # A choice is a program of its own.
-  measure(given, dataclasses.replace(CONFIG, completion="mean"), [0.2], watch)
-  assert watch.programs[RERANKING] > before
 
 
 def test_figures_are_those_of_the_method():

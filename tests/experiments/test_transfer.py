@@ -77,7 +77,7 @@ def test_a_file_that_is_no_set_is_refused(file, tmp_path):
   [
     ({"w": 0.5}, "--w is what varies here"),
     ({"weights": "0,many"}, "--weights are numbers from 0 to 1"),
-    ({"weights": "0,2"}, "w must be between 0 and 1"),
+    ({"weights": "0,2"}, "--weights are numbers from 0 to 1"),
     ({"dataset": "toy"}, "--sets names the data sets here"),
   ],
 )
