@@ -71,7 +71,19 @@ def test_pictured_are_the_greatest_the_median_and_the_least_gain():
   assert pictures.choose({"medium": [1.0], "search medium": [1.0]}) == [0]
 
 
-def test_pictures_show_every_candidate_by_its_label():
+class Flat:
+  """Stands for scikit-learn's t-SNE, which takes seconds to import."""
+
+  def __init__(self, num_dimensions, *, perplexity, init, random_state):
+    assert 0.0 < perplexity < 8
+    self.num_dimensions = num_dimensions
+
+  def fit_transform(self, points):
+    return points[:, : self.num_dimensions]
+
+
+def test_pictures_show_every_candidate_by_its_label(monkeypatch):
+  monkeypatch.setattr(pictures, "_sklearn_tsne", lambda: Flat)
   given = labelled()
   section = pictures.make_section(given, [2], CONFIG, has_tsne=True)
   (table,) = tables_of([section])
