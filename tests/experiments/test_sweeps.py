@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from experiments.ablations.cell import Cell
+from experiments.ablations.cell import Cell, Value
+from experiments.ablations.cells import Row
 from experiments.ablations.sweep import SWEEPS, parse_values
 from experiments.ablations.symmetry import combine, reverse_similarities, symmetric_lists
 from experiments.ablations.tables import KNEE, find_knee, make_section
@@ -72,7 +73,7 @@ def row(medium, hard):
 
 
 def test_the_knee_is_the_least_k_near_the_best():
-  rows = {
+  rows: dict[Value, Row] = {
     25: row(50.0, 20.0),
     50: row(60.0, 40.0 - KNEE),
     100: row(60.0, 40.0),
