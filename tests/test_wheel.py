@@ -47,6 +47,8 @@ def test_the_wheel_holds_the_library_alone(wheel):
   names = zipfile.ZipFile(wheel).namelist()
   assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"l2g_jax"}
   assert {"l2g_jax/py.typed", "l2g_jax/__init__.pyi"} <= set(names)
+  assets = {f"l2g_jax/report/assets/{name}" for name in ("page.html", "page.css", "page.js")}
+  assert assets <= set(names)
   licences = {name.rpartition("/licenses/")[2] for name in names if "/licenses/" in name}
   assert licences == {"LICENSE", "NOTICE"}
 

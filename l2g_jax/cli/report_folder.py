@@ -15,7 +15,8 @@ from l2g_jax.report import plots
 from l2g_jax.report.fingerprint import fingerprint
 from l2g_jax.report.folder import check_folder
 from l2g_jax.report.queries import KeyPoints, Stage
-from l2g_jax.report.run import EMBEDDING, Run, write_run
+from l2g_jax.report.run import EMBEDDING, METHOD, Run
+from l2g_jax.report.run_report import write_run
 from l2g_jax.retriever import Rankings, Retriever, described
 from l2g_jax.retriever import collection as collections
 
@@ -82,7 +83,7 @@ def write(
     if method.weight is None:
       stages.append(Stage(method.name, method.rankings, scored.get(method.name)))
       continue
-    if method.name == "l2g":
+    if method.name == METHOD:
       alone = rankings.l2g[_EMBEDDING_WEIGHT]
       stages.append(Stage(EMBEDDING, alone.rankings, Ranked(candidates.ids, alone.scores)))
     scores = rankings.l2g[method.weight].scores

@@ -6,10 +6,15 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-# A float is shown with the digits of its column; None is shown as a dash.
+# A float is shown with the digits of its column; None and NaN are shown as a dash.
 Cell: TypeAlias = str | float | int | None
 
 Label = Literal["easy", "hard", "junk", "negative"]
+
+
+def is_missing(cell: Cell) -> bool:
+  """Whether a cell has no value: None, or a float that is not a number."""
+  return cell is None or cell != cell
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The fingerprint of a run: what its figures were made from, by content.
 
-Figures of two runs compare only where their fingerprints agree in all that is not meant to differ:
-images that were encoded anew change them by more than most settings do.
+Figures of two runs compare only where their fingerprints agree in all that is not meant to differ.
+Images that were encoded anew are other images.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

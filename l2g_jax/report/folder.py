@@ -13,13 +13,15 @@ from typing import Any
 
 from l2g_jax.errors import InputError
 from l2g_jax.report import browser_page, page
-from l2g_jax.report.blocks import Browser, Column, Section, Table
+from l2g_jax.report.blocks import Browser, Column, Section, Table, is_missing
 from l2g_jax.runtime import files
 
 _KIND = "l2g_jax.report"
 _VERSION = 1
 _DATA = "report.json"
 _PAGE = "index.html"
+# What may be removed of an earlier report.
+_NAMES = re.compile(r"index\.html|[a-z0-9-]+\.csv|pictures/[a-z0-9-]+\.jpg")
 
 
 def write_report(
@@ -51,7 +53,8 @@ def write_report(
   folder = pathlib.Path(folder)
   check_folder(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  with files.locked(folder, refusal=None):
+  notice_of_wait = f"{folder} is being written by another process; waiting for it."
+  with files.locked(folder, refusal=None, notice=notice_of_wait):
     tables = _name_tables(sections)
     data_files = [_DATA, *tables]
     text = page.render(title, sections, fingerprint=fingerprint, notice=notice, files=data_files)
@@ -60,6 +63,8 @@ def write_report(
       pictures |= browser_page.picture_files(browser, key)
     names = [_PAGE, *tables, *pictures]
     _clear(folder, names)
+    # Until it is written anew nobody takes the rest for a whole report.
+    (folder / _PAGE).unlink(missing_ok=True)
     body = {"title": title, "notice": notice, "fingerprint": dict(fingerprint), "data": dict(data)}
     files.write_manifest(
       folder / _DATA, {"kind": _KIND, "version": _VERSION, "files": names, **body}
@@ -106,7 +111,7 @@ def _clear(folder: pathlib.Path, names: Sequence[str]) -> None:
   for name in names:
     if name not in ours and (folder / name).exists():
       raise InputError(f"{folder / name} is no file of a report, so it stays; name another folder.")
-  for name in set(ours) - set(names):
+  for name in filter(_NAMES.fullmatch, set(ours) - set(names)):
     (folder / name).unlink(missing_ok=True)
 
 
@@ -174,4 +179,4 @@ def _write_csv(path: pathlib.Path, table: Table) -> None:
   ):
     writer = csv.writer(file)
     writer.writerow([column.name for column in table.columns])
-    writer.writerows(table.rows)
+    writer.writerows([None if is_missing(cell) else cell for cell in row] for row in table.rows)

@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from l2g_jax.report import browser_page, templates
-from l2g_jax.report.blocks import Block, Browser, Cell, Column, Plot, Section, Table, Text
+from l2g_jax.report.blocks import (
+  Block,
+  Browser,
+  Cell,
+  Column,
+  Plot,
+  Section,
+  Table,
+  Text,
+  is_missing,
+)
 from l2g_jax.report.templates import escape
 
 # A table with more columns becomes cards where the window is narrow.
@@ -137,7 +147,7 @@ def _render_cell(
   if link is not None:
     text = f'<a href="#{escape(link)}">{text}</a>'
   kind = ' class="number"' if is_number else ""
-  value = "" if cell is None else f' data-value="{escape(str(cell))}"'
+  value = "" if is_missing(cell) else f' data-value="{escape(str(cell))}"'
   if is_head:
     return f'<th scope="row"{kind}{value}>{text}</th>'
   return f'<td{kind}{value} data-name="{escape(column.name)}">{text}</td>'
@@ -149,7 +159,7 @@ def _is_numeric(table: Table, number: int) -> bool:
 
 
 def _show(cell: Cell, column: Column) -> str:
-  if cell is None:
+  if is_missing(cell):
     return "-"
   if isinstance(cell, float):
     return f"{cell:g}" if column.digits is None else f"{cell:.{column.digits}f}"

@@ -11,7 +11,7 @@ from l2g_jax.errors import InputError
 from l2g_jax.report.blocks import Picture
 
 # The longer side in pixels of a result, and of a query.
-RESULT_SIDE = 176
+RESULT_SIDE = 200
 QUERY_SIDE = 352
 _QUALITY = 72
 _GREY = (150, 150, 150)

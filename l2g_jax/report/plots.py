@@ -52,7 +52,7 @@ def lines(
   """Draws series of points joined by lines.
 
   Args:
-    series: by name, values along x and along y, as many of both.
+    series: by name, values along x and along y, as many of both; one without a name has no legend.
     x: the label of that axis.
     y: likewise.
     log_x: whether the axis is logarithmic; values are above 0 then.
@@ -98,7 +98,7 @@ def scatter(
   """Draws groups of points.
 
   Args:
-    groups: by name, values along x and along y, as many of both.
+    groups: by name, values along x and along y, as many of both; one without a name has no legend.
     x: the label of that axis.
     y: likewise.
     log_x: whether the axis is logarithmic; values are above 0 then.
@@ -159,8 +159,8 @@ def _draw(
       axes.set_yscale("log")
       _label_powers(axes.yaxis, {value for _, ys in series.values() for value in ys})
     axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
-    if len(series) > 1 or "" not in series:
-      axes.legend()
+    if [*series] != [""]:
+      figure.legend(loc="outside upper left", ncols=3)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
   return _clean(text.getvalue())

@@ -211,9 +211,8 @@ def _positions(
   parts = []
   for own, kind in zip(described, features.kinds, strict=True):
     reads_parts = isinstance(kind, LocalExtractor) and kind.name != "fire"
-    limit = (
-      kind.settings.get("max_side", MAX_SIDE) if isinstance(kind, LocalExtractor) else MAX_SIDE
-    )
+    settings = kind.settings if isinstance(kind, LocalExtractor) else {}
+    limit = settings.get("max_side", MAX_SIDE)
     reduction = max(1.0, (longest if reads_parts else whole) / limit)
     parts.append(own.locations * np.float32(reduction))
   return np.concatenate(parts)

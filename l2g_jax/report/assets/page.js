@@ -85,6 +85,7 @@ function browse(root) {
     part("facts").replaceChildren(
       ...now.facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]),
     );
+    part("lists").style.setProperty("--lists", now.lists.length);
     part("lists").replaceChildren(...now.lists.map(([name, results]) => list(name, results)));
     positives();
   }
@@ -115,7 +116,7 @@ function browse(root) {
     const words = make(
       "span",
       { className: "words" },
-      make("span", { className: "head" }, make("span", {}, `${rank}`), make("span", { className: `word-${label}` }, label), make("span", {}, moved)),
+      make("span", { className: "head" }, make("span", {}, `${rank}`), make("span", { className: `kind word-${label}` }, label), make("span", {}, moved)),
       make("span", {}, score === null ? "no score" : score.toFixed(4)),
       make("span", { className: "soft" }, title),
       ...(matched ? [make("span", { className: "soft" }, `${now.matches[image][0]} matches`)] : []),

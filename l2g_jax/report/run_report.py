@@ -1,0 +1,142 @@
+"""The report of the main job: what ran, every method, where L2G loses, and the lists themselves."""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from l2g_jax.report.blocks import Browser, Section
+from l2g_jax.report.folder import write_report
+from l2g_jax.report.overview import make_overview
+from l2g_jax.report.queries import make_browser
+from l2g_jax.report.run import EMBEDDING, METHOD, Judged, Run, ascending, figure, judge
+
+# Their lists are much like others; the last that is shown is that of L2G.
+_NOT_SHOWN = ("global+rerank", EMBEDDING, "l2g-default")
+
+
+def write_run(folder: os.PathLike | str, run: Run, *, fingerprint: Mapping[str, Any]) -> None:
+  """Writes the report of a run; see `write_report`.
+
+  Args:
+    folder: of the report.
+    run: what is shown.
+    fingerprint: see `fingerprint`.
+
+  Raises:
+    InputError: the folder holds other files, or Matplotlib is not installed.
+  """
+  judged = judge(run)
+  sections = [
+    *make_overview(run, judged, fingerprint),
+    Section("Queries", [_browser(run, judged)]),
+  ]
+  figures = run.figures
+  data = {**figures, "queries": _query_figures(run, judged)}
+  write_report(
+    folder,
+    f"L2G on {figures['dataset']['name']}",
+    sections,
+    data=data,
+    fingerprint=fingerprint,
+    notice=figures["dataset"]["notice"],
+  )
+
+
+def _browser(run: Run, judged: Judged) -> Browser:
+  search = run.search
+  medium, hard = judged.precisions["medium"], judged.precisions["hard"]
+  loss = f"loss of AP against {search}"
+  orders = {
+    f"{loss}, medium": ascending(judged.change("medium", search)),
+    f"{loss}, hard": ascending(judged.change("hard", search)),
+    f"gain of AP against {search}, medium": ascending(-judged.change("medium", search)),
+    "loss of AP against global+rerank, medium": ascending(medium[METHOD] - medium["global+rerank"]),
+    "lowest AP of l2g, medium": ascending(medium[METHOD]),
+    "lowest AP of l2g, hard": ascending(hard[METHOD]),
+    "highest stress": ascending(-run.diagnostics.normalized_stress),
+    "order of the data set": list(range(len(run.candidates.ids))),
+  }
+  return make_browser(
+    run.dataset,
+    run.stages,
+    shown=[stage.name for stage in run.stages if stage.name not in _NOT_SHOWN],
+    reference=search,
+    facts=[_facts(run, judged, q) for q in range(len(run.candidates.ids))],
+    orders=orders,
+    key_points=run.key_points,
+  )
+
+
+def _facts(run: Run, judged: Judged, q: int) -> list[tuple[str, str]]:
+  made = run.diagnostics
+  names = [stage.name for stage in run.stages]
+  facts = []
+  for protocol in ("medium", "hard"):
+    own = judged.precisions[protocol]
+    values = [f"{name} {own[name][q]:.1f}" for name in names if not math.isnan(own[name][q])]
+    facts.append((f"AP, {protocol}", ", ".join(values) or "no positives"))
+  found = [f"{name} {np.sum(judged.places[name][q] <= 10)}" for name in names]
+  facts.append(("Positives in the first 10", ", ".join(found)))
+  facts.append(
+    ("Reached by the search", f"{judged.num_reached[q]} of {judged.num_positives[q]} positives")
+  )
+  facts.append(
+    (
+      "Embedding",
+      f"stress-1 {made.normalized_stress[q]:.3f} after {made.num_iterations[q]} iterations,"
+      f" {'converged' if made.converged[q] else 'not converged'};"
+      f" {made.num_known[q]} known pairs",
+    )
+  )
+  facts.append(("Why", _cause(run, judged, q)))
+  return facts
+
+
+def _cause(run: Run, judged: Judged, q: int) -> str:
+  """Says which stage loses the positives of a query."""
+  medium, parts = judged.precisions["medium"], []
+  change = judged.change("medium", run.search)[q]
+  if math.isnan(change):
+    return "The query has no positives."
+  if missing := int(judged.num_positives[q] - judged.num_reached[q]):
+    parts.append(f"The search did not reach {missing} positives, and no later stage can.")
+  alone = medium[EMBEDDING][q] - medium[run.search][q]
+  joined = medium[METHOD][q] - medium[EMBEDDING][q]
+  if not run.diagnostics.num_known[q]:
+    parts.append("No pair is known, so the order of the search stands.")
+  elif change < -0.05:
+    parts.append(
+      f"The embedding alone changes AP by {alone:+.1f} against {run.search}, and the global"
+      f" features by {joined:+.1f} on top: "
+      + ("the embedding loses it." if alone < joined else "the global features lose it.")
+    )
+  else:
+    parts.append(
+      f"L2G loses nothing: the embedding alone changes AP by {alone:+.1f} against {run.search},"
+      f" and the global features by {joined:+.1f} on top."
+    )
+  return " ".join(parts)
+
+
+def _query_figures(run: Run, judged: Judged) -> list[dict[str, Any]]:
+  """Returns the figures of every query as JSON."""
+  made = run.diagnostics
+  return [
+    {
+      "name": name,
+      "average_precision": {
+        protocol: {stage: figure(values[q]) for stage, values in own.items()}
+        for protocol, own in judged.precisions.items()
+      },
+      "ranks_of_positives": {stage: rows[q].tolist() for stage, rows in judged.places.items()},
+      "num_reached": int(judged.num_reached[q]),
+      "num_known": int(made.num_known[q]),
+      "normalized_stress": float(made.normalized_stress[q]),
+      "num_iterations": int(made.num_iterations[q]),
+      "converged": bool(made.converged[q]),
+    }
+    for q, name in enumerate(run.dataset.ground_truth.qimlist)
+  ]

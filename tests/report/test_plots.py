@@ -1,0 +1,56 @@
+import sys
+
+import pytest
+
+from l2g_jax.errors import InputError
+from l2g_jax.report import plots
+
+pytest.importorskip("matplotlib")
+
+SERIES = {"one <b>": ([100, 400, 700], [1.0, 2.0, 3.0]), "two": ([100, 400, 700], [3.0, 1.0, 2.0])}
+
+
+def draw(**options):
+  return plots.lines(SERIES, x="k & more", y="mAP", **options)
+
+
+def test_a_plot_brings_no_style_address_or_name():
+  for svg in (draw(log_x=True, log_y=True, mark_x=400), plots.scatter(SERIES, x="a", y="b")):
+    assert svg.startswith("<svg viewBox=")
+    for word in ("style=", "<style", "http", "xlink", "<g id", "metadata", "#010203"):
+      assert word not in svg
+    assert 'stroke="currentColor"' in svg
+
+
+def test_words_stay_words_and_are_escaped():
+  svg = draw()
+  assert ">k &amp; more</text>" in svg
+  assert ">one &lt;b&gt;</text>" in svg
+
+
+def test_a_logarithmic_axis_has_the_values_as_plain_numbers():
+  svg = draw(log_x=True)
+  assert all(f">{value}</text>" in svg for value in (100, 400, 700))
+
+
+def test_one_series_without_a_name_has_no_legend():
+  with_legend = plots.lines({"one": ([1, 2], [1.0, 2.0])}, x="x", y="y")
+  without = plots.lines({"": ([1, 2], [1.0, 2.0])}, x="x", y="y")
+  assert len(without) < len(with_legend)
+
+
+@pytest.mark.fast
+def test_the_same_plot_is_the_same_text():
+  assert draw() == draw()
+
+
+def test_series_must_have_as_many_values_along_both_axes():
+  with pytest.raises(InputError, match="'a' has 2 values along x and 1 along y"):
+    plots.scatter({"a": ([1, 2], [1.0])}, x="x", y="y")
+
+
+def test_a_missing_matplotlib_is_told_in_a_sentence(monkeypatch):
+  monkeypatch.setitem(sys.modules, "matplotlib", None)
+  plots._matplotlib.cache_clear()
+  with pytest.raises(InputError, match=r'pip install "l2g_jax\[report\]"'):
+    draw()
