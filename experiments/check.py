@@ -41,8 +41,11 @@ _FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "transfer": (*_SMALL, "--weights=0.9"),
   },
   "mini": {
-    "ablation": ("--local=sift", "--sweeps=k,w,t,completion,p,rtol,m", "--every=3"),
-    "embedding": ("--local=sift", "--every=3"),
+    "ablation": (
+      *("--local=sift", "--every=3", "--sweeps=k,w,t,completion,p,rtol,m"),
+      "--values=m:2,8,32,64",
+    ),
+    "embedding": ("--local=sift", "--every=3", "--iterations=0,1,5,20,50,100"),
     "transfer": ("--local=sift",),
   },
 }
