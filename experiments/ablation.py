@@ -125,7 +125,7 @@ def _describe(ground: Ground, num_cells: int) -> str:
   count = num_programs(ground)
   return (
     f"{num_cells} cells; in this run {count} programs were compiled or read from the work folder"
-    " for what was not kept: one a shape, and one that gathers the lists."
+    " for what was not kept: one a shape, and one a size that gathers the lists."
   )
 
 

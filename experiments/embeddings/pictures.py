@@ -72,12 +72,12 @@ def make_section(
         str(flat.explain()),
       ]
     )
-    note = f"Query {name}: normalised stress {float(flat.normalized_stress):.3f} in 2 dimensions."
+    note = f"Normalised stress {float(flat.normalized_stress):.3f}."
     drawn.append(Plot(f"{name}: SMACOF, m = 2", _draw(np.asarray(flat.embedding), groups), note))
     if has_tsne:
       points = _tsne(np.asarray(full.embedding)[np.append(True, ids >= 0)], config.seed)
       title = f"{name}: t-SNE of m = {config.num_dimensions}"
-      drawn.append(Plot(title, _draw(points, groups), note))
+      drawn.append(Plot(title, _draw(points, groups)))
   table = Table(
     "Pictured queries",
     [
