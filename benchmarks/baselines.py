@@ -16,10 +16,10 @@ from absl import flags
 
 from benchmarks import common
 from benchmarks.common import Ceilings, Row
-from benchmarks.defaults import open_set
 from experiments.comparison import baselines, local_systems
-from experiments.comparison.material import Material
 from experiments.comparison.system import System
+from experiments.material import Material
+from experiments.sets import define_sets, open_set
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.evaluation import evaluate as evaluate_rankings
@@ -30,7 +30,7 @@ from l2g_jax.runtime.stopwatch import Stopwatch
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_list("sets", ["mini"], "Folders of data sets, or mini.", flag_values=values)
+  define_sets(values)
   flags.DEFINE_list(
     "systems", None, "Beginnings of the names of baselines; omitted: all.", flag_values=values
   )

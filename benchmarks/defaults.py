@@ -9,21 +9,18 @@ settings of the sweep, which know the labels. Below it, each set has its own swe
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import flags
 
-from benchmarks import common, shortlists
+from benchmarks import common
 from benchmarks.common import Ceilings, Row
-from benchmarks.shortlists import Shortlists
-from experiments.built_in import MINI
+from experiments.sets import check_sets, define_sets, open_set
+from experiments.shortlists import Shortlists, shortlists_of
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Group, Values
-from l2g_jax.data.dataset import Dataset
 from l2g_jax.embedding.dissimilarity import Measure
-from l2g_jax.errors import InputError
 from l2g_jax.evaluation import evaluate as evaluate_rankings
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import L2G
@@ -45,7 +42,7 @@ _WEIGHTS = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3, 0.19)
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_list("sets", ["mini"], "Folders of data sets, or mini.", flag_values=values)
+  define_sets(values)
   flags.DEFINE_integer(
     "every", 1, "Takes every so manyth query of a set, to save time.", 1, flag_values=values
   )
@@ -120,25 +117,14 @@ def maps(given: Shortlists, rankings: np.ndarray) -> Row:
   return {protocol: 100.0 * report[protocol].map for protocol in _PROTOCOLS}
 
 
-def open_set(values: Values, name: str, local: str | None) -> Dataset:
-  """Opens one of the sets by the flags of the main job, with local features or its default ones."""
-  path = pathlib.Path(name)
-  values.local = local
-  values.dataset = path.name
-  values.data_root = None if path.name == name else str(path.parent)
-  evaluate.settle(values, None, MINI)
-  return evaluate.open_dataset(values, MINI)
-
-
 def main(values: Values, _: Ceilings) -> dict[str, Sequence[Row]]:
   """Reads the flags and sweeps every set."""
-  if values.dataset or values.data_root:
-    raise InputError("--sets names the data sets here, and not --dataset or --data_root.")
+  check_sets(values)
   summaries, tables, local = [], {}, values.local
   for name in values.sets:
     dataset = open_set(values, name, local)
     retriever = evaluate.open_retriever(values, dataset)
-    given = shortlists.shortlists_of(dataset, retriever, every=values.every)
+    given = shortlists_of(dataset, retriever, every=values.every)
     summary, rows = sweep(given, retriever.config, retriever.weight)
     summaries.append({"set": dataset.name, **summary})
     tables[f"{dataset.name}, {len(given.candidates.ids)} queries"] = rows

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from benchmarks import common, shortlists
+from benchmarks import common
 from benchmarks.common import Ceilings, Row
-from benchmarks.defaults import maps, open_set
-from benchmarks.shortlists import Shortlists
+from benchmarks.defaults import maps
+from experiments.sets import define_sets, open_set
+from experiments.shortlists import Shortlists, shortlists_of
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.cli.method_flags import PAPER_FLAGS
@@ -34,7 +35,7 @@ _WEIGHTS = (PAPER_WEIGHT, 1.0 - PAPER_WEIGHT)
 
 
 def _define(values: flags.FlagValues) -> None:
-  flags.DEFINE_list("sets", ["mini"], "Folders of data sets, or mini.", flag_values=values)
+  define_sets(values)
 
 
 def reading_rows(given: Shortlists, k: int, reading: str, power: float) -> list[Row]:
@@ -71,7 +72,7 @@ def main(values: Values, _: Ceilings) -> dict[str, Sequence[Row]]:
     for reading, (kernel, power) in _READINGS.items():
       for flag, value in {**PAPER_FLAGS, "kernel": kernel}.items():
         values[flag].value = value
-      given = shortlists.shortlists_of(dataset, evaluate.open_retriever(values, dataset))
+      given = shortlists_of(dataset, evaluate.open_retriever(values, dataset))
       rows += reading_rows(given, values.k, reading, power)
     tables[dataset.name] = rows
   return tables

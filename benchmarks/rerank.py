@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import common, mds, shortlists
 from benchmarks.common import Ceilings, Row
-from benchmarks.shortlists import Shortlists
+from experiments.shortlists import Shortlists
 from l2g_jax.cli.command import Values
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import L2G

@@ -1,31 +1,15 @@
 """Shortlists to re-rank: synthetic ones of any size, and shortlists of a data set's queries."""
 
-import dataclasses
-
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.built_in import MINI
+from experiments.problems import problem_of
+from experiments.shortlists import Shortlists, shortlists_of
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Values
 from l2g_jax.cli.method_flags import read_method_config
-from l2g_jax.data.dataset import Dataset
-from l2g_jax.data.ground_truth import GroundTruth
-from l2g_jax.embedding import dissimilarity
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.global_features import GlobalFeatures
-from l2g_jax.retriever import Retriever, candidates
-from l2g_jax.retriever.collection import describe_queries
-
-
-@dataclasses.dataclass(frozen=True)
-class Shortlists:
-  """What `L2G` takes; ground truth where there is one."""
-
-  candidates: Ranked
-  lists: Ranked
-  features: GlobalFeatures
-  ground_truth: GroundTruth | None = None
 
 
 def synthetic_shortlists(
@@ -78,43 +62,9 @@ def shortlists_of_queries(values: Values) -> Shortlists:
   return shortlists_of(dataset, evaluate.open_retriever(values, dataset))
 
 
-def shortlists_of(dataset: Dataset, retriever: Retriever, *, every: int = 1) -> Shortlists:
-  """Searches for every so manyth query of a data set."""
-  truth, collection = dataset.ground_truth, retriever.collection
-  jobs = evaluate.query_jobs(dataset)
-  described = describe_queries(collection, jobs, retriever.watch)
-  return Shortlists(
-    candidates=candidates.search(
-      collection, described.descriptors[::every], retriever.num_searched
-    ),
-    lists=collection.lists,
-    features=GlobalFeatures(described.global_features[::every], collection.global_features),
-    ground_truth=dataclasses.replace(
-      truth, qimlist=truth.qimlist[::every], queries=truth.queries[::every]
-    ),
-  )
-
-
 def dissimilarities_of_queries(values: Values, count: int) -> np.ndarray:
   """Returns the dissimilarities `[count, k + 1, k + 1]` of the data set's first queries."""
   given = shortlists_of_queries(values)
   config = read_method_config(values)
-  problems = []
-  for ids, similarities in zip(given.candidates.ids, given.candidates.similarities, strict=True):
-    near = np.where(ids[:, None] >= 0, given.lists.ids[ids], -1)
-    pairs = dissimilarity.known_pairs(
-      jnp.asarray(ids),
-      jnp.asarray(similarities),
-      jnp.asarray(near),
-      jnp.asarray(given.lists.similarities[ids]),
-      num_images=len(given.lists.ids),
-      num_known=config.num_known,
-      num_query_known=config.num_query_known,
-      query_pairs=config.query_pairs,
-      measure=config.measure,
-    )
-    values, _ = dissimilarity.dissimilarities(pairs, power=config.power)
-    problems.append(np.asarray(values))
-    if len(problems) == count:
-      break
-  return np.stack(problems)
+  queries = range(len(given.candidates.ids))[:count]
+  return np.stack([problem_of(given, query, config)[1] for query in queries])

@@ -8,17 +8,16 @@ the settings that `benchmarks.baselines` chose on development data. What a row c
 it. Published figures are printed apart.
 """
 
-import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
 from experiments.built_in import MINI
 from experiments.comparison import table
-from experiments.comparison.material import Material
 from experiments.comparison.registry import make_systems
 from experiments.comparison.system import ONCE, QUERIES, System
+from experiments.kept import keep
+from experiments.material import Material
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Command, Group, Values, check_file, output_group
 from l2g_jax.cli.method_flags import PAPER_FLAGS, read_index_config, read_method_config
@@ -118,35 +117,23 @@ def _with_recipe(values: Values) -> Values:
 
 def _row(system: System, given: Material, *, again: bool) -> dict[str, Any]:
   """Returns the row of a system; it is kept, and not measured twice."""
-  folder = given.retriever.directory / "compare"
+
+  def measure() -> dict[str, Any]:
+    own = Stopwatch()
+    outcome = system.run(given, own)
+    row = evaluate_method(
+      Method(system.name, outcome.rankings, outcome.weight), given.dataset.ground_truth
+    )
+    return row | {
+      "seconds_a_query": given.search_seconds(system.base)
+      + own.seconds.get(QUERIES, 0.0) / given.num_queries,
+      "seconds_once": own.seconds.get(ONCE, 0.0),
+      "bytes_an_image": outcome.bytes_an_image,
+      "settings": dict(system.settings),
+    }
+
   settings = [system.name, dict(system.settings), given.key, _VERSION]
-  path = folder / f"{files.checksum_json(settings)[:16]}.json"
-  if not again and (kept := _kept(path)) is not None:
-    return kept
-  own = Stopwatch()
-  outcome = system.run(given, own)
-  row = evaluate_method(
-    Method(system.name, outcome.rankings, outcome.weight), given.dataset.ground_truth
-  )
-  row |= {
-    "seconds_a_query": given.search_seconds(system.base)
-    + own.seconds.get(QUERIES, 0.0) / given.num_queries,
-    "seconds_once": own.seconds.get(ONCE, 0.0),
-    "bytes_an_image": outcome.bytes_an_image,
-    "settings": dict(system.settings),
-  }
-  folder.mkdir(exist_ok=True)
-  files.write_manifest(path, {"row": row})
-  return row
-
-
-def _kept(path: pathlib.Path) -> dict[str, Any] | None:
-  """Returns a kept row; None where it is missing or damaged."""
-  try:
-    manifest: Mapping[str, Any] = files.read_manifest(path)
-  except InputError:
-    return None
-  return manifest["row"]
+  return keep(given.retriever.directory / "compare", settings, measure, again=again)
 
 
 COMMAND = Command(

@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from experiments.comparison.material import Base, Material
 from experiments.comparison.system import ONCE, QUERIES, Outcome, System
+from experiments.material import Base, Material
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking import diffusion, expansion, global_search, reciprocal
 from l2g_jax.ranking.global_features import GlobalFeatures

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.comparison.material import Material
 from experiments.comparison.system import ONCE, QUERIES, Outcome, System
+from experiments.material import Material
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking import spatial
 from l2g_jax.retriever import asmk_search, pair_similarity

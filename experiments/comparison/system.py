@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.comparison.material import Base, Material
+from experiments.material import Base, Material
 from l2g_jax.runtime.stopwatch import Stopwatch
 
 # Stages of a system's own stopwatch.

@@ -79,7 +79,7 @@ class L2GConfig:
     max_iterations: of SMACOF, at least 0, which keeps the classical start. Few problems reach the
       default; it bounds the time of the others.
     rtol: SMACOF stops when the stress falls by less than this share in five iterations; at least 0.
-      A smaller share takes more time and hardly changes mAP, see `benchmarks.tolerance`.
+      A smaller share takes more time and hardly changes mAP, see `experiments.ablation`.
     fusion: how embedding and global features are joined: `concat`, so that their cosines are
       averaged by w, the default; or `sum`, which averages the vectors, with the embedding turned
       onto the global features, and needs m = D.

@@ -30,6 +30,7 @@ from l2g_jax.retriever.options import KindOptions
 from l2g_jax.retriever.sources import short_key
 from l2g_jax.runtime import files
 from l2g_jax.runtime.stopwatch import Stopwatch
+from l2g_jax.similarity.codec import Codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,10 @@ class Kind:
   def counts(self) -> np.ndarray:
     """Returns how many local descriptors each image has, `[N]`."""
     return self.index.counts()[self._rows]
+
+  def codes(self, image: int) -> Codes:
+    """Returns the stored descriptors of an image."""
+    return self.index.codes(int(self._rows[image]))
 
   def search(self, queries: Sequence[np.ndarray], k: int) -> Ranked:
     """Searches with the settings of the options; returns the best images `[Q, k]`."""

@@ -5,19 +5,15 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import chamfer, common, defaults, mds, readings, rerank, shortlists, tolerance
+from benchmarks import chamfer, common, defaults, mds, readings, rerank, shortlists
 from benchmarks.common import Ceilings
-from benchmarks.shortlists import Shortlists
-from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
 from l2g_jax.evaluation import evaluate
 from l2g_jax.pipeline.config import PAPER
 from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranked import complete_rankings
 from l2g_jax.ranking.rerank import superglobal_rerank
-from tests.pipeline.problems import (
-  CONFIG,
-  some_collection,
-)
+from tests.experiments.labelled import labelled
+from tests.pipeline.problems import CONFIG
 
 CEILINGS = Ceilings(flops=1e11, bytes=1e10)
 
@@ -74,20 +70,6 @@ def test_stage_is_timed_over_k_and_over_queries():
     assert row["largest difference"] < 1e-5
 
 
-def labelled() -> Shortlists:
-  """Shortlists of a few clusters, with labels for some of each query's candidates."""
-  candidates, lists, features = some_collection(0)
-  truth = GroundTruth(
-    imlist=tuple(map(str, range(len(features.database)))),
-    qimlist=tuple(map(str, range(len(features.queries)))),
-    queries=tuple(
-      QueryJudgement(easy=ids[:1], hard=ids[2:4], junk=ids[5:6], bbx=(0.0, 0.0, 1.0, 1.0))
-      for ids in candidates.ids
-    ),
-  )
-  return Shortlists(candidates, lists, features, truth)
-
-
 def test_readings_of_the_recipe_differ_as_their_settings_do():
   given = labelled()
   assert given.ground_truth is not None
@@ -127,20 +109,6 @@ def test_defaults_stand_beside_their_parents_and_the_sweep():
   result = L2G(0.5, config)(given.candidates, given.lists, given.features)
   report = evaluate(result.rankings, given.ground_truth)
   assert rows[-1]["medium"] == 100.0 * report["medium"].map
-
-
-def test_tolerance_rows_end_at_the_plain_method():
-  given = labelled()
-  rows = tolerance.tolerance_rows(given, CONFIG, 0.9, tolerances=(1e-1, 1e-6))
-  first, loose, tight, plain = rows
-  assert loose["iterations"] < tight["iterations"] < plain["iterations"]
-  assert loose["normalized stress"] > tight["normalized stress"]
-  assert first["medium - plain"] == first["medium"] - plain["medium"]
-  assert plain["hard - plain"] == 0.0
-  assert all(0.0 <= row["medium"] <= 100.0 for row in rows)
-  (only,) = tolerance.tolerance_rows(given, CONFIG, 0.9, tolerances=(), starts=2, plain=False)
-  assert "medium - plain" not in only
-  assert only["medium, spread"] >= 0.0
 
 
 def test_numpy_peer_is_superglobal():

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from experiments.shortlists import Shortlists, update_digest
 from l2g_jax.cli import evaluate
 from l2g_jax.data.dataset import Dataset
 from l2g_jax.ranked import Ranked, complete_rankings
@@ -158,13 +159,14 @@ class Material:
     return complete_rankings(ids, order, self.num_images)
 
   @functools.cached_property
+  def shortlists(self) -> Shortlists:
+    """What the method takes for all queries."""
+    return Shortlists(self.found, self.lists, self.features, self.dataset.ground_truth)
+
+  @functools.cached_property
   def key(self) -> str:
     """Identifies all that the systems are given, by content, and the settings of the method."""
     digest = new_digest()
     digest.update(repr((self.retriever.config, self.retriever.weight)).encode())
-    for array in (*self.found, *self.lists, self.features.queries, self.features.database):
-      digest.update(np.ascontiguousarray(array).tobytes())
-    for query in self.dataset.ground_truth.queries:
-      for labels in (query.easy, query.hard, query.junk):
-        digest.update(np.append(labels, -1).astype(np.int64).tobytes())
+    update_digest(digest, self.shortlists)
     return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The sweeps of `experiments.ablation`: what is varied, how a cell is measured, what is shown."""

@@ -1,0 +1,1 @@
+"""The parts of `experiments.check`: forms of the experiments, and how figures are compared."""

@@ -1,0 +1,1 @@
+"""The parts of `experiments.embedding`: what stress tells, what convergence buys, pictures."""

@@ -1,0 +1,1 @@
+"""The parts of `experiments.transfer`: sets of descriptors, and the tables."""
