@@ -8,6 +8,7 @@ the settings that `benchmarks.baselines` chose on development data. What a row c
 it. Published figures are printed apart.
 """
 
+import pathlib
 from typing import Any
 
 from absl import flags

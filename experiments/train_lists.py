@@ -69,7 +69,8 @@ def main(values: Values) -> None:
 
   def loss(params, batch: lists.ListBatch) -> jax.Array:
     made: Any = BiLstm(config).apply({"params": params}, batch.values, batch.counts)
-    return losses.list_loss(*made, batch.labels, contrastive=values.contrastive)
+    logits, states = made
+    return losses.list_loss(logits, states, batch.labels, contrastive=values.contrastive)
 
   first = batch(0)
   start = BiLstm(config).init(jax.random.key(values.seed), first.values, first.counts)["params"]

@@ -7,8 +7,8 @@ import numpy as np
 
 from experiments.comparison import local_systems
 from experiments.comparison.contrasts import contrasts_of
-from experiments.comparison.material import Material
 from experiments.comparison.system import QUERIES, Outcome, System
+from experiments.material import Material
 from l2g_jax.errors import damage_refused
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.ames import rerank_by_ames

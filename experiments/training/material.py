@@ -10,7 +10,7 @@ from absl import flags
 
 import mini
 from experiments.built_in import MINI
-from experiments.comparison.material import Material
+from experiments.material import Material
 from experiments.training import labels
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Group, Values

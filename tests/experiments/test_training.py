@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -153,9 +154,10 @@ def test_gradients_are_finite_where_a_list_has_no_positive():
 
   @jax.jit
   def loss(params, rows):
-    logits, states = network.apply(
+    made: Any = network.apply(
       {"params": params}, jnp.asarray(values)[rows], jnp.asarray(counts)[rows]
     )
+    logits, states = made
     return losses.list_loss(logits, states, jnp.asarray(labels)[rows], contrastive=0.1)
 
   value, gradient = jax.jit(jax.value_and_grad(loss))(params, np.arange(3))
