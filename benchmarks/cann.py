@@ -25,7 +25,7 @@ from absl import flags
 
 from benchmarks import common, search_peers
 from benchmarks.common import Ceilings, Row
-from benchmarks.fire_like import FireLike
+from experiments.fire_like import FireLike
 from l2g_jax.cann import CannIndex, exists
 from l2g_jax.cli.command import Group, Values
 from l2g_jax.evaluation import average_precision, positive_places

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import cann, search_peers
-from benchmarks.fire_like import BEST_MATCHES, QUANTILES, FireLike
+from experiments.fire_like import BEST_MATCHES, QUANTILES, FireLike
 
 
 def test_best_matches_are_those_of_fire():

@@ -111,12 +111,12 @@ def _spectrum() -> np.ndarray:
   return np.sqrt(variances / variances.sum()).astype(np.float32)
 
 
-_SPECTRUM = _spectrum()
+SPECTRUM = _spectrum()
 
 
 def _directions(rng: np.random.Generator, count: int, mean: float = _MEAN) -> np.ndarray:
-  values = rng.standard_normal((count, DIMENSION), dtype=np.float32) * _SPECTRUM
-  values[:, len(_SPECTRUM) // 16] += np.float32(mean)
+  values = rng.standard_normal((count, DIMENSION), dtype=np.float32) * SPECTRUM
+  values[:, len(SPECTRUM) // 16] += np.float32(mean)
   return values
 
 
