@@ -29,7 +29,7 @@ def keep(
   if not again and (kept := _read(path)) is not None:
     return kept
   row = measure()
-  folder.mkdir(exist_ok=True)
+  folder.mkdir(parents=True, exist_ok=True)
   files.write_manifest(path, {"row": row})
   return row
 
