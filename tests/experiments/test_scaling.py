@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments import scaling
-from experiments.outputs import data_of
+from experiments.outputs import data_of, tables_of
 from experiments.scalings import growth
 from experiments.scalings.distractors import Synthetic
 from l2g_jax.errors import InputError
@@ -62,7 +62,8 @@ def test_extrapolated_rows_are_marked():
     }
     for images, seconds in ((110, 1.0), (1010, 10.0))
   ]
-  table = data_of(scaling._costs(rows, [500, 100_000], has_plots=False).blocks[0])
+  (block,) = tables_of([scaling._costs(rows, [500, 100_000], has_plots=False)])
+  table = data_of(block)
   assert [row[0] for row in table["rows"]] == [110, 1010, "growth exponent", 100_010]
   assert [row[-1] for row in table["rows"]] == ["measured", "measured", "fit", "extrapolated"]
 
