@@ -44,14 +44,7 @@ def problems():
   ]
 
 
-@pytest.mark.parametrize(
-  "problem",
-  [
-    superglobal_problem(50, 1),
-    fire_problem((1.0,)),
-    lite0_problem(),
-  ],
-)
+@pytest.mark.parametrize("problem", [fire_problem((1.0,)), lite0_problem()])
 def test_networks_are_timed_and_half_precision_has_a_price(monkeypatch, problem):
   monkeypatch.setattr(common, "has_torch", lambda: False)
   exact, half = features.network_rows(problem, IMAGE, 1, CEILINGS)
