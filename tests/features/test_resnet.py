@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from benchmarks.synthetic import synthetic_state
@@ -46,11 +45,10 @@ def trunk_by_hand(image, state, stages):
   return maps
 
 
-@pytest.mark.parametrize("depth", [50, 101])
-def test_equals_numpy(depth):
-  architecture = superglobal_architecture(depth)
+def test_equals_numpy():
+  architecture = superglobal_architecture(50)
   floors = (0.014, 0.014, 0.014, 0.0)
-  stages = tuple(map(Stage, BLOCKS[depth], (0.014, 0.0, 0.02, 0.0), floors))
+  stages = tuple(map(Stage, BLOCKS[50], (0.014, 0.0, 0.02, 0.0), floors))
   image = np.random.default_rng(0).standard_normal((33, 70, 3), dtype=np.float32)
   expected = trunk_by_hand(image, synthetic_state(architecture, 7), stages)
   maps = run(ResNet(stages), synthetic_params(architecture, 7)["trunk"], image[None])
