@@ -18,6 +18,7 @@ UNIT = 1 << 20
 # in float32.
 _BLOCK = 1 << 22
 _EXACT_DIMENSION = 1024
+_PRODUCTS = (1.0, 2.0, 3.0, 4.0)
 
 
 def weights(query: Codes, power: float) -> np.ndarray:
@@ -41,7 +42,19 @@ def weights(query: Codes, power: float) -> np.ndarray:
   step = max(1, _BLOCK // len(query))
   for start in range(0, len(query), step):
     rows = slice(start, start + step)
-    products = (values[rows] @ values.T).astype(np.float32)
-    cosines = products * query.scales[rows, None] * query.scales
-    sums[rows] = np.sum(np.maximum(cosines, 0.0) ** np.float32(power), axis=1, dtype=np.float64)
+    cosines = (values[rows] @ values.T).astype(np.float32, copy=False)
+    cosines *= query.scales[rows, None]
+    cosines *= query.scales
+    np.maximum(cosines, 0.0, out=cosines)
+    sums[rows] = np.sum(_raise(cosines, power), axis=1, dtype=np.float64)
   return np.maximum(np.rint(UNIT / np.maximum(sums, 1.0)), 1.0).astype(np.int64)
+
+
+def _raise(values: np.ndarray, power: float) -> np.ndarray:
+  """Returns values to a power; small whole ones are products, which are ten times as fast."""
+  if power not in _PRODUCTS:
+    return values ** np.float32(power)
+  result = values.copy()
+  for _ in range(int(power) - 1):
+    result *= values
+  return result
