@@ -81,11 +81,13 @@ def main(values: Values) -> None:
   scale = _scale(values, given, most=sizes[-1])
   source = values.distractors_from or f"synthetic, {values.descriptors} descriptors"
   own = [str(values.distractors_from), values.descriptors, values.seed]
-  root = given.retriever.directory / f"scaling-{files.checksum_json(own)[:16]}"
+  # An index or features that an interrupted run left are of the same settings and contents.
+  made_of = [*own, given.key, repr(scale.index), scale.k]
+  root = given.retriever.directory / f"scaling-{files.checksum_json(made_of)[:16]}"
   rows = []
   with files.locked(root, refusal=f"Another process is measuring in {root}."):
     for size in sizes:
-      settings = [given.key, own, values.every, size, repr(scale.index), scale.k, _VERSION]
+      settings = [values.every, size, _VERSION]
       run = functools.partial(measure, scale, size, root / f"index-{size}", root / "global")
       rows.append(keep(root, settings, run, again=values.again))
   sections = [_accuracy(rows, bool(values.report)), _costs(rows, larger, bool(values.report))]

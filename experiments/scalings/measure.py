@@ -1,5 +1,6 @@
 """The whole pipeline over a data set and a number of distractors, with its costs."""
 
+import contextlib
 import dataclasses
 import pathlib
 import resource
@@ -147,9 +148,11 @@ def _all_features(scale: Scale, num_distractors: int, folder: pathlib.Path) -> n
     for start in range(0, num_distractors, _PART):
       path = folder / f"part-{start // _PART:06d}"
       stop = min(start + _PART, len(scale.distractors))
-      try:
+      part = None
+      # What is missing or damaged is made, and so is what a smaller run ended with.
+      with contextlib.suppress(InputError):
         part = files.load_bundle(path, kind=_KIND, version=_VERSION).arrays["features"]
-      except InputError:
+      if part is None or len(part) < min(_PART, num_distractors - start):
         part = apply_vlad(scale.vlad, (scale.distractors[row] for row in range(start, stop)))
         arrays = {"features": part}
         files.save_bundle(path, kind=_KIND, version=_VERSION, arrays=arrays, metadata={})

@@ -51,7 +51,7 @@ def weights(query: Codes, power: float) -> np.ndarray:
 
 
 def _raise(values: np.ndarray, power: float) -> np.ndarray:
-  """Returns values to a power; small whole ones are products, which are ten times as fast."""
+  """Returns values to a power; small whole ones are products, which take a tenth of the time."""
   if power not in _PRODUCTS:
     return values ** np.float32(power)
   result = values.copy()

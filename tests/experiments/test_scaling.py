@@ -90,4 +90,7 @@ def test_a_run_measures_every_size_and_keeps_it(tmp_path, capsys):
   assert json.loads(output.read_text())["rows"] == rows
   # Indexes are removed when they are measured.
   assert not [*(tmp_path / "work").rglob("index-40")]
+  # More than any before, by features of distractors that are kept in part.
+  toy.call(scaling.COMMAND, **flags, distractors="60")
+  assert [row["images"] for row in json.loads(output.read_text())["rows"]] == [76]
   assert "1016" in capsys.readouterr().out
