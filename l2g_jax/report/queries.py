@@ -8,13 +8,12 @@ import numpy as np
 from l2g_jax.data.dataset import Dataset
 from l2g_jax.data.ground_truth import QueryJudgement
 from l2g_jax.data.images import Box
-from l2g_jax.features.protocol import MAX_SIDE, LocalExtractor
 from l2g_jax.ranked import Ranked
 from l2g_jax.report.blocks import Browser, Label, Matches, Query, Result
 from l2g_jax.report.pictures import QUERY_SIDE, read_picture
-from l2g_jax.retriever.described import Described, DescribedImages
+from l2g_jax.retriever.described import DescribedImages
+from l2g_jax.retriever.matched import View, match_views
 from l2g_jax.retriever.options import Features
-from l2g_jax.retriever.similarities import verify_pair
 from l2g_jax.runtime.progress import track
 from l2g_jax.runtime.threads import in_threads
 
@@ -175,44 +174,16 @@ def _match(
   sizes: Sequence[tuple[int, int]],
 ) -> list[Matches]:
   """Returns the verified matches of a query and some images; sizes are heights and widths."""
-  own, features = key_points.queries[row], key_points.features
-  if box is None or features.crop_policy == "none":
-    box = (0.0, 0.0, float(size[1]), float(size[0]))
-  # A box may reach beyond its photograph.
-  left, top = max(box[0], 0.0), max(box[1], 0.0)
-  longest = max(min(box[2], size[1]) - left, min(box[3], size[0]) - top)
-  starts = _positions(own, longest, max(size), features) + np.array([left, top], np.float32)
-  starts *= 1000 / np.array(size[::-1], np.float32)
+  own = View(key_points.queries[row], size, box)
+  thousandths = 1000 / np.array(size[::-1], np.float32)
 
   def match(pair: tuple[int, tuple[int, int]]) -> Matches:
-    image, (height, width) = pair
-    other = key_points.images[image]
-    inliers = verify_pair(own, other).inliers
-    ends = _positions(other, max(height, width), max(height, width), features)
-    ends *= 1000 / np.array([width, height], np.float32)
-    spread = np.linspace(0, len(inliers) - 1, min(len(inliers), _MOST_POINTS)).astype(int)
-    points = np.concatenate([starts[inliers[spread, 0]], ends[inliers[spread, 1]]], axis=1)
-    return Matches(len(inliers), np.clip(np.round(points), 0, 1000).astype(int))
+    image, other_size = pair
+    found = match_views(own, View(key_points.images[image], other_size), key_points.features)
+    count = len(found.points)
+    spread = np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(int)
+    scale = np.concatenate([thousandths, 1000 / np.array(other_size[::-1], np.float32)])
+    points = found.points[spread] * scale
+    return Matches(count, np.clip(np.round(points), 0, 1000).astype(int))
 
   return in_threads(match, list(zip(images, sizes, strict=True)))
-
-
-def _positions(
-  described: Described, longest: float, whole: float, features: Features
-) -> np.ndarray:
-  """Returns the locations of all kinds of features, in pixels of the file.
-
-  Args:
-    described: the features.
-    longest: the longer side in pixels of the part that was described.
-    whole: the longer side of its photograph, by which FIRe reduces a part.
-    features: their settings.
-  """
-  parts = []
-  for own, kind in zip(described, features.kinds, strict=True):
-    reads_parts = isinstance(kind, LocalExtractor) and kind.name != "fire"
-    settings = kind.settings if isinstance(kind, LocalExtractor) else {}
-    limit = settings.get("max_side", MAX_SIDE)
-    reduction = max(1.0, (longest if reads_parts else whole) / limit)
-    parts.append(own.locations * np.float32(reduction))
-  return np.concatenate(parts)
