@@ -54,7 +54,8 @@ def make_section(
       precisions[protocol][stage.name] = 100.0 * judged[protocol].average_precisions
   last, reference = shown[-1], "chamfer" if "chamfer" in shown else shown[0]
   orders = {}
-  for other in shown[:-1]:
+  # Against the search first, as the changes of rank are.
+  for other in sorted(shown[:-1], key=lambda name: name != reference):
     for protocol, own in precisions.items():
       orders[f"loss of {last} against {other}, {protocol}"] = ascending(own[last] - own[other])
   orders["order of the data set"] = list(range(given.num_queries))

@@ -136,7 +136,9 @@ def scatter(
     if diagonal:
       axes.axline((0, 0), slope=1, color=_INK, linewidth=0.8, linestyle=(0, (2, 3)))
 
-  return _draw(draw, groups, x=x, y=y, log_x=log_x, log_y=log_y, thumbnails=thumbnails)
+  return _draw(
+    draw, groups, x=x, y=y, log_x=log_x, log_y=log_y, thumbnails=thumbnails, at_points=False
+  )
 
 
 def require() -> None:
@@ -157,6 +159,7 @@ def _draw(
   log_x: bool,
   log_y: bool,
   thumbnails: Sequence[Thumbnail] = (),
+  at_points: bool = True,
 ) -> str:
   for name, (xs, ys) in series.items():
     if len(xs) != len(ys):
@@ -171,10 +174,10 @@ def _draw(
     axes.set_ylabel(y)
     if log_x:
       axes.set_xscale("log")
-      _label_powers(axes.xaxis, {value for xs, _ in series.values() for value in xs})
+      _label_powers(axes.xaxis, {x for xs, _ in series.values() for x in xs if at_points})
     if log_y:
       axes.set_yscale("log")
-      _label_powers(axes.yaxis, {value for _, ys in series.values() for value in ys})
+      _label_powers(axes.yaxis, {y for _, ys in series.values() for y in ys if at_points})
     axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
     if [*series] != [""]:
       figure.legend(loc="outside upper left", ncols=3)
@@ -198,8 +201,8 @@ def _frames(
 
 
 def _label_powers(axis: Any, values: Collection[float]) -> None:
-  """Labels a logarithmic axis with plain numbers: those of the series, where they are few."""
-  if len(values) <= _MOST_TICKS:
+  """Labels a logarithmic axis with plain numbers: those of the series, where they are a few."""
+  if 0 < len(values) <= _MOST_TICKS:
     axis.set_ticks(sorted(values), labels=[f"{value:g}" for value in sorted(values)])
     axis.set_ticks([], minor=True)
   else:

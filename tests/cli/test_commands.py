@@ -7,6 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from l2g_jax.cli import index
 from tests.cli import toy
 
 PROTOCOLS = ("easy", "medium", "hard")
@@ -62,21 +63,31 @@ def photographs(data_root, tmp_path_factory):
   return folder
 
 
+def test_a_folder_is_made_ready_for_searches(photographs, work, capsys):
+  values, _ = index.COMMAND.parse([str(photographs), "--local=sift", f"--work_dir={work / 'work'}"])
+  index.COMMAND.main(values)
+  printed = capsys.readouterr().out
+  assert "21 photographs are ready for searches, 20 of them with local features" in printed
+  assert f"l2g search {photographs} PHOTO" in printed
+
+
 def test_search_prints_a_ranking_and_draws_it(photographs, work):
   result = toy.run(
     "search",
-    f"--images={photographs}",
-    f"--query={photographs / 'query-2.jpg'}",
+    str(photographs),
+    str(photographs / "query-2.jpg"),
     "--box=20,10,300,220",
     "--local=sift",
     "--num_results=5",
     "--contact_sheet=sheet.png",
-    "--output=results.json",
+    "--output=results.html",
+    "--json",
     cwd=work,
   )
   assert result.returncode == 0, result.stderr
-  assert "broken.jpg is not an image" in result.stderr + result.stdout
-  results = json.loads((work / "results.json").read_text())["results"]
+  # What is no result is told beside the output.
+  assert "Contact sheet: sheet.png" in result.stderr
+  results = json.loads(result.stdout)["results"]
   assert [entry["rank"] for entry in results] == [1, 2, 3, 4, 5]
   # The same picture as the query's; of equals the first by name.
   assert results[0]["name"] == "image-2-0"
@@ -85,6 +96,10 @@ def test_search_prints_a_ranking_and_draws_it(photographs, work):
   with Image.open(work / "sheet.png") as sheet:
     assert sheet.format == "PNG"
     assert sheet.width > 1000
+  page = (work / "results.html").read_text()
+  assert page.count("data:image/jpeg;base64,") == 6
+  assert page.count("<rect") == 2
+  assert page.index("image-2-0") < page.index("image-2-3")
 
 
 def search_folder(folder, query, output, cwd):

@@ -35,6 +35,8 @@ def test_words_stay_words_and_are_escaped():
 def test_a_logarithmic_axis_has_the_values_as_plain_numbers():
   svg = draw(log_x=True)
   assert all(f">{value}</text>" in svg for value in (100, 400, 700))
+  # Points that lie anywhere have those of the powers.
+  assert ">400</text>" not in plots.scatter(SERIES, x="x", y="y", log_x=True)
 
 
 def test_one_series_without_a_name_has_no_legend():
