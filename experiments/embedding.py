@@ -7,6 +7,8 @@ pictures of queries stand in the report alone. Figures are kept in the work fold
 that was interrupted goes on.
 """
 
+import functools
+
 from absl import flags
 
 from experiments.built_in import MINI
@@ -18,12 +20,16 @@ from experiments.shortlists import Shortlists, shortlists_of
 from l2g_jax.cli import evaluate
 from l2g_jax.cli.command import Command, Group, Values
 from l2g_jax.cli.method_flags import read_index_config, read_method_config
+from l2g_jax.data.dataset import Dataset
 from l2g_jax.errors import InputError
 from l2g_jax.report import Section
 from l2g_jax.report.fingerprint import fingerprint
+from l2g_jax.report.pictures import read_picture
 from l2g_jax.runtime.progress import track
 
 _VERSION = 1
+# The longer side in pixels of a thumbnail, twice that at which it is shown.
+_SIDE = 64
 _ITERATIONS = ["0", "1", "2", "5", "10", "20", "50", "100", "200"]
 
 
@@ -82,7 +88,15 @@ def main(values: Values) -> None:
   ]
   if has_plots:
     numbers = pictures.choose(queries) if chosen is None else chosen
-    sections.append(pictures.make_section(given, numbers, config, has_tsne=values.tsne))
+    sections.append(
+      pictures.make_section(
+        given,
+        numbers,
+        config,
+        has_tsne=values.tsne,
+        read=lambda number: _thumbnails(dataset, number * values.every),
+      )
+    )
   leave(
     values,
     f"The embedding, {dataset.name}",
@@ -111,6 +125,20 @@ def _chosen(values: Values, given: Shortlists) -> list[int] | None:
   if unknown := [name for name in values.pictures if name not in names]:
     raise InputError(f"--pictures has {unknown[0]!r}, which is no query of the data set.")
   return [names.index(name) for name in values.pictures]
+
+
+def _thumbnails(dataset: Dataset, number: int) -> pictures.ReadThumbnail:
+  """Returns the reader of the thumbnails of a query, of which the box is shown."""
+  truth = dataset.ground_truth
+
+  @functools.cache
+  def read(image: int) -> bytes:
+    if image < 0:
+      path, box = dataset.query_paths[number], truth.queries[number].bbx
+      return read_picture(truth.qimlist[number], path, side=_SIDE, box=box).jpeg
+    return read_picture(truth.imlist[image], dataset.database_paths[image], side=_SIDE).jpeg
+
+  return read
 
 
 COMMAND = Command(

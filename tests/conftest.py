@@ -5,7 +5,7 @@ import shutil
 import tempfile
 
 # Tests compile much and compute little: XLA's way to programs that run fast costs more than half of
-# their time. What tests start as commands is compiled as usual.
+# their time. A run of the main job in `tests.cli.test_commands` is compiled as usual.
 os.environ.setdefault(
   "XLA_FLAGS",
   "--xla_force_host_platform_device_count=8"

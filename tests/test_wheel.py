@@ -55,8 +55,9 @@ def test_the_wheel_holds_the_library_alone(wheel):
 
 def test_the_installed_command_searches_from_another_folder(wheel, tmp_path):
   environment = tmp_path / "env"
-  venv.create(environment, with_pip=True)
-  run(environment / "bin" / "pip", "install", "-q", "--no-deps", "--no-index", wheel)
+  venv.create(environment, with_pip=False)
+  options = ("--quiet", "--no-deps", "--no-index")
+  run(sys.executable, "-m", "pip", "--python", environment, "install", *options, wheel)
   photographs = toy.write_dataset(tmp_path / "data") / "toy" / "jpg"
   elsewhere = tmp_path / "elsewhere"
   elsewhere.mkdir()
@@ -67,7 +68,7 @@ def test_the_installed_command_searches_from_another_folder(wheel, tmp_path):
   assert pathlib.Path(file.strip()).is_relative_to(environment)
   run(
     *(environment / "bin" / "l2g", "search"),
-    *(f"--images={photographs}", f"--query={photographs / 'image-1-0.jpg'}", "--output=found.json"),
+    *(photographs, photographs / "image-1-0.jpg", "--local=sift", "--output=found.json"),
     cwd=elsewhere,
     **needed,
   )

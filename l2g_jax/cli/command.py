@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -51,6 +51,11 @@ class Command:
     main: called with the parsed flags, and with the argument where there is one.
     required: the flags that must be given.
     argument: the words of which one must stand beside the flags, such as `a|b`; None = no word.
+    words: flags whose values may also stand without their names, in this order: by the name of the
+      flag, what it is called, such as `FOLDER`.
+    example: the arguments of a call that shows what to do next; empty = there is none.
+    forms: other forms of the command with flags of their own, each taken where the flag that it
+      stands under is given.
   """
 
   name: str
@@ -59,6 +64,9 @@ class Command:
   main: Callable[..., None]
   required: Sequence[str] = ()
   argument: str | None = None
+  words: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  example: str = ""
+  forms: Mapping[str, "Command"] = dataclasses.field(default_factory=dict)
 
   def parse(self, arguments: Sequence[str]) -> tuple[Values, list[str]]:
     """Parses the words after the command's name; returns the flags, and the words beside them.
@@ -72,12 +80,13 @@ class Command:
       group.define(values)
     try:
       _, *words = values([self.name, *arguments])
+      if self.argument is None:
+        words = self._name_words(values, words)
     except flags.Error as error:
       raise InputError(f"{error}; --help lists the flags.") from error
     if missing := [name for name in self.required if values[name].value in (None, "")]:
-      raise InputError(f"--{missing[0]} is missing; --help lists the flags.")
-    if self.argument is None and words:
-      raise InputError(f"Arguments are given as flags; {words[0]!r} is none.")
+      name = f"{self.words[missing[0]]} or " if missing[0] in self.words else ""
+      raise InputError(f"{name}--{missing[0]} is missing; --help lists the flags.")
     if self.argument is not None and len(words) != 1:
       raise InputError(f"Beside flags, give one of {self.argument}, not {len(words)} words.")
     for group in self.groups:
@@ -85,16 +94,41 @@ class Command:
         group.settle(values)
     return values, words
 
+  def _name_words(self, values: flags.FlagValues, words: Sequence[str]) -> list[str]:
+    """Gives the flags that words stand for their values; returns the words that are left: none."""
+    for (name, called), word in zip(self.words.items(), words, strict=False):
+      if values[name].present:
+        raise InputError(f"{called} is given twice: by the word {word!r} and by --{name}.")
+      values[name].parse(word)
+    if more := words[len(self.words) :]:
+      taken = f"at most {' and '.join(self.words.values())}" if self.words else "none"
+      raise InputError(f"Of words without a flag this takes {taken}; {more[0]!r} is one too many.")
+    return []
+
+  def usage(self, program: str) -> str:
+    """Returns the line that says how to call the command.
+
+    Args:
+      program: the words that call it, such as `l2g search`.
+    """
+    needed = [self.argument] if self.argument else []
+    needed += self.words.values()
+    needed += [f"--{name}=..." for name in self.required if name not in self.words]
+    return f"usage: {' '.join([program, *needed])} [flags]"
+
+  def next_step(self, program: str) -> str:
+    """Returns what to do next for one who gave no arguments."""
+    lines = [self.usage(program), *([f"such as {program} {self.example}"] if self.example else [])]
+    return "\n".join([*lines, "--help lists the flags."])
+
   def help(self, program: str) -> str:
     """Returns the description and all flags, by groups.
 
     Args:
       program: the words that call the command, such as `python -m experiments.search`.
     """
-    needed = [self.argument] if self.argument else []
-    needed += [f"--{name}=..." for name in self.required]
     text = (self.description or "").replace(f"l2g {self.name}", program)
-    parts = [f"usage: {' '.join([program, *needed])} [flags]", textwrap.dedent(text).strip()]
+    parts = [self.usage(program), textwrap.dedent(text).strip()]
     values = flags.FlagValues()
     seen: set[str] = set()
     for group in self.groups:
@@ -102,6 +136,7 @@ class Command:
       lines = [_describe(values[name]) for name in values if name not in seen]
       seen.update(values)
       parts.append("\n".join([f"{group.title}:", *lines]))
+    parts += [form.help(program) for form in self.forms.values()]
     return "\n\n".join(parts)
 
   def run(self, program: str | None = None, arguments: Sequence[str] | None = None) -> None:
@@ -120,9 +155,12 @@ class Command:
     if any(word in _HELP for word in arguments):
       print(self.help(program))
       return
+    if not arguments and (self.required or self.argument):
+      sys.exit(self.next_step(program))
     try:
-      values, words = self.parse(arguments)
-      self.main(values, *words)
+      form = self.form(arguments)
+      values, words = form.parse(arguments)
+      form.main(values, *words)
       sys.stdout.flush()
     except BrokenPipeError:
       # The reader of the output, such as `head`, has seen enough. Python would flush once more.
@@ -138,6 +176,11 @@ class Command:
       sys.exit(_out_of_memory(error))
     except KeyboardInterrupt:
       sys.exit("Interrupted; the same command goes on where it stood.")
+
+  def form(self, arguments: Sequence[str]) -> "Command":
+    """Returns the form of the command that the arguments are of."""
+    given = {word.partition("=")[0].lstrip("-") for word in arguments if word.startswith("-")}
+    return next((form for flag, form in self.forms.items() if flag in given), self)
 
 
 def output_group(help_text: str) -> Group:

@@ -1,4 +1,35 @@
-"""Builds the index of a feature store's local descriptors, and its neighbour lists, in shards.
+"""Makes a folder of photographs ready for searches, or indexes a feature store in shards."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from absl import flags
+
+from l2g_jax.cann import CannConfig, CannIndex, exists, lists
+from l2g_jax.cli.command import Command, Group, Values
+from l2g_jax.cli.feature_flags import FEATURES, read_features
+from l2g_jax.cli.method_flags import SEARCH, read_index_config
+from l2g_jax.cli.setting_errors import settings_as_flags
+from l2g_jax.cli.work_flags import WORK, work_folder
+from l2g_jax.data.photo_folders import describe_left_out, find_photographs
+from l2g_jax.errors import InputError
+from l2g_jax.features import store
+from l2g_jax.features.store import FeatureStore
+from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening
+from l2g_jax.retriever import Retriever
+from l2g_jax.retriever.following import WHITENING_SAMPLE
+from l2g_jax.similarity import kernels
+
+_PHOTOGRAPHS = """Makes a folder of photographs ready for searches: features, index, lists.
+
+  l2g index FOLDER
+
+The first search of a folder does this too. The same command later takes in what came, and forgets
+what went; it goes on where it was interrupted. Searches with the same flags find what it made.
+"""
+
+_STORE = """Builds the index of a feature store's local descriptors, and its lists, in shards.
 
   l2g index --features=FEATURES/database --output=INDEX [--whiten]
   l2g index --output=INDEX --list_length=700
@@ -12,22 +43,11 @@ However it is spread the index has the same bytes. The same command goes on wher
 interrupted.
 """
 
-import pathlib
-from collections.abc import Sequence
-
-import numpy as np
-from absl import flags
-
-from l2g_jax.cann import CannConfig, CannIndex, exists, lists
-from l2g_jax.cli.command import Command, Group, Values
-from l2g_jax.errors import InputError
-from l2g_jax.features import store
-from l2g_jax.features.store import FeatureStore
-from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening
-from l2g_jax.retriever.following import WHITENING_SAMPLE
-from l2g_jax.similarity import kernels
-
 _CONFIG = CannConfig()
+
+
+def _define_photographs(values: flags.FlagValues) -> None:
+  flags.DEFINE_string("images", None, "Folder of photographs: the word.", flag_values=values)
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -84,6 +104,32 @@ class _Images(Sequence):
 
 
 def main(values: Values) -> None:
+  """Makes a folder ready, and prints what is there and how long each stage took."""
+  find_photographs(values.images)
+  features, index = read_features(values), read_index_config(values)
+  with settings_as_flags():
+    retriever = Retriever.open_or_build(
+      values.images,
+      work_folder(values),
+      features=features,
+      index=index,
+      num_candidates=values.k,
+      seed=values.seed,
+      verify=values.verify,
+    )
+  counts = retriever.collection.counts()
+  print(
+    f"{values.images}: {len(counts)} photographs are ready for searches, {int((counts > 0).sum())}"
+    " of them with local features."
+  )
+  if retriever.images.left_out:
+    print(f"Left out: {describe_left_out(retriever.images.left_out)}.")
+  spent = [f"{stage} {seconds:.1f}" for stage, seconds in retriever.watch.seconds.items()]
+  print(f"Seconds: {', '.join(spent)}.")
+  print(f"Kept in {retriever.directory}. Search it: l2g search {values.images} PHOTO")
+
+
+def index_store(values: Values) -> None:
   """Builds, merges or lists, by the flags, and prints the state."""
   root = pathlib.Path(values.output)
   if (values.features is not None) + values.merge + (values.list_length is not None) != 1:
@@ -153,10 +199,20 @@ def _report(index: CannIndex) -> None:
   print(f"{index.directory}: {len(index.names)} images, descriptors of {index.dimension}")
 
 
+_STORE_COMMAND = Command(
+  "index",
+  _STORE,
+  [Group("Index", _define), Group("Settings", _define_settings)],
+  index_store,
+  required=("output",),
+)
 COMMAND = Command(
   "index",
-  __doc__,
-  [Group("Index", _define), Group("Settings", _define_settings)],
+  _PHOTOGRAPHS,
+  [Group("Photographs", _define_photographs), FEATURES, SEARCH, WORK],
   main,
-  required=("output",),
+  required=("images",),
+  words={"images": "FOLDER"},
+  example="photos",
+  forms={"output": _STORE_COMMAND},
 )

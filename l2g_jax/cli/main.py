@@ -11,7 +11,7 @@ _COMMANDS = {
   "search": "Search a folder of photographs for the subject of a photograph.",
   "evaluate": "Evaluate the method and its parents on a data set.",
   "extract": "Extract features of a folder of photographs, or of a data set.",
-  "index": "Build the index of a feature store, and its neighbour lists, in shards.",
+  "index": "Make a folder of photographs ready, or index a feature store in shards.",
   "convert": "Convert a published PyTorch checkpoint to weights of ours.",
   "convert_ground_truth": "Check a ground truth, and convert it to JSON.",
   "download": "Fetch published data sets and weights.",

@@ -4,7 +4,6 @@
 writer was killed is known as ours; the page is the last.
 """
 
-import csv
 import os
 import pathlib
 import re
@@ -12,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from l2g_jax.errors import InputError
-from l2g_jax.report import browser_page, page
-from l2g_jax.report.blocks import Browser, Column, Section, Table, is_missing
+from l2g_jax.report import browser_page, page, spreadsheet
+from l2g_jax.report.blocks import Browser, Column, Section, Table
 from l2g_jax.runtime import files
 
 _KIND = "l2g_jax.report"
@@ -177,6 +176,4 @@ def _write_csv(path: pathlib.Path, table: Table) -> None:
     files.atomic_path(path) as temporary,
     temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
   ):
-    writer = csv.writer(file)
-    writer.writerow([column.name for column in table.columns])
-    writer.writerows([None if is_missing(cell) else cell for cell in row] for row in table.rows)
+    spreadsheet.write_csv(file, [column.name for column in table.columns], table.rows)

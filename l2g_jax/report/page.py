@@ -4,8 +4,6 @@ It asks for nothing but its own pictures: script and style stand in the page, an
 these alone, by their checksums. Every word that is not ours is escaped.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +43,7 @@ def render(
     notice: shown at its top; None = nothing is.
     files: the names of the data files beside it.
   """
-  style, script = templates.read("page.css"), templates.read("page.js")
+  style, script = templates.style(), templates.read("page.js")
   parts, links, data = [], [], []
   keys = {id(browser): key for key, browser in browsers(sections).items()}
   for number, section in enumerate(sections):
@@ -74,8 +72,8 @@ def render(
     data="\n".join(data),
     style=style,
     script=script,
-    style_hash=_hash(style),
-    script_hash=_hash(script),
+    style_hash=templates.checksum(style),
+    script_hash=templates.checksum(script),
   )
 
 
@@ -83,10 +81,6 @@ def browsers(sections: Sequence[Section]) -> dict[str, Browser]:
   """Returns the browsers of a report by their identifiers on the page."""
   found = [block for section in sections for block in section.blocks if isinstance(block, Browser)]
   return {f"browser-{number}": browser for number, browser in enumerate(found)}
-
-
-def _hash(text: str) -> str:
-  return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _list_inputs(fingerprint: Mapping[str, Any]) -> list[str]:

@@ -11,11 +11,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
 from l2g_jax.errors import InputError
+from l2g_jax.report.thumbnails import Thumbnail, frames
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 _INCHES = (5.4, 3.4)
+# Of a plot with photographs.
+_TALL_INCHES = (5.4, 5.0)
+# An SVG has as many units an inch; at this the places of points are those of its elements.
+_DPI = 72
 # Stands for the colour of the text around the plot until the SVG is written.
 _INK = "#010203"
 # Legible on white and on nearly black ground.
@@ -94,6 +101,7 @@ def scatter(
   log_x: bool = False,
   log_y: bool = False,
   diagonal: bool = False,
+  thumbnails: Sequence[Thumbnail] = (),
 ) -> str:
   """Draws groups of points.
 
@@ -104,6 +112,7 @@ def scatter(
     log_x: whether the axis is logarithmic; values are above 0 then.
     log_y: likewise.
     diagonal: whether a line shows where both values are equal.
+    thumbnails: photographs at some of the points, those that matter most first.
 
   Returns:
     SVG text.
@@ -127,7 +136,9 @@ def scatter(
     if diagonal:
       axes.axline((0, 0), slope=1, color=_INK, linewidth=0.8, linestyle=(0, (2, 3)))
 
-  return _draw(draw, groups, x=x, y=y, log_x=log_x, log_y=log_y)
+  return _draw(
+    draw, groups, x=x, y=y, log_x=log_x, log_y=log_y, thumbnails=thumbnails, at_points=False
+  )
 
 
 def require() -> None:
@@ -140,35 +151,58 @@ def require() -> None:
 
 
 def _draw(
-  draw: Callable[[Any], None], series: Series, *, x: str, y: str, log_x: bool, log_y: bool
+  draw: Callable[[Any], None],
+  series: Series,
+  *,
+  x: str,
+  y: str,
+  log_x: bool,
+  log_y: bool,
+  thumbnails: Sequence[Thumbnail] = (),
+  at_points: bool = True,
 ) -> str:
   for name, (xs, ys) in series.items():
     if len(xs) != len(ys):
       raise InputError(f"{name!r} has {len(xs)} values along x and {len(ys)} along y.")
   matplotlib, figures = _matplotlib()
   with matplotlib.rc_context(_SETTINGS):
-    figure = figures.Figure(figsize=_INCHES, layout="constrained")
+    inches = _TALL_INCHES if thumbnails else _INCHES
+    figure = figures.Figure(figsize=inches, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     draw(axes)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if log_x:
       axes.set_xscale("log")
-      _label_powers(axes.xaxis, {value for xs, _ in series.values() for value in xs})
+      _label_powers(axes.xaxis, {x for xs, _ in series.values() for x in xs if at_points})
     if log_y:
       axes.set_yscale("log")
-      _label_powers(axes.yaxis, {value for _, ys in series.values() for value in ys})
+      _label_powers(axes.yaxis, {y for _, ys in series.values() for y in ys if at_points})
     axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
     if [*series] != [""]:
       figure.legend(loc="outside upper left", ncols=3)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-  return _clean(text.getvalue())
+    pictures = _frames(axes, thumbnails, [*series])
+  return _clean(text.getvalue(), pictures)
+
+
+def _frames(
+  axes: Any, thumbnails: Sequence[Thumbnail], names: Sequence[str]
+) -> list[ElementTree.Element]:
+  """Returns the elements of the thumbnails of axes that were drawn."""
+  points = np.reshape([(each.x, each.y) for each in thumbnails], (-1, 2))
+  # From the lower left corner; an SVG counts from the upper one.
+  points = axes.transData.transform(points)
+  height, box = axes.figure.bbox.height, axes.bbox
+  points[:, 1] = height - points[:, 1]
+  bounds = (box.x0, height - box.y1, box.x1, height - box.y0)
+  return frames(thumbnails, points, bounds, names, _COLOURS)
 
 
 def _label_powers(axis: Any, values: Collection[float]) -> None:
-  """Labels a logarithmic axis with plain numbers: those of the series, where they are few."""
-  if len(values) <= _MOST_TICKS:
+  """Labels a logarithmic axis with plain numbers: those of the series, where they are a few."""
+  if 0 < len(values) <= _MOST_TICKS:
     axis.set_ticks(sorted(values), labels=[f"{value:g}" for value in sorted(values)])
     axis.set_ticks([], minor=True)
   else:
@@ -187,8 +221,13 @@ def _matplotlib() -> tuple[Any, Any]:
   return matplotlib, figure
 
 
-def _clean(text: str) -> str:
-  """Returns an SVG without names, addresses and style attributes, which a strict page refuses."""
+def _clean(text: str, pictures: Sequence[ElementTree.Element]) -> str:
+  """Returns an SVG without names, addresses and style attributes, which a strict page refuses.
+
+  Args:
+    text: as Matplotlib writes it.
+    pictures: elements to lay upon it.
+  """
   root = ElementTree.fromstring(text)
   for parent in [*root.iter()]:
     for child in [*parent]:
@@ -208,6 +247,7 @@ def _clean(text: str) -> str:
     element.attrib = attributes
   for key in ("width", "height", "version"):
     root.attrib.pop(key, None)
+  root.extend(pictures)
   return ElementTree.tostring(root, encoding="unicode").replace(_INK, "currentColor")
 
 

@@ -1,5 +1,7 @@
 """Templates, style and script of a page, which lie in the folder `assets`, and escaped text."""
 
+import base64
+import hashlib
 import html
 import string
 from importlib import resources
@@ -10,6 +12,16 @@ from l2g_jax.data.image_names import printable
 def read(name: str) -> str:
   """Returns the text of an asset."""
   return resources.files("l2g_jax.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def style() -> str:
+  """Returns the style of a page."""
+  return read("page.css")
+
+
+def checksum(text: str) -> str:
+  """Returns the checksum by which a page's policy allows its own script or style."""
+  return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def fill(name: str, **values: str) -> str:

@@ -127,6 +127,82 @@ def test_flags_that_can_not_be_are_refused_in_a_sentence(arguments):
     TOY.run(arguments=arguments)
 
 
+def _define_words(values):
+  _define(values)
+  flags.DEFINE_string("images", None, "Folder.", flag_values=values)
+  flags.DEFINE_string("query", None, "Photograph.", flag_values=values)
+
+
+def _define_output(values):
+  flags.DEFINE_string("output", None, "File.", flag_values=values)
+
+
+WORDED = Command(
+  "toy",
+  "Does something.",
+  [Group("Search", _define_words)],
+  print,
+  required=("images", "query"),
+  words={"images": "FOLDER", "query": "PHOTO"},
+  example="photos a.jpg --k=3",
+  forms={"output": Command("toy", "Another.", [Group("Output", _define_output)], print)},
+)
+
+
+@pytest.mark.parametrize(
+  "arguments",
+  [
+    ["photos", "a b.jpg", "--k=3"],
+    ["--k=3", "photos", "a b.jpg"],
+    ["photos", "--k=3", "--query=a b.jpg"],
+    ["--images=photos", "--query", "a b.jpg", "--k=3"],
+  ],
+)
+def test_words_stand_for_flags(arguments):
+  values, words = WORDED.parse(arguments)
+  assert (values.images, values.query, values.k, words) == ("photos", "a b.jpg", 3, [])
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["photos", "--images=other", "--query=a"], "twice: by the word 'photos' and by --images"),
+    (["photos", "a.jpg", "b.jpg"], "at most FOLDER and PHOTO; 'b.jpg' is one too many"),
+    (["photos"], "PHOTO or --query is missing"),
+    (["", "a.jpg"], "FOLDER or --images is missing"),
+  ],
+)
+def test_words_that_do_not_fit_are_refused(arguments, message):
+  with pytest.raises(InputError, match=message):
+    WORDED.parse(arguments)
+
+
+def test_without_arguments_a_command_says_what_to_do_next():
+  with pytest.raises(SystemExit) as end:
+    WORDED.run("l2g toy", [])
+  assert end.value.code == (
+    "usage: l2g toy FOLDER PHOTO [flags]\n"
+    "such as l2g toy photos a.jpg --k=3\n--help lists the flags."
+  )
+
+
+def test_another_form_is_taken_where_its_flag_is_given(capsys):
+  form = WORDED.forms["output"]
+  for arguments in (["--output=x"], ["--output", "x"], ["-output=x"]):
+    assert WORDED.form(arguments) is form
+  for arguments in (["output", "a.jpg"], ["photos", "--query=--output"], ["photos", "--k=3"]):
+    assert WORDED.form(arguments) is WORDED
+  WORDED.run("l2g toy", ["--help"])
+  printed = capsys.readouterr().out
+  assert printed.index("FOLDER PHOTO") < printed.index("Another.") < printed.index("--output=")
+
+
+@pytest.mark.parametrize("name", ["search", "index", "extract", "download"])
+def test_every_command_that_needs_something_says_so(name):
+  with pytest.raises(SystemExit, match=rf"(?s)^usage: l2g {name} .*--help lists the flags\.$"):
+    main([name])
+
+
 MODULES = [
   "convert",
   "convert_ground_truth",

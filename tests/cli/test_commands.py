@@ -7,6 +7,8 @@ import shutil
 import pytest
 from PIL import Image
 
+from experiments import roxf, rpar
+from l2g_jax.cli import index, search
 from tests.cli import toy
 
 PROTOCOLS = ("easy", "medium", "hard")
@@ -24,7 +26,8 @@ def work(tmp_path_factory):
 
 def test_roxf_prints_and_writes_every_row_and_reuses_what_it_made(data_root, work):
   flags = [f"--data_root={data_root}", "--dataset=toy", "--local=sift", "--k=700"]
-  first = toy.run("roxf", *flags, "--w=0.19", "--output=report.json", cwd=work)
+  output = ("--w=0.19", "--output=report.json")
+  first = toy.run("roxf", *flags, *output, cwd=work, as_usual=True)
   assert first.returncode == 0, first.stderr
   report = json.loads((work / "report.json").read_text())
   rows = {row["name"]: row for row in report["rows"]}
@@ -43,8 +46,8 @@ def test_roxf_prints_and_writes_every_row_and_reuses_what_it_made(data_root, wor
   assert max(map(len, first.stdout.splitlines())) <= 120
 
   made = {path: path.stat().st_mtime_ns for path in work.rglob("manifest.json")}
-  second = toy.run("roxf", *flags, "--output=again.json", cwd=work)
-  assert second.returncode == 0, second.stderr
+  arguments = [*flags, f"--work_dir={work / 'work'}", f"--output={work / 'again.json'}"]
+  roxf.COMMAND.run(arguments=arguments)
   assert {path: path.stat().st_mtime_ns for path in work.rglob("manifest.json")} == made
   again = {row["name"]: row for row in json.loads((work / "again.json").read_text())["rows"]}
   # Without --w the only row of L2G is the one at the default.
@@ -62,21 +65,31 @@ def photographs(data_root, tmp_path_factory):
   return folder
 
 
+def test_a_folder_is_made_ready_for_searches(photographs, work, capsys):
+  values, _ = index.COMMAND.parse([str(photographs), "--local=sift", f"--work_dir={work / 'work'}"])
+  index.COMMAND.main(values)
+  printed = capsys.readouterr().out
+  assert "21 photographs are ready for searches, 20 of them with local features" in printed
+  assert f"l2g search {photographs} PHOTO" in printed
+
+
 def test_search_prints_a_ranking_and_draws_it(photographs, work):
   result = toy.run(
     "search",
-    f"--images={photographs}",
-    f"--query={photographs / 'query-2.jpg'}",
+    str(photographs),
+    str(photographs / "query-2.jpg"),
     "--box=20,10,300,220",
     "--local=sift",
     "--num_results=5",
     "--contact_sheet=sheet.png",
-    "--output=results.json",
+    "--output=results.html",
+    "--json",
     cwd=work,
   )
   assert result.returncode == 0, result.stderr
-  assert "broken.jpg is not an image" in result.stderr + result.stdout
-  results = json.loads((work / "results.json").read_text())["results"]
+  # What is no result is told beside the output.
+  assert "Contact sheet: sheet.png" in result.stderr
+  results = json.loads(result.stdout)["results"]
   assert [entry["rank"] for entry in results] == [1, 2, 3, 4, 5]
   # The same picture as the query's; of equals the first by name.
   assert results[0]["name"] == "image-2-0"
@@ -85,6 +98,10 @@ def test_search_prints_a_ranking_and_draws_it(photographs, work):
   with Image.open(work / "sheet.png") as sheet:
     assert sheet.format == "PNG"
     assert sheet.width > 1000
+  page = (work / "results.html").read_text()
+  assert page.count("data:image/jpeg;base64,") == 6
+  assert page.count("<rect") == 2
+  assert page.index("image-2-0") < page.index("image-2-3")
 
 
 def search_folder(folder, query, output, cwd):
@@ -143,12 +160,14 @@ def test_a_pickle_that_executes_code_is_refused(work):
 @pytest.mark.parametrize(
   ("module", "flags", "message"),
   [
-    ("roxf", ["--data_root=nowhere"], "There is no data set roxford5k in nowhere"),
-    ("rpar", ["--dataset=other"], "There is no data set other"),
-    ("roxf", ["--w=1.5"], "--w must be between 0 and 1, not 1.5"),
-    ("search", ["--images=nowhere", "--query=nothing.jpg"], "There is no image at nothing.jpg"),
+    (roxf, ["--data_root=nowhere"], "There is no data set roxford5k in nowhere"),
+    (rpar, ["--dataset=other"], "There is no data set other"),
+    (roxf, ["--w=1.5"], "--w must be between 0 and 1, not 1.5"),
+    (search, ["--images=nowhere", "--query=nothing.jpg"], "There is no image at nothing.jpg"),
   ],
 )
-def test_what_can_not_be_done_is_said_in_a_sentence(tmp_path, module, flags, message):
-  toy.check_refused(toy.run(module, *flags, cwd=tmp_path), message)
+def test_what_can_not_be_done_is_said_in_a_sentence(tmp_path, monkeypatch, module, flags, message):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit, match=f"^Error: {message}"):
+    module.COMMAND.run(arguments=flags)
   assert not [*tmp_path.rglob("*.json")]

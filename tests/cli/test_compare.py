@@ -1,4 +1,6 @@
+import html
 import json
+import re
 
 import pytest
 
@@ -39,7 +41,7 @@ def run(root, work):
 
 @pytest.fixture(scope="module")
 def report(run, work):
-  run(output=work / "report.json")
+  run(output=work / "report.json", report=work / "page")
   return json.loads((work / "report.json").read_text())
 
 
@@ -62,6 +64,20 @@ def test_the_textures_are_found_by_all_that_match_local_features(report):
   for row in report["rows"]:
     if not row["name"].startswith(("global", "l2g, paper")):
       assert row["easy"]["map"] == pytest.approx(100.0), row["name"]
+
+
+def test_the_page_has_tables_a_plot_and_the_lists_of_four_systems(report, work):
+  page = (work / "page" / "index.html").read_text()
+  assert page.count("<figure><svg") == 1
+  assert all(entry.system in html.unescape(page) for entry in PUBLISHED)
+  assert (work / "page" / "measured.csv").read_text().count("\n") == 1 + len(SYSTEMS)
+  shared = json.loads(re.findall(r'id="browser-0">(.*?)</script>', page)[0])
+  rows = [row for row in report["rows"] if row["name"] in {*SYSTEMS[1:2], *SYSTEMS[3:6]}]
+  best = max(rows, key=lambda row: row["hard"]["map"])["name"]
+  assert shared["stages"] == ["global", "chamfer", best, "l2g"]
+  data = json.loads((work / "page" / "report.json").read_text())
+  assert data["data"]["rows"] == report["rows"]
+  assert data["fingerprint"]["settings"]["l2g by asmk"]["num_words"] == 4096
 
 
 def test_published_figures_stand_apart(report):
@@ -106,6 +122,11 @@ def test_a_damaged_row_is_measured_anew(report, run, work):
 def test_an_unknown_system_is_refused_before_the_work(run):
   with pytest.raises(InputError, match="'none', which is none of global, global\\+rerank"):
     run(systems=["none"])
+
+
+def test_only_rows_are_shown(run):
+  with pytest.raises(InputError, match="--shown has 'asmk', which is none of the rows: l2g"):
+    run(systems=["l2g"], shown="asmk")
 
 
 def test_rows_without_weights_say_what_makes_them(run):

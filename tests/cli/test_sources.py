@@ -58,7 +58,7 @@ def test_the_path_of_the_paper(run, data_root, tmp_path, monkeypatch):
   settings = {
     "local": f"fire:{local}",
     "global_features": f"superglobal:{deep}",
-    "max_side": 64,
+    "max_side": 32,
     "num_scales": "1",
   }
   report = run(**settings)
@@ -77,8 +77,8 @@ def test_the_path_of_the_paper(run, data_root, tmp_path, monkeypatch):
   np.testing.assert_array_equal(opened.counts(), np.full(16, 600))
   (made,) = work.glob("superglobal-*/queries")
   query = read_image(data_root / "toy" / "jpg" / "query-1.jpg")
-  # A crop is reduced as much as its photograph, here from 320 to 64.
-  side = round(64 * 280 / 320)
+  # A crop is reduced as much as its photograph, here from 320 to 32.
+  side = round(32 * 280 / 320)
   extractor = superglobal_extractor(deep, num_scales=1, max_side=side)
   expected = extractor.extract(crop_to_box(query, toy.BOX))
   np.testing.assert_allclose(store.open_store(made)[1].descriptors[0], expected, atol=1e-6)

@@ -43,18 +43,26 @@ def write_dataset(root: pathlib.Path, name: str = "toy") -> pathlib.Path:
   return root
 
 
-def environment(home: pathlib.Path) -> dict[str, str]:
-  """Returns the environment of a user who has little but this checkout."""
-  shared = {name: value for name, value in os.environ.items() if name in _SHARED}
+def environment(home: pathlib.Path, *, as_usual: bool = False) -> dict[str, str]:
+  """Returns the environment of a user who has little but this checkout.
+
+  Args:
+    home: the folder of the user.
+    as_usual: whether programs are compiled to run fast, which takes longer than they run here.
+  """
+  names = _SHARED if as_usual else (*_SHARED, "XLA_FLAGS")
+  shared = {name: value for name, value in os.environ.items() if name in names}
   return {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(home), "JAX_PLATFORMS": "cpu", **shared}
 
 
-def run(module: str, *flags: str, cwd: pathlib.Path) -> subprocess.CompletedProcess[str]:
+def run(
+  module: str, *flags: str, cwd: pathlib.Path, as_usual: bool = False
+) -> subprocess.CompletedProcess[str]:
   """Runs a command of the experiments as a user would."""
   return subprocess.run(
     [sys.executable, "-m", f"experiments.{module}", *flags],
     cwd=cwd,
-    env=environment(cwd),
+    env=environment(cwd, as_usual=as_usual),
     capture_output=True,
     text=True,
     timeout=300,

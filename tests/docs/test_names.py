@@ -78,4 +78,4 @@ def test_commands_of_a_page_are_understood(page):
     assert program is not None, module
     if module.startswith(("experiments.", "l2g_jax.cli.")) and words:
       command = importlib.import_module(module).COMMAND
-      command.parse([word for word in words if word != "--help"])
+      command.form(words).parse([word for word in words if word != "--help"])

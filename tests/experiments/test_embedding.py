@@ -85,7 +85,12 @@ class Flat:
 def test_pictures_show_every_candidate_by_its_label(monkeypatch):
   monkeypatch.setattr(pictures, "_sklearn_tsne", lambda: Flat)
   given = labelled()
-  section = pictures.make_section(given, [2], CONFIG, has_tsne=True)
+  asked = []
+
+  def read(number):
+    return lambda image: asked.append((number, image)) or b"JPEG"
+
+  section = pictures.make_section(given, [2], CONFIG, has_tsne=True, read=read)
   (table,) = tables_of([section])
   assert [row[:3] for row in table.rows] == [["2", 8, 3]]
   # Two dimensions fit no better than more.
@@ -96,7 +101,11 @@ def test_pictures_show_every_candidate_by_its_label(monkeypatch):
   drawn = [block for block in section.blocks if isinstance(block, Plot)]
   assert len(drawn) == 2
   for plot in drawn:
-    assert all(label in plot.svg for label in ("positive", "negative", "junk", "query"))
+    assert all(label in plot.svg for label in ("easy", "hard", "negative", "junk", "query"))
+    assert plot.svg.count("<image") == 9
+  # The query, and every candidate, in both pictures.
+  candidates = given.candidates.ids[2].tolist()
+  assert sorted(asked) == sorted([(2, image) for image in (-1, *candidates)] * 2)
 
 
 def test_tsne_without_scikit_learn_says_what_to_do(monkeypatch):

@@ -1,9 +1,13 @@
+import re
 import sys
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from l2g_jax.errors import InputError
 from l2g_jax.report import plots
+from l2g_jax.report.thumbnails import Thumbnail
 
 pytest.importorskip("matplotlib")
 
@@ -31,6 +35,8 @@ def test_words_stay_words_and_are_escaped():
 def test_a_logarithmic_axis_has_the_values_as_plain_numbers():
   svg = draw(log_x=True)
   assert all(f">{value}</text>" in svg for value in (100, 400, 700))
+  # Points that lie anywhere have those of the powers.
+  assert ">400</text>" not in plots.scatter(SERIES, x="x", y="y", log_x=True)
 
 
 def test_one_series_without_a_name_has_no_legend():
@@ -54,3 +60,26 @@ def test_a_missing_matplotlib_is_told_in_a_sentence(monkeypatch):
   plots._matplotlib.cache_clear()
   with pytest.raises(InputError, match=r'pip install "l2g_jax\[report\]"'):
     draw()
+
+
+def corners(svg):
+  """Returns the left upper corners of the pictures."""
+  images = [each for each in ElementTree.fromstring(svg).iter() if each.tag == "image"]
+  return np.array([(float(each.attrib["x"]), float(each.attrib["y"])) for each in images])
+
+
+def test_thumbnails_lie_at_their_points_and_hide_no_other():
+  groups = {"a": ([0.0, 10.0], [0.0, 10.0]), "b": ([5.0] * 20, [5.0] * 20)}
+  apart = [Thumbnail("a", 2.0, 2.0, b"1"), Thumbnail("a", 8.0, 8.0, b"2")]
+  together = [Thumbnail("b", 5.0, 5.0, b"3")] * 20
+  svg = plots.scatter(groups, x="", y="", thumbnails=[*apart, *together])
+  found = corners(svg)
+  # Right is more along x, and above, of less in an SVG, is more along y.
+  assert found[0, 0] < found[2, 0] < found[1, 0]
+  assert found[0, 1] > found[2, 1] > found[1, 1]
+  np.testing.assert_allclose(found[2], (found[0] + found[1]) / 2, atol=0.05)
+  distances = np.abs(found[:, None] - found[None]).max(axis=2)
+  side = float(re.findall(r"<image[^>]* width=.([0-9.]+)", svg)[0])
+  assert distances[~np.eye(22, dtype=bool)].min() > side
+  # The frames of two groups differ by their dashes too.
+  assert len({*re.findall(r"<rect[^>]*stroke-dasharray=.([^\"]+)", svg)}) == 2
