@@ -16,3 +16,8 @@ export async function ask(address, options = {}) {
 }
 
 export const pictureAddress = (id, side) => `/api/pictures/${encodeURIComponent(id)}?side=${side}`;
+
+export async function nameOf(id) {
+  const { name } = await ask(`/api/images/${encodeURIComponent(id)}`).catch(() => ({}));
+  return name || "Your picture";
+}

@@ -1,6 +1,6 @@
 // Two pictures: side by side with their matching points, or one laid over the other.
 import { part, count, fail, draw } from "./dom.js";
-import { ask } from "./api.js";
+import { ask, nameOf } from "./api.js";
 import { clip, corners, loadPicture, outline, placeTurned, shownSize } from "./picture.js";
 import { readQuery, searchAddress, writeQuery } from "./query.js";
 import "./status.js";
@@ -13,16 +13,15 @@ const query = readQuery();
 const image = given.get("image");
 const whole = { turn: 0, mirror: false };
 let found = null;
+let shown = true;
 let [mine, other] = [null, null];
-
-const size = (picture, of) => shownSize(picture, of);
 
 // Side by side where there is room, one above the other where there is none.
 function drawPair() {
   const stacked = window.innerWidth < 700;
   const fit = ([w, h]) => (stacked ? [500, (500 * h) / w] : [(500 * w) / h, 500]);
-  const [w1, h1] = fit(size(mine, query));
-  const [w2, h2] = fit(size(other, whole));
+  const [w1, h1] = fit(shownSize(mine, query));
+  const [w2, h2] = fit(shownSize(other, whole));
   const gap = 16;
   const [left, top] = stacked ? [0, h1 + gap] : [w1 + gap, 0];
   const here = ([x, y]) => [x * w1, y * h1];
@@ -78,7 +77,7 @@ function choose(event, svg, lines) {
 // The transform maps fractions of the query to fractions of the image; both layers have the size of
 // the stage, so it becomes one of pixels by that size.
 function lay() {
-  const [width, height] = size(other, whole);
+  const [width, height] = shownSize(other, whole);
   const stage = part("stage");
   const across = Math.min(stage.parentElement.clientWidth, (width / height) * window.innerHeight * 0.8);
   const [w, h] = [across, (across * height) / width];
@@ -87,7 +86,9 @@ function lay() {
   const base = draw("svg", { viewBox: `0 0 ${w} ${h}`, width: w, height: h, role: "img", "aria-label": "The result" }, placeTurned(other, whole, [0, 0, w, h]));
   const inner = placeTurned(mine, query, [x1 * w, y1 * h, (x2 - x1) * w, (y2 - y1) * h], box);
   const over = draw("svg", { id: "warped", viewBox: `0 0 ${w} ${h}`, width: w, height: h, role: "img", "aria-label": "Your picture, laid over the result" }, inner);
-  const [[a, b, c], [d, e, f], [g, i, j]] = found.transform;
+  // Browsers draw what has a positive third coordinate: the transform is known up to its sign.
+  const ahead = found.transform[2][0] * (x1 + x2) / 2 + found.transform[2][1] * (y1 + y2) / 2 + found.transform[2][2];
+  const [[a, b, c], [d, e, f], [g, i, j]] = found.transform.map((row) => row.map((value) => value / ahead));
   const [p, q, r, s] = [(b * w) / h, (d * h) / w, g / w, i / h];
   over.style.transform = `matrix3d(${[a, q, 0, r, p, e, 0, s, 0, 0, 1, 0, c * w, f * h, 0, j].join(",")})`;
   stage.style.width = `${w}px`;
@@ -97,7 +98,6 @@ function lay() {
 }
 
 function fade() {
-  const shown = part("blink").getAttribute("aria-pressed") === "true";
   const warped = part("warped");
   if (warped) warped.style.opacity = shown ? part("opacity").value / 100 : 0;
   part("blink").textContent = shown ? "Hide your picture" : "Show your picture";
@@ -134,14 +134,13 @@ async function open() {
   part("ask").hidden = false;
   try {
     const asked = writeQuery(query, { image });
-    let about;
-    [found, mine, other, about] = await Promise.all([
+    const names = Promise.all([query.picture, image].map(nameOf));
+    [found, mine, other] = await Promise.all([
       ask(`/api/compare?${asked}`),
       loadPicture(query.picture, 2048),
       loadPicture(image, 2048),
-      ask(`/api/images/${encodeURIComponent(image)}`),
     ]);
-    part("pair").textContent = `Your picture and ${about.name}`;
+    part("pair").textContent = (await names).join(" and ");
     part("count").textContent = found.transform
       ? `${count(found.inliers, "matching point")} agree${found.inliers === 1 ? "s" : ""} on one position` + (found.lines.length < found.inliers ? `; ${found.lines.length} are drawn.` : ".")
       : "No position explains enough matching points, so nothing is framed and the pictures cannot be laid over one another.";
@@ -156,11 +155,11 @@ async function open() {
 for (const choice of document.getElementsByName("mode")) choice.addEventListener("change", redraw);
 part("lines").addEventListener("change", redraw);
 part("opacity").addEventListener("input", () => {
-  part("blink").setAttribute("aria-pressed", "true");
+  shown = true;
   fade();
 });
 part("blink").addEventListener("click", () => {
-  part("blink").setAttribute("aria-pressed", part("blink").getAttribute("aria-pressed") !== "true");
+  shown = !shown;
   fade();
 });
 document.addEventListener("keydown", (event) => {

@@ -9,6 +9,7 @@ import "./upload.js";
 
 const PER_PAGE = 30;
 const FORMATS = { csv: "Table (CSV)", json: "Data (JSON)", sheet: "Contact sheet (picture)", html: "Web page (HTML)", pairs: "Pairs for COLMAP (pairs.txt)" };
+const RANKS = "Ranks by details alone (the local stage) and by the whole picture alone (the global stage)";
 const numbers = part("numbers").elements;
 let query = readQuery();
 let picture = null;
@@ -44,7 +45,7 @@ async function open() {
     editor.show(picture, query);
     fillNumbers(query.box);
     part("mirror").setAttribute("aria-pressed", query.mirror);
-    part("map").href = `/map?${writeQuery(query)}`;
+    part("to-map").href = `/map?${writeQuery(query)}`;
     offer();
     await search();
   } catch (error) {
@@ -104,7 +105,7 @@ function card(result) {
     { className: "words" },
     make("span", { className: "head" }, make("b", {}, `${result.rank}`), ...(result.copy ? [make("span", { className: "badge" }, result.copy)] : [])),
     make("span", { className: "name" }, result.name),
-    make("span", { className: "soft" }, `details ${result.ranks.chamfer} · whole ${result.ranks.global}`),
+    make("span", { className: "soft", title: RANKS }, `details ${result.ranks.chamfer} · whole ${result.ranks.global}`),
     make("span", { className: "soft" }, `${result.score === null ? "no score" : `score ${result.score.toFixed(3)}`} · ${points}`),
   );
   const open = make(
