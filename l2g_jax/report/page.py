@@ -45,7 +45,8 @@ def render(
     notice: shown at its top; None = nothing is.
     files: the names of the data files beside it.
   """
-  style, script = templates.read("page.css"), templates.read("page.js")
+  style = templates.read("base.css") + templates.read("page.css")
+  script = templates.read("page.js")
   parts, links, data = [], [], []
   keys = {id(browser): key for key, browser in browsers(sections).items()}
   for number, section in enumerate(sections):
