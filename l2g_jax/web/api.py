@@ -85,9 +85,7 @@ def router(services: Services) -> fastapi.APIRouter:
   ) -> Response:
     """A JPEG of a picture, at most `side` pixels long; turned clockwise and then mirrored."""
     if side not in (256, 1024, 2048) or turn not in (0, 90, 180, 270):
-      raise Refusal(
-        BAD_REQUEST, "side must be 256, 1024 or 2048, and turn 0, 90, 180 or 270."
-      )
+      raise Refusal(BAD_REQUEST, "side must be 256, 1024 or 2048, and turn 0, 90, 180 or 270.")
     found = pictures.find(key)
     tag = f'"{found.key}-{side}-{turn}-{int(mirror)}"'
     # A browser asks each time whether its copy is still good, which costs next to nothing.
@@ -141,9 +139,7 @@ def router(services: Services) -> fastapi.APIRouter:
   @routes.get("/left_out")
   def files_left_out() -> schemas.LeftOutAnswer:
     """The files that are not searched, each with the reason."""
-    return schemas.LeftOutAnswer(
-      [schemas.LeftOutFile(*file) for file in left_out.files_of(keeper)]
-    )
+    return schemas.LeftOutAnswer([schemas.LeftOutFile(*file) for file in left_out.files_of(keeper)])
 
   return routes
 

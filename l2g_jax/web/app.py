@@ -27,24 +27,22 @@ _MOST_DECODERS = 4
 
 
 def create_app(
-  collection: Collection,
+  collection: Collection | Keeper,
   *,
   token: str | None = None,
   hosts: tuple[str, ...] | None = LOOPBACK,
   limits: Limits = Limits(),
-  keeper: Keeper | None = None,
 ) -> fastapi.FastAPI:
   """Returns the application of a folder; it follows the folder from its start to its end.
 
   Args:
-    collection: the folder.
+    collection: the folder, or the keeper of one.
     token: that every request must have, see `security.Guard`; None = none is needed.
     hosts: names by which the server may be called; None = any, which needs a token.
     limits: of what is taken in and kept.
-    keeper: of the collection; None = a new one.
   """
-  keeper = keeper or Keeper(collection)
-  root = collection.directory / FOLDER
+  keeper = collection if isinstance(collection, Keeper) else Keeper(collection)
+  root = keeper.collection.directory / FOLDER
   decoders = Decoders(min(_MOST_DECODERS, available_cores()), limits.decode_seconds)
   uploads = Uploads(root / "uploads", decoders, limits)
   pictures = Pictures(root, keeper, uploads, decoders, limits)

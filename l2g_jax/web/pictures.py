@@ -92,9 +92,7 @@ class Pictures:
       return picture.path
     return self._turned.make(
       f"{picture.key}-{turn}{'m' if mirror else ''}.bmp",
-      lambda path: self._decode(
-        picture, decoding.write_turned, picture.path, turn, mirror, path
-      ),
+      lambda path: self._decode(picture, decoding.write_turned, picture.path, turn, mirror, path),
     )
 
   def facts(self, picture: Picture) -> decoding.Facts:
