@@ -9,9 +9,10 @@ from fastapi.responses import JSONResponse
 
 from l2g_jax.runtime.workers import available_cores
 from l2g_jax.version import __version__
-from l2g_jax.web import api, pages
+from l2g_jax.web import export_api, pages, picture_api, search_api
 from l2g_jax.web.decoders import Decoders
 from l2g_jax.web.failures import Refusal
+from l2g_jax.web.grouping import Groupings
 from l2g_jax.web.keeper import Collection, Keeper
 from l2g_jax.web.limits import Limits
 from l2g_jax.web.pictures import Pictures
@@ -51,6 +52,7 @@ def create_app(
     uploads=uploads,
     pictures=pictures,
     searches=Searches(keeper, pictures),
+    groupings=Groupings(keeper),
     limits=limits,
     heavy=anyio.CapacityLimiter(available_cores()),
     decoding=anyio.CapacityLimiter(2 * _MOST_DECODERS),
@@ -78,7 +80,8 @@ def create_app(
   app.state.services = services
   app.add_exception_handler(Refusal, _refuse)
   app.add_exception_handler(fastapi.exceptions.RequestValidationError, _refuse_values)
-  app.include_router(api.router(services))
+  for part in (picture_api, search_api, export_api):
+    app.include_router(part.router(services))
   app.include_router(pages.router())
   app.add_middleware(Guard, token=token, hosts=hosts)
   return app

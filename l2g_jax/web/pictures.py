@@ -1,6 +1,7 @@
 """Pictures as they are shown and searched for: made small, or turned, and kept on disk."""
 
 import pathlib
+from collections.abc import Collection
 
 from l2g_jax.errors import InputError
 from l2g_jax.web import decoding
@@ -55,6 +56,10 @@ class Pictures:
     if picture is None:
       raise Refusal(NOT_FOUND, "There is no such picture in the folder.")
     return picture
+
+  def present(self) -> Collection[Picture]:
+    """Returns the pictures of the folder, by name."""
+    return self._keeper.found().pictures.values()
 
   def reduced(self, picture: Picture, side: int, turn: int, *, mirror: bool) -> bytes:
     """Returns a JPEG of a picture, turned clockwise and then mirrored.

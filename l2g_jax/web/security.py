@@ -137,7 +137,9 @@ def _welcome(scope: Scope, token: str) -> dict[str, str]:
   path = "/" + path.lstrip("/\\")
   jar = cookies.SimpleCookie()
   jar[COOKIE] = token
-  jar[COOKIE].update({"httponly": True, "samesite": "Strict", "path": "/"})
+  jar[COOKIE]["httponly"] = True
+  jar[COOKIE]["samesite"] = "Strict"
+  jar[COOKIE]["path"] = "/"
   return {
     "Location": f"{path}?{rest}" if rest else path,
     "Set-Cookie": jar[COOKIE].OutputString(),
