@@ -6,6 +6,7 @@ import numpy as np
 
 from l2g_jax.data.images import Box
 from l2g_jax.features.protocol import MAX_SIDE, LocalExtractor
+from l2g_jax.ranking.spatial import Verification
 from l2g_jax.retriever.described import Described
 from l2g_jax.retriever.options import Features
 from l2g_jax.retriever.similarities import verify_pair
@@ -20,11 +21,13 @@ class View:
     size: height and width of the photograph in the pixels of its file, turned by its EXIF.
     box: the part that was described, x1, y1, x2, y2 in these pixels; None = all of it. It may reach
       beyond the photograph.
+    reduction: see `Photograph`: of one above 89 megapixels fewer pixels were described.
   """
 
   described: Described
   size: tuple[int, int]
   box: Box | None = None
+  reduction: int = 1
 
   def frame(self, features: Features) -> Box:
     """Returns the described part, within the photograph."""
@@ -62,7 +65,18 @@ def match_views(first: View, second: View, features: Features) -> Match:
     second: the image.
     features: the settings with which both were described.
   """
-  found = verify_pair(first.described, second.described)
+  return place(verify_pair(first.described, second.described), first, second, features)
+
+
+def place(found: Verification, first: View, second: View, features: Features) -> Match:
+  """Returns what `verify_pair` found of two photographs in pixels of their files.
+
+  Args:
+    found: of the features of both.
+    first: the query, or either of two images.
+    second: the image.
+    features: the settings with which both were described.
+  """
   starts, start_map = _positions(first, features)
   ends, end_map = _positions(second, features)
   points = np.concatenate([starts[found.inliers[:, 0]], ends[found.inliers[:, 1]]], axis=1)
@@ -95,16 +109,14 @@ def _positions(view: View, features: Features) -> tuple[np.ndarray, np.ndarray]:
 
   The map `[3, 3]` is that of the first kind: kinds that are verified together see one picture.
   """
-  left, top, right, bottom = view.frame(features)
-  longest, whole = max(right - left, bottom - top), float(max(view.size))
-  parts, reductions = [], []
+  left, top, _, _ = view.frame(features)
+  parts, steps = [], []
   for own, kind in zip(view.described, features.kinds, strict=True):
-    # FIRe reduces a part by the longer side of its photograph.
-    reads_parts = isinstance(kind, LocalExtractor) and kind.name != "fire"
-    settings = kind.settings if isinstance(kind, LocalExtractor) else {}
-    limit = settings.get("max_side", MAX_SIDE)
-    reductions.append(max(1.0, (longest if reads_parts else whole) / limit))
-    parts.append(own.locations * np.float32(reductions[-1]))
-  scale = reductions[0]
+    # Extractors tell pixels of the picture that they were given, files of others those of a picture
+    # that was reduced to the usual size.
+    usual = max(1.0, max(view.size) / MAX_SIDE)
+    steps.append(float(view.reduction) if isinstance(kind, LocalExtractor) else usual)
+    parts.append(own.locations * np.float32(steps[-1]))
+  scale = steps[0]
   placed = np.array([[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]])
   return np.concatenate(parts) + np.array([left, top], np.float32), placed
