@@ -6,7 +6,6 @@ import numpy as np
 
 from l2g_jax.data.images import Box
 from l2g_jax.features.protocol import MAX_SIDE, LocalExtractor
-from l2g_jax.ranking.spatial import Verification
 from l2g_jax.retriever.described import Described
 from l2g_jax.retriever.options import Features
 from l2g_jax.retriever.similarities import verify_pair
@@ -65,18 +64,7 @@ def match_views(first: View, second: View, features: Features) -> Match:
     second: the image.
     features: the settings with which both were described.
   """
-  return place(verify_pair(first.described, second.described), first, second, features)
-
-
-def place(found: Verification, first: View, second: View, features: Features) -> Match:
-  """Returns what `verify_pair` found of two photographs in pixels of their files.
-
-  Args:
-    found: of the features of both.
-    first: the query, or either of two images.
-    second: the image.
-    features: the settings with which both were described.
-  """
+  found = verify_pair(first.described, second.described)
   starts, start_map = _positions(first, features)
   ends, end_map = _positions(second, features)
   points = np.concatenate([starts[found.inliers[:, 0]], ends[found.inliers[:, 1]]], axis=1)
