@@ -2,8 +2,8 @@
 
   l2g pairs --images=FOLDER [--output=pairs.txt] [--num_neighbors=20] [--verified]
 
-A line holds the two paths below the folder, with their endings, and a space between. COLMAP reads it
-as `matches_importer --match_type=pairs`, hloc as the pairs of `match_features`.
+A line holds the two paths below the folder, with their endings, and a space between. COLMAP reads
+it as `matches_importer --match_type=pairs`, hloc as the pairs of `match_features`.
 """
 
 import pathlib

@@ -14,7 +14,7 @@ from l2g_jax.retriever.groups.ledger import Entries
 from l2g_jax.retriever.groups.measurement import Overlay, Sight
 from l2g_jax.retriever.groups.options import GroupOptions
 from l2g_jax.retriever.groups.pictures import Pictures, open_pictures
-from l2g_jax.retriever.groups.relation import Relation, relate_objects, relate_pixels
+from l2g_jax.retriever.groups.relation import Relation, mark_insets, relate_objects, relate_pixels
 from l2g_jax.retriever.retriever import Retriever
 
 DEFAULTS = GroupOptions()
@@ -125,11 +125,8 @@ def _pixel_relations(
     ]
     pairs |= collages.look_closer(pictures, ledger, collages.find(known), options, progress)
     pictures.known.update(ledger.entries.facts)
-    return [
-      relation
-      for pair in sorted(pairs)
-      if (relation := relate(pictures, ledger.entries, pair, options)) is not None
-    ]
+    related = [relate(pictures, ledger.entries, pair, options) for pair in sorted(pairs)]
+    return mark_insets([relation for relation in related if relation is not None])
 
 
 def relate(
