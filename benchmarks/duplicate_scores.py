@@ -27,7 +27,9 @@ class Truth:
   @classmethod
   def of(cls, made: Made) -> "Truth":
     """Returns the truth of a made folder."""
-    kinds = {frozenset(pair): kind for kind in KINDS for pair in made.pairs[kind]}
+    kinds: dict[Names, Kind] = {
+      frozenset(pair): kind for kind in KINDS for pair in made.pairs[kind]
+    }
     return cls(kinds, {name: frozenset(own) for name, own in made.sources.items()})
 
   def is_wrong(self, pair: Names) -> bool:
@@ -91,8 +93,14 @@ def score_distances(
   exact = precisions >= precision
   best = int(np.argmax(np.where(exact, recalls, -1.0))) if np.any(exact) else int(np.argmax(f1))
   count = int(ends[best])
-  pairs = zip(first[order[:count]].tolist(), second[order[:count]].tolist(), strict=True)
-  row = score(truth, {frozenset((names[a], names[b])) for a, b in pairs})
+  found = order[:count]
+  row = score(
+    truth,
+    {
+      frozenset((names[int(a)], names[int(b)]))
+      for a, b in zip(first[found], second[found], strict=True)
+    },
+  )
   return {**row, "threshold": float(thresholds[best])}
 
 

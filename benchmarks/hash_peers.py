@@ -7,6 +7,7 @@ output holds, of every method that is there, `[N, N]` float32 distances and the 
 methods, as `..., 8 ways`, the least over turns by quarters and mirror images of one of a pair.
 """
 
+import importlib
 import importlib.util
 import json
 import pathlib
@@ -48,23 +49,20 @@ def _methods(missing: list[str]):
   """Returns the names of methods, each with the function from a picture to its bits."""
   methods = []
   if importlib.util.find_spec("imagehash"):
-    import imagehash
-
+    imagehash = importlib.import_module("imagehash")
     for name in ("phash", "dhash", "whash"):
       function = getattr(imagehash, name)
       methods.append((f"ImageHash {name}", lambda picture, f=function: f(picture).hash.ravel()))
   else:
     missing.append("ImageHash")
   if importlib.util.find_spec("pdqhash"):
-    import pdqhash
-
+    pdqhash = importlib.import_module("pdqhash")
     methods.append(("pdqhash", lambda picture: pdqhash.compute(np.asarray(picture))[0]))
   else:
     missing.append("pdqhash")
   if importlib.util.find_spec("imagededup"):
-    from imagededup.methods import DHash, PHash
-
-    for hasher in (PHash(), DHash()):
+    imagededup = importlib.import_module("imagededup.methods")
+    for hasher in (imagededup.PHash(), imagededup.DHash()):
       methods.append(
         (
           f"imagededup {type(hasher).__name__}",
@@ -99,8 +97,7 @@ def _distances(bits: np.ndarray) -> np.ndarray:
 
 def _crop_resistant(paths) -> np.ndarray:
   """Returns the least distance between the hashes of segments of two pictures."""
-  import imagehash
-
+  imagehash = importlib.import_module("imagehash")
   rows, owners = [], []
   for number, path in enumerate(paths):
     with Image.open(path) as picture:

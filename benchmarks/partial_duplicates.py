@@ -71,7 +71,9 @@ def compare(values: Values, _: Ceilings) -> dict[str, Sequence[Row]]:
   prepared = sum(retriever.watch.seconds.values())
   rows = list(our_rows(retriever, truth, prepared))
   rows += peer_rows(made.folder, truth, values.peer_python)
-  tables = {f"{made.num_pictures} pictures, recall by kind of change": rows}
+  tables: dict[str, Sequence[Row]] = {
+    f"{made.num_pictures} pictures, recall by kind of change": rows
+  }
   if values.sweep:
     tables["Threshold of the correlation"] = list(sweep_rows(retriever, truth))
   return tables

@@ -113,7 +113,7 @@ class Pictures:
 
   def first_keys(self, ids: np.ndarray, count: int) -> list[str]:
     """Returns the first different keys in a list of ids."""
-    keys = dict.fromkeys(self.keys[number] for number in ids.tolist() if number >= 0)
+    keys = dict.fromkeys(self.keys[int(number)] for number in ids if number >= 0)
     return list(keys)[:count]
 
 

@@ -87,7 +87,7 @@ def relate_pixels(
   # From the whole, the first, to the part.
   to_part = np.sqrt(np.abs(np.linalg.det(transform)))
   if shares[0] > shares[1]:
-    names, facts, quads = names[::-1], facts[::-1], quads[::-1]
+    names, facts, quads = (names[1], names[0]), (facts[1], facts[0]), quads[::-1]
     to_part = 1.0 / to_part
     # A turn of a mirror image is undone by itself.
     turn = turn if is_mirrored else -turn % 360
