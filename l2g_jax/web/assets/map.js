@@ -63,7 +63,8 @@ function node(point, picture) {
     draw("rect", { ...square, class: "frame" }),
     draw("text", { x: -s / 2 + 3, y: s / 2 - 4 }, `${point.rank}`),
   );
-  link.addEventListener("click", (event) => { if (moved > 4) event.preventDefault(); });
+  // The end of a drag is no click; a click by a key has no detail.
+  link.addEventListener("click", (event) => { if (event.detail && moved > 4) event.preventDefault(); });
   link.addEventListener("focus", () => reveal(point));
   link.addEventListener("pointerenter", () => link.parentElement.append(link));
   return link;

@@ -37,6 +37,7 @@ async function open() {
     fail(new Error("No picture is chosen yet. Choose one on the first page."));
     return;
   }
+  part("results").setAttribute("aria-busy", "true");
   try {
     if (picture?.id !== query.picture) {
       picture = await loadPicture(query.picture);

@@ -40,7 +40,8 @@ function describe(status) {
   const { title, done, total, seconds_left: seconds } = status.work;
   const share = total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
   const works = [[title, share].filter(Boolean).join(": "), timeLeft(seconds)].filter(Boolean).join(", ");
-  return `${works}. ${status.num_images ? ready : "Searching starts as soon as the first pictures are in."}`;
+  const sentence = works[0].toUpperCase() + works.slice(1);
+  return `${sentence}. ${status.num_images ? ready : "Searching starts as soon as the first pictures are in."}`;
 }
 
 function show(status, told) {
