@@ -1,5 +1,5 @@
 // Pictures that belong together, with the part they share.
-import { part, make, count, fail, fileSize, timeLeft, closable } from "./dom.js";
+import { part, make, count, fail, fileSize, timeLeft, closable, thumbnail } from "./dom.js";
 import { ask, pictureAddress } from "./api.js";
 import { framed } from "./picture.js";
 import { follow } from "./status.js";
@@ -70,7 +70,7 @@ function tile(member, best, group) {
   const own = group.relations.find(({ first, second }) => [first, second].includes(member.id) && [first, second].includes(best.id));
   const any = own ?? group.relations.find(({ first, second }) => [first, second].includes(member.id));
   const region = any && (any.first === member.id ? any.region_first : any.region_second);
-  const image = make("img", { src: pictureAddress(member.id, 256), alt: "", loading: "lazy", decoding: "async" });
+  const image = thumbnail(pictureAddress(member.id, 256));
   const is_best = member.id === best.id;
   const other = any && group.members.find(({ id }) => id === (any.first === member.id ? any.second : any.first));
   const words = make(

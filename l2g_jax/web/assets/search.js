@@ -1,5 +1,5 @@
 // The query, its box, and what is found.
-import { part, make, count, fail, recover, closable } from "./dom.js";
+import { part, make, count, fail, recover, closable, thumbnail } from "./dom.js";
 import { ask, pictureAddress } from "./api.js";
 import { follow } from "./status.js";
 import { boxEditor } from "./box.js";
@@ -99,7 +99,7 @@ function show(answer) {
 }
 
 function card(result) {
-  const image = make("img", { src: pictureAddress(result.id, 256), alt: "", loading: "lazy", decoding: "async" });
+  const image = thumbnail(pictureAddress(result.id, 256));
   const points = result.region ? count(result.inliers, "point") : "no matching part";
   const words = make(
     "span",
