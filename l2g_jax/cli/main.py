@@ -9,6 +9,7 @@ from l2g_jax.version import __version__
 # The module of each command, and its first line of help, which is shown without loading it.
 _COMMANDS = {
   "search": "Search a folder of photographs for the subject of a photograph.",
+  "serve": "Open a folder of photographs in the browser, to search it by pointing.",
   "evaluate": "Evaluate the method and its parents on a data set.",
   "extract": "Extract features of a folder of photographs, or of a data set.",
   "index": "Build the index of a feature store, and its neighbour lists, in shards.",

@@ -9,9 +9,10 @@ from fastapi.responses import JSONResponse
 
 from l2g_jax.runtime.workers import available_cores
 from l2g_jax.version import __version__
-from l2g_jax.web import api, pages
+from l2g_jax.web import export_api, pages, picture_api, search_api
 from l2g_jax.web.decoders import Decoders
 from l2g_jax.web.failures import Refusal
+from l2g_jax.web.grouping import Groupings
 from l2g_jax.web.keeper import Collection, Keeper
 from l2g_jax.web.limits import Limits
 from l2g_jax.web.pictures import Pictures
@@ -27,24 +28,22 @@ _MOST_DECODERS = 4
 
 
 def create_app(
-  collection: Collection,
+  collection: Collection | Keeper,
   *,
   token: str | None = None,
   hosts: tuple[str, ...] | None = LOOPBACK,
   limits: Limits = Limits(),
-  keeper: Keeper | None = None,
 ) -> fastapi.FastAPI:
   """Returns the application of a folder; it follows the folder from its start to its end.
 
   Args:
-    collection: the folder.
+    collection: the folder, or the keeper of one.
     token: that every request must have, see `security.Guard`; None = none is needed.
     hosts: names by which the server may be called; None = any, which needs a token.
     limits: of what is taken in and kept.
-    keeper: of the collection; None = a new one.
   """
-  keeper = keeper or Keeper(collection)
-  root = collection.directory / FOLDER
+  keeper = collection if isinstance(collection, Keeper) else Keeper(collection)
+  root = keeper.collection.directory / FOLDER
   decoders = Decoders(min(_MOST_DECODERS, available_cores()), limits.decode_seconds)
   uploads = Uploads(root / "uploads", decoders, limits)
   pictures = Pictures(root, keeper, uploads, decoders, limits)
@@ -53,6 +52,7 @@ def create_app(
     uploads=uploads,
     pictures=pictures,
     searches=Searches(keeper, pictures),
+    groupings=Groupings(keeper),
     limits=limits,
     heavy=anyio.CapacityLimiter(available_cores()),
     decoding=anyio.CapacityLimiter(2 * _MOST_DECODERS),
@@ -80,7 +80,8 @@ def create_app(
   app.state.services = services
   app.add_exception_handler(Refusal, _refuse)
   app.add_exception_handler(fastapi.exceptions.RequestValidationError, _refuse_values)
-  app.include_router(api.router(services))
+  for part in (picture_api, search_api, export_api):
+    app.include_router(part.router(services))
   app.include_router(pages.router())
   app.add_middleware(Guard, token=token, hosts=hosts)
   return app

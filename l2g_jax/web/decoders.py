@@ -107,9 +107,7 @@ class _Worker:
       raise concurrent.futures.TimeoutError
     return self._pipe.recv()
 
-  def call(
-    self, seconds: float, function: Callable[..., Any], *arguments: Any
-  ) -> tuple[bool, Any]:
+  def call(self, seconds: float, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
     """Returns whether a call succeeded, and its result or error."""
     self._pipe.send((function, arguments))
     return self.wait(seconds)

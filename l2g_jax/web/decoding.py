@@ -51,7 +51,8 @@ def inspect(path: pathlib.Path, shown: str, max_pixels: int) -> Facts:
     if height * width > max_pixels:
       raise Refusal(
         TOO_LARGE,
-        f"{shown} has {width} x {height} pixels; at most {max_pixels / 1e6:g} megapixels are taken.",
+        f"{shown} has {width} x {height} pixels; at most {max_pixels / 1e6:g} megapixels are"
+        " taken.",
       )
     return look_at(path)
   except Refusal:

@@ -82,6 +82,11 @@ class State:
     return [image_id(name) for name in self.retriever.names]
 
   @functools.cached_property
+  def numbers_by_id(self) -> Mapping[str, int]:
+    """The ids of the images in the collection, by identifier."""
+    return {key: number for number, key in enumerate(self.ids)}
+
+  @functools.cached_property
   def featureless(self) -> Sequence[str]:
     """The names of images that could be read, and have no local features."""
     collection = self.retriever.collection

@@ -29,6 +29,15 @@ def files_of(keeper: Keeper) -> list[tuple[str, str]]:
   return sorted((printable(name), printable(reason)) for name, reason in reasons.items())
 
 
+def count(keeper: Keeper) -> int:
+  """Returns how many files are left out, without their names."""
+  found, state = keeper.found(), keeper.state()
+  number = sum(map(len, found.left_out.values()))
+  if state is not None:
+    number += len(state.featureless) + len(state.retriever.collection.failures)
+  return number
+
+
 def _below(path: pathlib.Path, root: pathlib.Path) -> str:
   """Returns a path below the folder; of one that lies elsewhere, its name alone."""
   return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

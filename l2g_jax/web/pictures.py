@@ -1,6 +1,7 @@
 """Pictures as they are shown and searched for: made small, or turned, and kept on disk."""
 
 import pathlib
+from collections.abc import Collection
 
 from l2g_jax.errors import InputError
 from l2g_jax.web import decoding
@@ -56,6 +57,10 @@ class Pictures:
       raise Refusal(NOT_FOUND, "There is no such picture in the folder.")
     return picture
 
+  def present(self) -> Collection[Picture]:
+    """Returns the pictures of the folder, by name."""
+    return self._keeper.found().pictures.values()
+
   def reduced(self, picture: Picture, side: int, turn: int, *, mirror: bool) -> bytes:
     """Returns a JPEG of a picture, turned clockwise and then mirrored.
 
@@ -92,9 +97,7 @@ class Pictures:
       return picture.path
     return self._turned.make(
       f"{picture.key}-{turn}{'m' if mirror else ''}.bmp",
-      lambda path: self._decode(
-        picture, decoding.write_turned, picture.path, turn, mirror, path
-      ),
+      lambda path: self._decode(picture, decoding.write_turned, picture.path, turn, mirror, path),
     )
 
   def facts(self, picture: Picture) -> decoding.Facts:

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Literal
 
-from l2g_jax.web.found import Picture
 from l2g_jax.web.keeper import Work
 
 Point = tuple[float, float]
@@ -196,6 +195,117 @@ class LeftOutAnswer:
   files: list[LeftOutFile]
 
 
-def image_answer(picture: Picture) -> ImageAnswer:
-  """Returns what is said of a picture in a list."""
-  return ImageAnswer(picture.id, picture.name)
+@dataclasses.dataclass(frozen=True)
+class MapPoint:
+  """A picture on the map.
+
+  Attributes:
+    id: of the image; none of the query.
+    name: of the picture.
+    x: from -1 to 1, to the right.
+    y: from -1 to 1.
+    rank: in the search, from 1; 0 of the query.
+  """
+
+  id: str | None
+  name: str
+  x: float
+  y: float
+  rank: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MapAnswer:
+  """The query and its best results as a map: what is alike lies together.
+
+  Attributes:
+    points: the query, then the results in their order.
+    normalized_stress: how far distances differ from dissimilarities, from 0.
+    sentence: the same in words.
+  """
+
+  points: list[MapPoint]
+  normalized_stress: float
+  sentence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberAnswer:
+  """A picture of a group.
+
+  Attributes:
+    id: by which it is asked for.
+    name: its path below the folder.
+    width: in pixels.
+    height: in pixels.
+    bytes: of its file.
+    sharpness: the more, the sharper.
+    is_best: whether it is the one to keep.
+  """
+
+  id: str
+  name: str
+  width: int
+  height: int
+  bytes: int
+  sharpness: float
+  is_best: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class RelationAnswer:
+  """What two pictures of a group have in common.
+
+  Attributes:
+    first: identifier of one.
+    second: identifier of the other.
+    kind: such as `same file`, `duplicate`, `part` or `object`.
+    turn: by which the second is turned against the first, clockwise in degrees.
+    mirrored: whether it is mirrored.
+    inliers: matched points that agree.
+    region_first: four corners of what they share, in fractions of the first; none if unknown.
+    region_second: the same in the second.
+  """
+
+  first: str
+  second: str
+  kind: str
+  turn: int
+  mirrored: bool
+  inliers: int
+  region_first: list[Point] | None
+  region_second: list[Point] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupAnswer:
+  """Pictures that belong together.
+
+  Attributes:
+    kind: of the relation that holds them together.
+    members: best first.
+    relations: of pairs of them.
+  """
+
+  kind: str
+  members: list[MemberAnswer]
+  relations: list[RelationAnswer]
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupsAnswer:
+  """A page of the groups, or how far the search for them is.
+
+  Attributes:
+    state: `ready`; or `working`, with which nothing but `work` is told.
+    generation: of the collection in which they were found.
+    total: groups on all pages.
+    groups: of this page, largest first.
+    work: what goes on, if anything does.
+  """
+
+  state: Literal["ready", "working"]
+  generation: int = 0
+  total: int = 0
+  groups: list[GroupAnswer] = dataclasses.field(default_factory=list)
+  work: Work | None = None

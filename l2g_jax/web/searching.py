@@ -1,6 +1,7 @@
 """Searches of the collection for a picture, or a part of it, as it is displayed."""
 
 import dataclasses
+import pathlib
 import time
 from collections.abc import Sequence
 
@@ -49,12 +50,14 @@ class Search:
 
   Attributes:
     query: what was searched for.
+    root: the folder that was searched.
     state: of the collection.
     results: best first, `MOST_RESULTS` at most.
     seconds: that it took.
   """
 
   query: Query
+  root: pathlib.Path
   state: State
   results: Results
   seconds: float
@@ -135,7 +138,8 @@ class Searches:
       results = state.retriever.search(file, box, MOST_RESULTS)
     except InputError as error:
       raise Refusal(DAMAGED, str(error).replace(str(file), query.picture.name)) from None
-    return Search(query, state, results, time.perf_counter() - start)
+    root = self._keeper.collection.images
+    return Search(query, root, state, results, time.perf_counter() - start)
 
 
 def parse_box(text: str | None) -> Fractions | None:
@@ -153,7 +157,7 @@ def parse_box(text: str | None) -> Fractions | None:
     x1, y1, x2, y2 = (float(value) for value in text.split(","))
   except ValueError:
     raise Refusal(BAD_REQUEST, "A box is x1,y1,x2,y2 in fractions of the picture.") from None
-  box = tuple(min(max(value, 0.0), 1.0) for value in (x1, y1, x2, y2))
+  box = max(x1, 0.0), max(y1, 0.0), min(x2, 1.0), min(y2, 1.0)
   # A comparison with NaN is false.
   if not (box[0] < box[2] and box[1] < box[3]):
     raise Refusal(BAD_REQUEST, "The box is empty; it is x1,y1,x2,y2 with x1 < x2 and y1 < y2.")

@@ -89,9 +89,7 @@ class Guard:
         return
     await self._app(scope, receive, send_guarded)
 
-  def _refusal(
-    self, scope: Scope, headers: Headers, *, is_api: bool
-  ) -> tuple[int, str] | None:
+  def _refusal(self, scope: Scope, headers: Headers, *, is_api: bool) -> tuple[int, str] | None:
     """Returns why a request is refused whatever it asks for; None where it is not."""
     host = headers.get("host", "")
     if self._hosts is not None and _name_of(host) not in self._hosts:
@@ -139,7 +137,9 @@ def _welcome(scope: Scope, token: str) -> dict[str, str]:
   path = "/" + path.lstrip("/\\")
   jar = cookies.SimpleCookie()
   jar[COOKIE] = token
-  jar[COOKIE].update({"httponly": True, "samesite": "Strict", "path": "/"})
+  jar[COOKIE]["httponly"] = True
+  jar[COOKIE]["samesite"] = "Strict"
+  jar[COOKIE]["path"] = "/"
   return {
     "Location": f"{path}?{rest}" if rest else path,
     "Set-Cookie": jar[COOKIE].OutputString(),

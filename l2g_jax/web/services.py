@@ -4,6 +4,7 @@ import dataclasses
 
 import anyio
 
+from l2g_jax.web.grouping import Groupings
 from l2g_jax.web.keeper import Keeper
 from l2g_jax.web.limits import Limits
 from l2g_jax.web.pictures import Pictures
@@ -20,6 +21,7 @@ class Services:
     uploads: what clients sent.
     pictures: of the folder and of clients.
     searches: of the collection.
+    groupings: of the collection.
     limits: of what is taken in and kept.
     heavy: how many searches run at once; others wait, and hold up nothing else.
     decoding: how many requests wait for the decoders at once.
@@ -29,6 +31,7 @@ class Services:
   uploads: Uploads
   pictures: Pictures
   searches: Searches
+  groupings: Groupings
   limits: Limits
   heavy: anyio.CapacityLimiter
   decoding: anyio.CapacityLimiter

@@ -1,4 +1,4 @@
-"""Pictures that clients send, to search for them; they are kept for a while, and never shown whole."""
+"""Pictures that clients send, to search for them; they are kept for a while."""
 
 import hashlib
 import os
@@ -34,9 +34,7 @@ class Uploads:
       decoders: look at what is sent.
       limits: of bytes and pixels.
     """
-    self._kept = KeptFiles(
-      root, most_bytes=limits.uploads_bytes, most_files=limits.num_uploads
-    )
+    self._kept = KeptFiles(root, most_bytes=limits.uploads_bytes, most_files=limits.num_uploads)
     self._decoders = decoders
     self._limits = limits
     self._names: dict[str, str] = {}
@@ -74,9 +72,7 @@ class Uploads:
       Refusal: it is no picture, too large, damaged, or takes too long to decode.
     """
     try:
-      facts = self._decoders.run(
-        decoding.inspect, received.path, _SHOWN, self._limits.pixels
-      )
+      facts = self._decoders.run(decoding.inspect, received.path, _SHOWN, self._limits.pixels)
       name = received.digest + received.ending
       path = self._kept.make(name, received.path.replace)
     finally:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l2g_jax.cli.contact_sheet import Tile, save_contact_sheet
+from l2g_jax.report.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.data import image_formats
 from l2g_jax.data.image_formats import endings
 from l2g_jax.data.images import read_image

@@ -1,0 +1,194 @@
+"""Results as files to take away: tables, pairs for other programs, a sheet, a page."""
+
+import base64
+import csv
+import html
+import io
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from l2g_jax.data.image_names import printable
+from l2g_jax.report.contact_sheet import Tile, save_contact_sheet
+from l2g_jax.retriever.results import Result
+from l2g_jax.web.pictures import Pictures
+from l2g_jax.web.searching import Overlap, Search
+
+# A spreadsheet takes a cell that begins so for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SIDE = 256
+
+_COLUMNS = ("rank", "name", "file", "score", "similarity", "rank_local", "rank_global", "copy")
+
+
+def table(search: Search, results: Sequence[Result]) -> str:
+  """Returns results as CSV."""
+  rows = (
+    (
+      result.rank,
+      result.name,
+      _file(search, result.path),
+      "" if result.score is None else f"{result.score:.6f}",
+      f"{result.similarity:.6f}",
+      result.ranks["chamfer"],
+      result.ranks["global"],
+      result.copy or "",
+    )
+    for result in results
+  )
+  return write_csv(_COLUMNS, rows)
+
+
+def document(search: Search, results: Sequence[Result], overlaps: Sequence[Overlap | None]) -> str:
+  """Returns the query and results, with the regions in them, as JSON."""
+  query = search.query
+  content = {
+    "query": {
+      "name": query.picture.name,
+      "box": query.box,
+      "turn": query.turn,
+      "mirror": query.mirror,
+    },
+    "generation": search.state.generation,
+    "num_images": search.results.num_images,
+    "weight": search.results.weight,
+    "remarks": list(search.results.remarks),
+    "results": [
+      {
+        "id": search.state.ids[search.state.numbers[result.name]],
+        "name": printable(result.name),
+        "file": _file(search, result.path),
+        "rank": result.rank,
+        "score": result.score,
+        "similarity": result.similarity,
+        "ranks": dict(result.ranks),
+        "copy": result.copy,
+        "region": None if overlap is None or overlap.region is None else overlap.region.tolist(),
+        "inliers": 0 if overlap is None else len(overlap.lines),
+      }
+      for result, overlap in zip(results, overlaps, strict=True)
+    ],
+  }
+  return json.dumps(content, indent=2)
+
+
+def pairs(search: Search, results: Sequence[Result]) -> str:
+  """Returns the file of the query and that of a result, a pair a line, as COLMAP and hloc read."""
+  picture = search.query.picture
+  query = _file(search, picture.path) if not picture.id.startswith("u-") else picture.name
+  return write_pairs((query, _file(search, result.path)) for result in results)
+
+
+def sheet(search: Search, results: Sequence[Result], file: pathlib.Path) -> bytes:
+  """Returns a contact sheet of the query and results as a PNG.
+
+  Args:
+    search: that was done.
+    results: of it.
+    file: of the query as it is displayed.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "sheet.png"
+    tiles = [Tile(result.path, _lines(result)) for result in results]
+    query = Tile(file, ["query", search.query.picture.name])
+    save_contact_sheet(path, query, search.results.query.box, tiles)
+    return path.read_bytes()
+
+
+def page(
+  search: Search,
+  results: Sequence[Result],
+  overlaps: Sequence[Overlap | None],
+  pictures: Pictures,
+) -> str:
+  """Returns a page in one file: the query and results as pictures, the regions drawn on them."""
+  query = search.query
+  shown = pictures.reduced(query.picture, _SIDE, query.turn, mirror=query.mirror)
+  box = query.box
+  corners = box and [(box[0], box[1]), (box[2], box[1]), (box[2], box[3]), (box[0], box[3])]
+  cards = [_card(shown, corners, ["query", query.picture.name])]
+  found = {picture.path: picture for picture in pictures.present()}
+  for result, overlap in zip(results, overlaps, strict=True):
+    picture = found.get(result.path)
+    content = None if picture is None else pictures.reduced(picture, _SIDE, 0, mirror=False)
+    region = None if overlap is None or overlap.region is None else overlap.region.tolist()
+    cards.append(_card(content, region, _lines(result)))
+  remarks = "".join(f"<p>{_escape(remark)}</p>" for remark in search.results.remarks)
+  title = _escape(f"Search for {query.picture.name}")
+  return (
+    f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+    f"<style>{_STYLE}</style><h1>{title}</h1><p>{search.results.num_images} pictures were"
+    f" searched.</p>{remarks}<main>{''.join(cards)}</main></html>\n"
+  )
+
+
+def write_csv(columns: Sequence[str], rows: Any) -> str:
+  """Returns rows of values as CSV that no spreadsheet takes for formulas."""
+  file = io.StringIO(newline="")
+  writer = csv.writer(file)
+  writer.writerow(columns)
+  for row in rows:
+    writer.writerow([_cell(value) for value in row])
+  return file.getvalue()
+
+
+def write_pairs(rows: Any) -> str:
+  """Returns pairs of names, one a line."""
+  return "".join(f"{printable(first)} {printable(second)}\n" for first, second in rows)
+
+
+def below(path: pathlib.Path, root: pathlib.Path) -> str:
+  """Returns the path of a file below a folder, or its own where it lies elsewhere."""
+  shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else os.fspath(path)
+  return printable(shown)
+
+
+def _file(search: Search, path: pathlib.Path) -> str:
+  return below(path, search.root)
+
+
+def _cell(value: object) -> object:
+  if not isinstance(value, str):
+    return value
+  text = printable(value)
+  return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _lines(result: Result) -> list[str]:
+  score = "not re-ranked" if result.score is None else f"score {result.score:.3f}"
+  return [
+    f"{result.rank}. {result.name}",
+    f"{score}, similarity {result.similarity:.4f}",
+    f"local {result.ranks['chamfer']}, global {result.ranks['global']}",
+  ]
+
+
+_STYLE = (
+  "body{font:14px sans-serif;margin:2em}main{display:flex;flex-wrap:wrap;gap:1em}"
+  "figure{margin:0;width:256px}div{position:relative;display:inline-block}"
+  "svg{position:absolute;inset:0;width:100%;height:100%}img{display:block}"
+  "polygon{fill:none;stroke:#d73c1e;stroke-width:2;vector-effect:non-scaling-stroke}"
+  "figcaption{overflow-wrap:anywhere}"
+)
+
+
+def _card(jpeg: bytes | None, corners: Any, lines: Sequence[str]) -> str:
+  shown = "<p>The file is no longer there.</p>"
+  if jpeg is not None:
+    drawn = ""
+    if corners:
+      points = " ".join(f"{100 * x:.2f},{100 * y:.2f}" for x, y in corners)
+      drawn = (
+        f'<svg viewBox="0 0 100 100" preserveAspectRatio="none"><polygon points="{points}"/></svg>'
+      )
+    content = base64.b64encode(jpeg).decode()
+    shown = f'<div><img alt="" src="data:image/jpeg;base64,{content}">{drawn}</div>'
+  caption = "<br>".join(_escape(line) for line in lines)
+  return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def _escape(text: str) -> str:
+  return html.escape(printable(text))
