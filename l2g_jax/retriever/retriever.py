@@ -203,6 +203,12 @@ class Retriever:
     """The index, the lists and the global features of the collection."""
     return self._state.collection
 
+  def describe(self) -> tuple[Listing, collections.Collection, DescribedImages]:
+    """Returns the images, the collection and its local features, all of one look at the folder."""
+    state = self._state
+    described = describe_images(state.collection, state.images.jobs, on_error=self._on_error)
+    return state.images, state.collection, described
+
   def search(
     self, photograph: os.PathLike | str, box: Box | None = None, k: int = NUM_RESULTS
   ) -> Results:
