@@ -164,7 +164,7 @@ class CompareAnswer:
   """
 
   inliers: int
-  lines: list[tuple[float, float, float, float]]
+  lines: list[list[float]]
   transform: list[list[float]] | None
   region: list[Point] | None
   query: SizeAnswer

@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.2
 def serve(images: pathlib.Path, work_dir: pathlib.Path) -> Iterator[str]:
   """Serves a folder with SIFT at a free port; yields the address, without a slash at its end."""
   collection = Collection(images, work_dir, {"features": sift()})
-  app = create_app(collection, keeper=Keeper(collection, poll_seconds=_POLL_SECONDS))
+  app = create_app(Keeper(collection, poll_seconds=_POLL_SECONDS))
   server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
   thread = threading.Thread(target=server.run, name="server")
   thread.start()

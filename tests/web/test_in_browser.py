@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
   reason="Chromium and its driver are not installed.",
 )
 _BOX = "0.06,0.12,0.46,0.54"
-_PATIENCE = 60
+_PATIENCE = 30
 
 
 @pytest.fixture(scope="module")

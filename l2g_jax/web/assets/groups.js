@@ -2,41 +2,45 @@
 import { part, make, count, fail, fileSize, timeLeft, closable, thumbnail } from "./dom.js";
 import { ask, pictureAddress } from "./api.js";
 import { framed } from "./picture.js";
+import { writeQuery } from "./query.js";
 import { follow } from "./status.js";
 import "./upload.js";
 
 const STEP = 20;
-const KINDS = {
-  "same file": "The same file, more than once",
-  "same pixels": "The same picture, more than once",
-  duplicate: "The same picture, saved differently",
-  part: "A picture and crops of it",
-  object: "Different pictures of the same thing",
-};
 const FORMATS = { csv: "Table (CSV)", json: "Data (JSON)", pairs: "Pairs (pairs.txt)" };
 const mirrors = part("mirrors");
+const kinds = [...document.getElementsByName("kind")];
 let shown = 0;
 let timer = null;
+let generation = null;
 
-mirrors.checked = new URLSearchParams(location.search).get("mirrors") === "1";
+const given = new URLSearchParams(location.search);
+mirrors.checked = given.get("mirrors") === "1";
+for (const kind of kinds) kind.checked = kind.value === (given.get("kind") === "objects" ? "objects" : "duplicates");
+
+function asked(more) {
+  const kind = kinds.find((choice) => choice.checked).value;
+  return new URLSearchParams({ kind, mirrors: mirrors.checked ? "1" : "0", ...more });
+}
 
 async function load({ afresh = true } = {}) {
   clearTimeout(timer);
   const offset = afresh ? 0 : shown;
-  const asked = new URLSearchParams({ mirrors: mirrors.checked ? "1" : "0", offset, limit: STEP });
   try {
-    const answer = await ask(`/api/groups?${asked}`);
-    const working = answer.state !== "ready";
-    part("progress").hidden = !working;
-    if (working) {
+    const answer = await ask(`/api/groups?${asked({ offset, limit: STEP })}`);
+    // Groups of an earlier state may be shown while those of the present one are looked for.
+    part("progress").hidden = !answer.work;
+    if (answer.work || answer.state !== "ready") {
       wait(answer.work);
-      timer = setTimeout(load, 1000);
-      return;
+      timer = setTimeout(() => load(), 1000);
+      if (answer.state !== "ready" || !afresh || answer.generation === generation) return;
     }
+    generation = answer.generation;
     if (afresh) part("groups").replaceChildren();
     part("groups").append(...answer.groups.map(card));
     shown = offset + answer.groups.length;
     part("more").hidden = shown >= answer.total;
+    if (answer.work) return;
     part("summary").textContent = answer.total
       ? `${count(answer.total, "group")}, the largest first. The frame shows what a picture shares with the one that is suggested to keep.`
       : "No two photographs of this folder belong together.";
@@ -61,9 +65,16 @@ function wait(work) {
 
 function card(group) {
   const best = group.members.find((member) => member.is_best) ?? group.members[0];
-  const title = `${KINDS[group.kind] ?? group.kind}: ${count(group.members.length, "picture")}`;
+  const title = `${titleOf(group)}: ${count(group.members.length, "picture")}`;
   const tiles = group.members.map((member) => make("li", {}, tile(member, best, group)));
   return make("section", { className: "group", "data-kind": group.kind }, make("h2", {}, title), make("ul", { className: "grid" }, ...tiles));
+}
+
+function titleOf({ kind, relations }) {
+  const has = (...names) => relations.some((one) => names.includes(one.kind));
+  if (kind === "objects" && has("object")) return "Different pictures of the same thing";
+  if (has("part")) return "A picture and parts of it";
+  return has("duplicate") ? "The same picture, saved differently" : "The same picture, more than once";
 }
 
 function tile(member, best, group) {
@@ -82,13 +93,19 @@ function tile(member, best, group) {
     ...(is_best || !any ? [] : [make("span", { className: "soft" }, relation(any, member, other))]),
   );
   const pair = is_best ? other : own ? best : other;
-  const href = pair ? `/compare?${new URLSearchParams({ picture: pair.id, image: member.id })}` : `/search?picture=${member.id}`;
+  const href = pair ? `/compare?${comparison(any, pair, member)}` : `/search?picture=${member.id}`;
   return make(
     "a",
     { className: `tile ${is_best ? "best" : ""}`, href, title: pair ? `Compare with ${pair.name}` : member.name },
     make("span", { className: "photo" }, framed(image, region ? [region] : [])),
     words,
   );
+}
+
+// The other picture is shown as it lies in this one: turned first, then mirrored.
+function comparison(found, pair, member) {
+  const turn = found.first === pair.id && !found.mirrored ? found.turn : (360 - found.turn) % 360;
+  return writeQuery({ picture: pair.id, box: null, turn, mirror: found.mirrored }, { image: member.id });
 }
 
 // Why one would keep it: in what it is ahead of all others.
@@ -118,18 +135,21 @@ function relation(found, member, other) {
 
 function offer() {
   part("export").replaceChildren(
-    ...Object.entries(FORMATS).map(([format, title]) => {
-      const asked = new URLSearchParams({ format, mirrors: mirrors.checked ? "1" : "0" });
-      return make("li", {}, make("a", { href: `/api/groups/export?${asked}`, download: "" }, title));
-    }),
+    ...Object.entries(FORMATS).map(([format, title]) =>
+      make("li", {}, make("a", { href: `/api/groups/export?${asked({ format })}`, download: "" }, title)),
+    ),
   );
 }
 
-mirrors.addEventListener("change", () => {
-  history.replaceState(null, "", mirrors.checked ? "/groups?mirrors=1" : "/groups");
-  offer();
-  load();
-});
+for (const choice of [mirrors, ...kinds]) {
+  choice.addEventListener("change", () => {
+    history.replaceState(null, "", `/groups?${asked()}`);
+    generation = null;
+    part("groups").replaceChildren();
+    offer();
+    load();
+  });
+}
 part("more").addEventListener("click", () => load({ afresh: false }));
 for (const menu of document.querySelectorAll("details.menu")) closable(menu);
 offer();
