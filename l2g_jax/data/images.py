@@ -93,7 +93,9 @@ def read_size(path: os.PathLike | str) -> tuple[int, int]:
   with _opened(path) as file:
     image = open_image(file, path.suffix)
     width, height = image.size
-    return (width, height) if _turn(image)[1] % 2 else (height, width)
+    # Pillow tells the size of a TIFF as it will be turned.
+    is_lying = _turn(image)[1] % 2 and not hasattr(image, "_tile_size")
+    return (width, height) if is_lying else (height, width)
 
 
 @contextlib.contextmanager

@@ -144,7 +144,12 @@ def rank_images(
     remarks=tuple(remarks),
     weight=l2g.weight,
     num_images=len(names),
-    query=View(described.features[0], query.photograph.size, query.box),
+    query=View(
+      described.features[0],
+      query.photograph.size,
+      query.box,
+      reduction=query.photograph.reduction,
+    ),
     candidates=candidates,
   )
 

@@ -19,6 +19,9 @@ Box = Annotated[
     description="x1,y1,x2,y2 in fractions of the picture as it is displayed; omitted: all of it."
   ),
 ]
+Mirrors = Annotated[
+  bool, fastapi.Query(description="Whether pictures are looked for in the mirror too.")
+]
 
 
 def check_turn(turn: int) -> None:

@@ -6,8 +6,10 @@ import anyio.to_thread
 import fastapi
 from fastapi.responses import Response
 
+from l2g_jax.retriever.groups import GroupOptions
+from l2g_jax.retriever.groups.options import GroupKind
 from l2g_jax.web import exports, group_answers
-from l2g_jax.web.asked import Box, Mirror, Turn, read_query
+from l2g_jax.web.asked import Box, Mirror, Mirrors, Turn, read_query
 from l2g_jax.web.failures import UNAVAILABLE, Refusal
 from l2g_jax.web.searching import Query
 from l2g_jax.web.services import Services
@@ -44,9 +46,11 @@ def router(services: Services) -> fastapi.APIRouter:
     return _attachment("pairs" if format == "pairs" else "search", format, content)
 
   @routes.get("/groups/export", response_class=Response)
-  def export_groups(format: GroupFormat, mirrors: bool = False) -> Response:
+  def export_groups(
+    format: GroupFormat, mirrors: Mirrors = False, kind: GroupKind = "duplicates"
+  ) -> Response:
     """The groups as a file, once they were found."""
-    grouped, _ = services.groupings.get(mirrors=mirrors)
+    grouped, _ = services.groupings.get(GroupOptions(kind=kind, mirrors=mirrors))
     if grouped is None or grouped.groups is None:
       raise Refusal(UNAVAILABLE, "The groups are still being looked for; try again later.")
     root = services.keeper.collection.images

@@ -1,6 +1,7 @@
 """Results as files to take away: tables, pairs for other programs, a sheet, a page."""
 
 import base64
+import contextlib
 import csv
 import html
 import io
@@ -14,6 +15,7 @@ from typing import Any
 from l2g_jax.data.image_names import printable
 from l2g_jax.report.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.retriever.results import Result
+from l2g_jax.web.failures import Refusal
 from l2g_jax.web.pictures import Pictures
 from l2g_jax.web.searching import Overlap, Search
 
@@ -112,8 +114,10 @@ def page(
   cards = [_card(shown, corners, ["query", query.picture.name])]
   found = {picture.path: picture for picture in pictures.present()}
   for result, overlap in zip(results, overlaps, strict=True):
-    picture = found.get(result.path)
-    content = None if picture is None else pictures.reduced(picture, _SIDE, 0, mirror=False)
+    content = None
+    # The file may be gone, or damaged.
+    with contextlib.suppress(KeyError, Refusal):
+      content = pictures.reduced(found[result.path], _SIDE, 0, mirror=False)
     region = None if overlap is None or overlap.region is None else overlap.region.tolist()
     cards.append(_card(content, region, _lines(result)))
   remarks = "".join(f"<p>{_escape(remark)}</p>" for remark in search.results.remarks)
@@ -176,7 +180,7 @@ _STYLE = (
 
 
 def _card(jpeg: bytes | None, corners: Any, lines: Sequence[str]) -> str:
-  shown = "<p>The file is no longer there.</p>"
+  shown = "<p>The file can't be read.</p>"
   if jpeg is not None:
     drawn = ""
     if corners:

@@ -3,23 +3,22 @@
 import dataclasses
 import json
 import pathlib
-from typing import TYPE_CHECKING
 
 from l2g_jax.data.image_names import printable
+from l2g_jax.retriever.groups import Group, Groups
 from l2g_jax.web.exports import below, write_csv, write_pairs
 from l2g_jax.web.found import image_id
 from l2g_jax.web.schemas import GroupAnswer, MemberAnswer, RelationAnswer
 
-if TYPE_CHECKING:
-  from l2g_jax.retriever.groups import Group, Groups
-
 _COLUMNS = ("group", "kind", "keep", "name", "file", "width", "height", "bytes", "sharpness")
 
+_LOOSEST_FIRST = ("object", "part", "duplicate", "same pixels", "same file")
 
-def answer(group: "Group") -> GroupAnswer:
+
+def answer(group: Group) -> GroupAnswer:
   """Returns a group for the interface."""
   return GroupAnswer(
-    kind=group.kind,
+    kind=kind_of(group),
     members=[
       MemberAnswer(
         id=image_id(member.name),
@@ -48,14 +47,20 @@ def answer(group: "Group") -> GroupAnswer:
   )
 
 
-def table(groups: "Groups", root: pathlib.Path) -> str:
+def kind_of(group: Group) -> str:
+  """Returns the loosest of the relations that hold a group together."""
+  kinds = {relation.kind for relation in group.relations}
+  return next((kind for kind in _LOOSEST_FIRST if kind in kinds), group.kind)
+
+
+def table(groups: Groups, root: pathlib.Path) -> str:
   """Returns groups as CSV, a picture a line."""
   return write_csv(
     _COLUMNS,
     (
       (
         number,
-        group.kind,
+        kind_of(group),
         "yes" if member.is_best else "",
         member.name,
         below(pathlib.Path(member.path), root),
@@ -70,13 +75,13 @@ def table(groups: "Groups", root: pathlib.Path) -> str:
   )
 
 
-def document(groups: "Groups") -> str:
+def document(groups: Groups) -> str:
   """Returns groups as JSON."""
   found = [dataclasses.asdict(answer(group)) for group in groups.groups]
   return json.dumps({"num_images": groups.num_images, "groups": found}, indent=2)
 
 
-def pairs(groups: "Groups", root: pathlib.Path) -> str:
+def pairs(groups: Groups, root: pathlib.Path) -> str:
   """Returns the files of every two pictures that are related, a pair a line."""
   return write_pairs(
     (paths[relation.first], paths[relation.second])

@@ -3,16 +3,13 @@
 import dataclasses
 import logging
 import threading
-from typing import TYPE_CHECKING
 
 from l2g_jax.data.image_names import printable
 from l2g_jax.errors import InputError
+from l2g_jax.retriever.groups import GroupOptions, Groups, find_groups
 from l2g_jax.runtime.progress import Meter, open_meters
 from l2g_jax.web.failures import UNAVAILABLE, Refusal
 from l2g_jax.web.keeper import Keeper, State, Work
-
-if TYPE_CHECKING:
-  from l2g_jax.retriever.groups import Groups
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +25,7 @@ class Grouped:
   """
 
   state: State
-  groups: "Groups | None"
+  groups: Groups | None
   message: str = ""
 
 
@@ -39,15 +36,15 @@ class Groupings:
     """Groups what a keeper has ready."""
     self._keeper = keeper
     self._lock = threading.Lock()
-    self._grouped: dict[bool, Grouped] = {}
+    self._grouped: dict[GroupOptions, Grouped] = {}
     self._meters: list[Meter] = []
-    self._running: bool | None = None
+    self._is_running = False
 
-  def get(self, *, mirrors: bool) -> tuple[Grouped | None, Work | None]:
+  def get(self, options: GroupOptions) -> tuple[Grouped | None, Work | None]:
     """Returns the last groups, which may be those of an earlier state, and the work that goes on.
 
     Args:
-      mirrors: whether mirrored pictures belong together.
+      options: what is looked for.
 
     Raises:
       Refusal: there is nothing to group yet, or it failed.
@@ -56,13 +53,13 @@ class Groupings:
     if state is None:
       raise Refusal(UNAVAILABLE, "The first photographs are being taken in; wait a little.")
     with self._lock:
-      grouped = self._grouped.get(mirrors)
+      grouped = self._grouped.get(options)
       is_current = grouped is not None and grouped.state.generation == state.generation
-      if not is_current and self._running is None:
-        self._running = mirrors
-        arguments = (state, mirrors)
+      if not is_current and not self._is_running:
+        self._is_running = True
+        arguments = (state, options)
         threading.Thread(target=self._group, args=arguments, name="groups", daemon=True).start()
-      is_running = self._running is not None
+      is_running = self._is_running
     if is_current and grouped is not None and grouped.groups is None:
       raise Refusal(UNAVAILABLE, grouped.message)
     if grouped is not None and grouped.groups is None:
@@ -76,19 +73,15 @@ class Groupings:
     meter = meters[-1]
     return Work(meter.description, meter.done, meter.total, meter.seconds_left())
 
-  def _group(self, state: State, mirrors: bool) -> None:
-    from l2g_jax.retriever.groups import GroupOptions, find_groups
-
+  def _group(self, state: State, options: GroupOptions) -> None:
     try:
       with open_meters() as self._meters:
-        grouped = Grouped(
-          state, find_groups(state.retriever, options=GroupOptions(mirrors=mirrors))
-        )
+        grouped = Grouped(state, find_groups(state.retriever, options))
     except InputError as error:
       grouped = Grouped(state, None, printable(str(error)))
     except Exception as error:
       _log.exception("The search for groups failed.")
       grouped = Grouped(state, None, f"The search for groups failed: {error!r}.")
     with self._lock:
-      self._grouped[mirrors] = grouped
-      self._running = None
+      self._grouped[options] = grouped
+      self._is_running = False

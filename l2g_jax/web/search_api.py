@@ -8,9 +8,11 @@ import fastapi
 from fastapi.responses import Response
 
 from l2g_jax.data.image_names import printable
+from l2g_jax.retriever.groups import GroupOptions
+from l2g_jax.retriever.groups.options import GroupKind
 from l2g_jax.retriever.results import Result
 from l2g_jax.web import charts, group_answers, schemas
-from l2g_jax.web.asked import Box, Mirror, Offset, Turn, read_query
+from l2g_jax.web.asked import Box, Mirror, Mirrors, Offset, Turn, read_query
 from l2g_jax.web.failures import NOT_FOUND, Refusal
 from l2g_jax.web.searching import Overlap, Search
 from l2g_jax.web.services import Services
@@ -75,12 +77,13 @@ def router(services: Services) -> fastapi.APIRouter:
   @routes.get("/groups", responses={202: {"model": schemas.GroupsAnswer}})
   def groups(
     response: Response,
-    mirrors: bool = False,
+    mirrors: Mirrors = False,
+    kind: GroupKind = "duplicates",
     offset: Offset = 0,
     limit: Annotated[int, fastapi.Query(ge=1, le=200)] = 20,
   ) -> schemas.GroupsAnswer:
     """Pictures that belong together, largest group first; the search for them starts by itself."""
-    grouped, work = services.groupings.get(mirrors=mirrors)
+    grouped, work = services.groupings.get(GroupOptions(kind=kind, mirrors=mirrors))
     if grouped is None or grouped.groups is None:
       response.status_code = 202
       return schemas.GroupsAnswer("working", work=work)
