@@ -162,18 +162,20 @@ def test_a_chosen_picture_is_searched(page, tmp_path):
   assert page.given()["picture"].startswith("u-")
 
 
-def test_a_dropped_picture_is_searched(page):
-  drop = """
-    const done = arguments[1];
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_dropped_or_pasted_picture_is_searched(page, event):
+  hand_in = """
+    const done = arguments[2];
     fetch(`/api/pictures/${arguments[0]}?side=1024`).then(a => a.blob()).then((blob) => {
-      const dataTransfer = new DataTransfer();
-      dataTransfer.items.add(new File([blob], "dropped.jpg", { type: "image/jpeg" }));
-      const options = { bubbles: true, cancelable: true, dataTransfer };
+      const data = new DataTransfer();
+      data.items.add(new File([blob], "given.jpg", { type: "image/jpeg" }));
+      const options = { bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data };
       document.body.dispatchEvent(new DragEvent("dragover", options));
       done(document.body.classList.contains("over"));
-      document.body.dispatchEvent(new DragEvent("drop", options));
+      const kind = arguments[1] === "drop" ? DragEvent : ClipboardEvent;
+      document.body.dispatchEvent(new kind(arguments[1], options));
     })"""
-  assert page.driver.execute_async_script(drop, page.id("thing-1-2"))
+  assert page.driver.execute_async_script(hand_in, page.id("thing-1-2"), event)
   page.wait(lambda: "picture=u-" in page.driver.current_url)
   check_first(page.results(), 1)
 
@@ -191,15 +193,35 @@ def test_what_is_no_picture_is_refused_in_a_sentence(page, tmp_path):
   assert page.driver.current_url.endswith("/")
 
 
-def test_a_box_is_dragged_with_the_mouse(page):
-  page.search(more="")
-  picture = page.get("#picture")
-  width, height = picture.size["width"], picture.size["height"]
-  x1, y1, x2, y2 = (float(value) for value in _BOX.split(","))
+def drag_mouse(page, start, end):
   drag = ActionChains(page.driver, duration=50)
-  drag.move_to_element_with_offset(picture, round((x1 - 0.5) * width), round((y1 - 0.5) * height))
-  drag.click_and_hold().move_by_offset(round((x2 - x1) * width), round((y2 - y1) * height))
-  drag.release().perform()
+  drag.w3c_actions.pointer_action.move_to_location(*start).pointer_down()
+  drag.w3c_actions.pointer_action.move_to_location(*end).pointer_up()
+  drag.perform()
+
+
+def drag_finger(page, start, end):
+  between = [(first + second) // 2 for first, second in zip(start, end, strict=True)]
+  for kind, places in (
+    ("touchStart", [start]),
+    ("touchMove", [between]),
+    ("touchMove", [end]),
+    ("touchEnd", []),
+  ):
+    touches = {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in places]}
+    page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", touches)
+
+
+@pytest.mark.parametrize("drag", [drag_mouse, drag_finger])
+def test_a_box_is_dragged_with_mouse_or_finger(page, drag):
+  page.search(more="")
+  frame = page.get("#picture").rect
+  x1, y1, x2, y2 = (float(value) for value in _BOX.split(","))
+  place = lambda x, y: (
+    round(frame["x"] + x * frame["width"]),
+    round(frame["y"] + y * frame["height"]),
+  )
+  drag(page, place(x1, y1), place(x2, y2))
   np.testing.assert_allclose(page.box(), [x1, y1, x2, y2], atol=0.01)
   check_first(page.results(), 0)
   # Its other views have the thing framed where it lies.

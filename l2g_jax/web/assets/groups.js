@@ -3,7 +3,7 @@ import { part, make, count, fail, fileSize, timeLeft, closable, thumbnail } from
 import { ask, pictureAddress } from "./api.js";
 import { framed } from "./picture.js";
 import { writeQuery } from "./query.js";
-import { follow } from "./status.js";
+import { follow, workTitle } from "./status.js";
 import "./upload.js";
 
 const STEP = 20;
@@ -60,7 +60,7 @@ function wait(work) {
   } else bar.removeAttribute("value");
   const share = total ? `: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
   const left = timeLeft(seconds);
-  part("summary").textContent = `${title ?? "Looking for groups"}${share}${left && `, ${left}`}. You may go on searching meanwhile.`;
+  part("summary").textContent = `${workTitle(title ?? "looking for groups")}${share}${left && `, ${left}`}. You may go on searching meanwhile.`;
 }
 
 function card(group) {
