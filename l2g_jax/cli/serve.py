@@ -138,6 +138,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(address)
+    # Whoever opens the address before the page is ready waits for it.
+    listening.listen()
   except socket.gaierror as error:
     raise InputError(f"--host={host} is no address of this machine: {error.strerror}.") from error
   except OSError as error:

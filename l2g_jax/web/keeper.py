@@ -4,6 +4,7 @@ Searches never wait for it: each uses the last whole state, and a new one replac
 ready. A large folder is taken in by steps, so that it can be searched long before its end.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -17,7 +18,7 @@ from l2g_jax.data.image_names import printable
 from l2g_jax.errors import InputError
 from l2g_jax.features.extraction import ImageJob
 from l2g_jax.retriever import Retriever
-from l2g_jax.retriever.described import DescribedImages, describe_images
+from l2g_jax.retriever.described import DescribedImages
 from l2g_jax.retriever.listing import Folder, folder_directory
 from l2g_jax.runtime.progress import Meter, open_meters
 from l2g_jax.web.found import Found, Stamp, image_id, look_at
@@ -273,7 +274,7 @@ class Keeper:
     else:
       self._retriever.refresh()
     retriever = self._retriever.snapshot()
-    described = describe_images(retriever.collection, retriever.images.jobs, on_error="empty")
+    _, _, described = retriever.describe()
     _warm_up(retriever)
     last = self._state
     is_other = last is None or _keys(last.retriever) != _keys(retriever)
@@ -321,8 +322,6 @@ def _warm_up(retriever: Retriever) -> None:
   counts = retriever.collection.counts()
   paths = {job.name: job.path for job in retriever.images.jobs}
   path = paths[retriever.names[int(counts.argmax())]]
-  try:
+  # Where the file is gone or was changed, the next look at the folder tells.
+  with contextlib.suppress(InputError):
     retriever.search(path, k=1)
-  except InputError:
-    # The file is gone or was changed; the next look at the folder tells.
-    return

@@ -33,14 +33,20 @@ def router(services: Services) -> fastapi.APIRouter:
     mirror: Mirror = False,
     offset: Offset = 0,
     limit: Annotated[int, fastapi.Query(ge=1, le=200)] = 30,
+    regions: Annotated[bool, fastapi.Query(description="Whether results are matched.")] = True,
   ) -> schemas.SearchAnswer:
-    """Searches for a picture, or for the part of it in the box."""
+    """Searches for a picture, or for the part of it in the box.
+
+    Results are kept: whoever asks without regions first, to show something sooner, and then with
+    them, has the search done once.
+    """
     query = read_query(services.pictures, picture, box, turn, mirror=mirror)
 
     def run() -> schemas.SearchAnswer:
       done = searches.search(query)
       page = done.results.images[offset : offset + limit]
-      return _search_answer(done, page, searches.overlaps(done, page))
+      overlaps = searches.overlaps(done, page) if regions else [None] * len(page)
+      return _search_answer(done, page, overlaps)
 
     return await anyio.to_thread.run_sync(run, limiter=services.heavy)
 

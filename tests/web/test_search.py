@@ -83,6 +83,13 @@ def test_pages_of_results_follow_one_another(client, ids):
   assert [result["rank"] for result in whole["results"]] == list(range(1, 15))
 
 
+def test_results_without_regions_are_the_same_and_not_matched(client, ids):
+  plain = search(client, picture=ids["part"], regions=0, limit=2)["results"]
+  matched = search(client, picture=ids["part"], limit=2)["results"]
+  assert [(result["region"], result["inliers"]) for result in plain] == [(None, 0)] * 2
+  assert [{**result, "region": None, "inliers": 0} for result in matched] == plain
+
+
 def test_compare_maps_the_query_onto_the_image(client, ids):
   asked = {"picture": ids["part"], "image": ids["plain"]}
   answer = client.get("/api/compare", params=asked).json()
