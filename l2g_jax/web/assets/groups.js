@@ -80,9 +80,10 @@ function titleOf({ kind, relations }) {
 function tile(member, best, group) {
   const own = group.relations.find(({ first, second }) => [first, second].includes(member.id) && [first, second].includes(best.id));
   const any = own ?? group.relations.find(({ first, second }) => [first, second].includes(member.id));
-  const region = any && (any.first === member.id ? any.region_first : any.region_second);
   const image = thumbnail(pictureAddress(member.id, 256));
   const is_best = member.id === best.id;
+  const framedIn = is_best ? group.relations.filter(({ first, second }) => [first, second].includes(best.id)) : [any];
+  const regions = framedIn.map((one) => one && (one.first === member.id ? one.region_first : one.region_second)).filter(Boolean);
   const other = any && group.members.find(({ id }) => id === (any.first === member.id ? any.second : any.first));
   const words = make(
     "span",
@@ -97,7 +98,7 @@ function tile(member, best, group) {
   return make(
     "a",
     { className: `tile ${is_best ? "best" : ""}`, href, title: pair ? `Compare with ${pair.name}` : member.name },
-    make("span", { className: "photo" }, framed(image, region ? [region] : [])),
+    make("span", { className: "photo" }, framed(image, regions)),
     words,
   );
 }
@@ -130,7 +131,9 @@ function relation(found, member, other) {
     part: isSecond ? `a crop of ${name}` : `shows more than ${name}`,
     object: `same thing as in ${name}`,
   }[found.kind] ?? found.kind;
-  return [word, found.turn ? `turned by ${found.turn}°` : "", found.mirrored ? "mirrored" : ""].filter(Boolean).join(", ");
+  const turn = isSecond || found.mirrored ? found.turn : (360 - found.turn) % 360;
+  const turned = { 90: "turned right", 180: "upside down", 270: "turned left" }[turn];
+  return [word, turned, found.mirrored ? "mirrored" : ""].filter(Boolean).join(", ");
 }
 
 function offer() {

@@ -105,7 +105,7 @@ function show(answer) {
 
 function card(result) {
   const image = thumbnail(pictureAddress(result.id, 256));
-  const points = result.region ? count(result.inliers, "point") : "no matching part";
+  const points = result.region ? count(result.inliers, "point") : "part not located";
   const words = make(
     "span",
     { className: "words" },
