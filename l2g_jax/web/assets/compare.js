@@ -117,7 +117,7 @@ async function neighbours() {
   const rank = Number(given.get("rank"));
   if (!(rank > 0)) return;
   const offset = Math.max(0, rank - 2);
-  const { results } = await ask(`/api/search?${writeQuery(query, { offset, limit: rank - offset + 1 })}`);
+  const { results } = await ask(`/api/search?${writeQuery(query, { offset, limit: rank - offset + 1, regions: 0 })}`);
   for (const [id, next] of [["previous", rank - 1], ["next", rank + 1]]) {
     const result = results.find((one) => one.rank === next);
     if (!result) continue;
