@@ -135,14 +135,16 @@ def _listen(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(
       host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    listening = socket.socket(family, kind, protocol)
+  except socket.gaierror as error:
+    raise InputError(f"--host={host} is no address of this machine: {error.strerror}.") from error
+  listening = socket.socket(family, kind, protocol)
+  try:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(address)
     # Whoever opens the address before the page is ready waits for it.
     listening.listen()
-  except socket.gaierror as error:
-    raise InputError(f"--host={host} is no address of this machine: {error.strerror}.") from error
   except OSError as error:
+    listening.close()
     raise InputError(
       f"The port {port} of {host} can't be used: {error.strerror}. --port=0 takes a free one."
     ) from error

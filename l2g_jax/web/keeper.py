@@ -4,7 +4,6 @@ Searches never wait for it: each uses the last whole state, and a new one replac
 ready. A large folder is taken in by steps, so that it can be searched long before its end.
 """
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -21,6 +20,7 @@ from l2g_jax.retriever import Retriever
 from l2g_jax.retriever.described import DescribedImages
 from l2g_jax.retriever.listing import Folder, folder_directory
 from l2g_jax.runtime.progress import Meter, open_meters
+from l2g_jax.web import warming
 from l2g_jax.web.found import Found, Stamp, image_id, look_at
 
 # New photographs that a step takes in: as many as are there already, but at least and at most so
@@ -275,12 +275,15 @@ class Keeper:
       self._retriever.refresh()
     retriever = self._retriever.snapshot()
     _, _, described = retriever.describe()
-    _warm_up(retriever)
+    # The first user does not wait for programs to be compiled.
+    warming.warm_search(retriever)
     last = self._state
     is_other = last is None or _keys(last.retriever) != _keys(retriever)
     generation = (0 if last is None else last.generation) + is_other
     self._state = State(generation, retriever, described)
     self._failed, self._message = False, ""
+    if not self._has_more:
+      warming.warm_map(retriever)
 
   def _choose(self, jobs: Sequence[ImageJob], known: Set[str]) -> Sequence[ImageJob]:
     """Says which photographs the next step takes in; see `listing.Choose`."""
@@ -315,13 +318,3 @@ def _is_still(before: Stamp | None, stamp: Stamp) -> bool:
 
 def _keys(retriever: Retriever) -> list[Mapping[str, str]]:
   return [kind.keys for kind in retriever.collection.kinds]
-
-
-def _warm_up(retriever: Retriever) -> None:
-  """Searches once, so that the first user does not wait for programs to be compiled."""
-  counts = retriever.collection.counts()
-  paths = {job.name: job.path for job in retriever.images.jobs}
-  path = paths[retriever.names[int(counts.argmax())]]
-  # Where the file is gone or was changed, the next look at the folder tells.
-  with contextlib.suppress(InputError):
-    retriever.search(path, k=1)

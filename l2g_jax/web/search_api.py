@@ -8,6 +8,7 @@ import fastapi
 from fastapi.responses import Response
 
 from l2g_jax.data.image_names import printable
+from l2g_jax.pipeline.plane import NUM_POINTS
 from l2g_jax.retriever.groups import GroupOptions
 from l2g_jax.retriever.groups.options import GroupKind
 from l2g_jax.retriever.results import Result
@@ -72,7 +73,7 @@ def router(services: Services) -> fastapi.APIRouter:
     box: Box = None,
     turn: Turn = 0,
     mirror: Mirror = False,
-    limit: Annotated[int, fastapi.Query(ge=2, le=500)] = 100,
+    limit: Annotated[int, fastapi.Query(ge=2, le=500)] = NUM_POINTS,
   ) -> schemas.MapAnswer:
     """The best results as a map: what is alike lies together."""
     query = read_query(services.pictures, picture, box, turn, mirror=mirror)

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from l2g_jax.web import keeper as keepers
+from l2g_jax.web import warming
 from l2g_jax.web.found import image_id
 from l2g_jax.web.keeper import Keeper
 from tests.retriever import photos
@@ -29,7 +30,8 @@ def started(folder, monkeypatch):
   monkeypatch.setattr(keepers, "FIRST_STEP", 4)
   # The tests' photographs are all of one time, long ago; their entries are new.
   monkeypatch.setattr(keepers, "_SETTLED_SECONDS", 0.0)
-  monkeypatch.setattr(keepers, "_warm_up", lambda retriever: None)
+  monkeypatch.setattr(warming, "warm_search", lambda retriever: None)
+  monkeypatch.setattr(warming, "warm_map", lambda retriever: None)
   running = []
 
   def start():
@@ -55,7 +57,7 @@ def write(folder, *numbers):
 
 def test_a_large_folder_can_be_searched_before_all_of_it_is_taken_in(folder, started, monkeypatch):
   sizes = []
-  monkeypatch.setattr(keepers, "_warm_up", lambda retriever: sizes.append(len(retriever.names)))
+  monkeypatch.setattr(warming, "warm_search", lambda retriever: sizes.append(len(retriever.names)))
   write(folder, *range(20))
   keeper = started()
   assert wait_for(lambda: len(names(keeper)) == 20)
@@ -115,7 +117,7 @@ def test_an_error_is_told_and_tried_again(folder, started, monkeypatch):
     if broken.is_set():
       raise RuntimeError("out of luck")
 
-  monkeypatch.setattr(keepers, "_warm_up", warm_up)
+  monkeypatch.setattr(warming, "warm_search", warm_up)
   write(folder, 1, 2, 3)
   keeper = started()
   assert wait_for(lambda: keeper.status().state == "failed")
@@ -131,7 +133,8 @@ def test_a_file_that_is_being_written_waits(folder, monkeypatch):
   assert keeper.state() is None
   # Nothing waits for others for ever.
   monkeypatch.setattr(keepers, "_PATIENCE_SECONDS", 0.0)
-  monkeypatch.setattr(keepers, "_warm_up", lambda retriever: None)
+  monkeypatch.setattr(warming, "warm_search", lambda retriever: None)
+  monkeypatch.setattr(warming, "warm_map", lambda retriever: None)
   monkeypatch.setattr(keepers, "_settled", lambda before, now: {k: now[k] for k in ("1", "2")})
   keeper._look()
   assert names(keeper) == {"1", "2"}
