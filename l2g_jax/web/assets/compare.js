@@ -85,7 +85,7 @@ function lay() {
   const [x1, y1, x2, y2] = box;
   const base = draw("svg", { viewBox: `0 0 ${w} ${h}`, width: w, height: h, role: "img", "aria-label": "The result" }, placeTurned(other, whole, [0, 0, w, h]));
   const inner = placeTurned(mine, query, [x1 * w, y1 * h, (x2 - x1) * w, (y2 - y1) * h], box);
-  const over = draw("svg", { id: "warped", viewBox: `0 0 ${w} ${h}`, width: w, height: h, role: "img", "aria-label": "Your picture, laid over the result" }, inner);
+  const over = draw("svg", { id: "warped", viewBox: `0 0 ${w} ${h}`, width: w, height: h, role: "img", "aria-label": "Your picture, laid over the result" }, inner, outline(corners(box).map(([x, y]) => [x * w, y * h])));
   // Browsers draw what has a positive third coordinate: the transform is known up to its sign.
   const ahead = found.transform[2][0] * (x1 + x2) / 2 + found.transform[2][1] * (y1 + y2) / 2 + found.transform[2][2];
   const [[a, b, c], [d, e, f], [g, i, j]] = found.transform.map((row) => row.map((value) => value / ahead));
@@ -117,7 +117,7 @@ async function neighbours() {
   const rank = Number(given.get("rank"));
   if (!(rank > 0)) return;
   const offset = Math.max(0, rank - 2);
-  const { results } = await ask(`/api/search?${writeQuery(query, { offset, limit: rank - offset + 1 })}`);
+  const { results } = await ask(`/api/search?${writeQuery(query, { offset, limit: rank - offset + 1, regions: 0 })}`);
   for (const [id, next] of [["previous", rank - 1], ["next", rank + 1]]) {
     const result = results.find((one) => one.rank === next);
     if (!result) continue;

@@ -20,6 +20,13 @@ export function draw(name, attributes = {}, ...children) {
   return element;
 }
 
+// A picture of the collection; where its file cannot be read, words stand for it.
+export function thumbnail(address) {
+  const image = make("img", { src: address, alt: "", loading: "lazy", decoding: "async" });
+  image.addEventListener("error", () => image.replaceWith(make("span", { className: "soft" }, "cannot be shown")));
+  return image;
+}
+
 export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }

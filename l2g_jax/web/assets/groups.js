@@ -1,42 +1,46 @@
 // Pictures that belong together, with the part they share.
-import { part, make, count, fail, fileSize, timeLeft, closable } from "./dom.js";
+import { part, make, count, fail, fileSize, timeLeft, closable, thumbnail } from "./dom.js";
 import { ask, pictureAddress } from "./api.js";
 import { framed } from "./picture.js";
-import { follow } from "./status.js";
+import { writeQuery } from "./query.js";
+import { follow, workTitle } from "./status.js";
 import "./upload.js";
 
 const STEP = 20;
-const KINDS = {
-  "same file": "The same file, more than once",
-  "same pixels": "The same picture, more than once",
-  duplicate: "The same picture, saved differently",
-  part: "A picture and crops of it",
-  object: "Different pictures of the same thing",
-};
 const FORMATS = { csv: "Table (CSV)", json: "Data (JSON)", pairs: "Pairs (pairs.txt)" };
 const mirrors = part("mirrors");
+const kinds = [...document.getElementsByName("kind")];
 let shown = 0;
 let timer = null;
+let generation = null;
 
-mirrors.checked = new URLSearchParams(location.search).get("mirrors") === "1";
+const given = new URLSearchParams(location.search);
+mirrors.checked = given.get("mirrors") === "1";
+for (const kind of kinds) kind.checked = kind.value === (given.get("kind") === "objects" ? "objects" : "duplicates");
+
+function asked(more) {
+  const kind = kinds.find((choice) => choice.checked).value;
+  return new URLSearchParams({ kind, mirrors: mirrors.checked ? "1" : "0", ...more });
+}
 
 async function load({ afresh = true } = {}) {
   clearTimeout(timer);
   const offset = afresh ? 0 : shown;
-  const asked = new URLSearchParams({ mirrors: mirrors.checked ? "1" : "0", offset, limit: STEP });
   try {
-    const answer = await ask(`/api/groups?${asked}`);
-    const working = answer.state !== "ready";
-    part("progress").hidden = !working;
-    if (working) {
+    const answer = await ask(`/api/groups?${asked({ offset, limit: STEP })}`);
+    // Groups of an earlier state may be shown while those of the present one are looked for.
+    part("progress").hidden = !answer.work;
+    if (answer.work || answer.state !== "ready") {
       wait(answer.work);
-      timer = setTimeout(load, 1000);
-      return;
+      timer = setTimeout(() => load(), 1000);
+      if (answer.state !== "ready" || !afresh || answer.generation === generation) return;
     }
+    generation = answer.generation;
     if (afresh) part("groups").replaceChildren();
     part("groups").append(...answer.groups.map(card));
     shown = offset + answer.groups.length;
     part("more").hidden = shown >= answer.total;
+    if (answer.work) return;
     part("summary").textContent = answer.total
       ? `${count(answer.total, "group")}, the largest first. The frame shows what a picture shares with the one that is suggested to keep.`
       : "No two photographs of this folder belong together.";
@@ -56,22 +60,30 @@ function wait(work) {
   } else bar.removeAttribute("value");
   const share = total ? `: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
   const left = timeLeft(seconds);
-  part("summary").textContent = `${title ?? "Looking for groups"}${share}${left && `, ${left}`}. You may go on searching meanwhile.`;
+  part("summary").textContent = `${workTitle(title ?? "looking for groups")}${share}${left && `, ${left}`}. You may go on searching meanwhile.`;
 }
 
 function card(group) {
   const best = group.members.find((member) => member.is_best) ?? group.members[0];
-  const title = `${KINDS[group.kind] ?? group.kind}: ${count(group.members.length, "picture")}`;
+  const title = `${titleOf(group)}: ${count(group.members.length, "picture")}`;
   const tiles = group.members.map((member) => make("li", {}, tile(member, best, group)));
   return make("section", { className: "group", "data-kind": group.kind }, make("h2", {}, title), make("ul", { className: "grid" }, ...tiles));
+}
+
+function titleOf({ kind, relations }) {
+  const has = (...names) => relations.some((one) => names.includes(one.kind));
+  if (kind === "objects" && has("object")) return "Different pictures of the same thing";
+  if (has("part")) return "A picture and parts of it";
+  return has("duplicate") ? "The same picture, saved differently" : "The same picture, more than once";
 }
 
 function tile(member, best, group) {
   const own = group.relations.find(({ first, second }) => [first, second].includes(member.id) && [first, second].includes(best.id));
   const any = own ?? group.relations.find(({ first, second }) => [first, second].includes(member.id));
-  const region = any && (any.first === member.id ? any.region_first : any.region_second);
-  const image = make("img", { src: pictureAddress(member.id, 256), alt: "", loading: "lazy", decoding: "async" });
+  const image = thumbnail(pictureAddress(member.id, 256));
   const is_best = member.id === best.id;
+  const framedIn = is_best ? group.relations.filter(({ first, second }) => [first, second].includes(best.id)) : [any];
+  const regions = framedIn.map((one) => one && (one.first === member.id ? one.region_first : one.region_second)).filter(Boolean);
   const other = any && group.members.find(({ id }) => id === (any.first === member.id ? any.second : any.first));
   const words = make(
     "span",
@@ -82,13 +94,19 @@ function tile(member, best, group) {
     ...(is_best || !any ? [] : [make("span", { className: "soft" }, relation(any, member, other))]),
   );
   const pair = is_best ? other : own ? best : other;
-  const href = pair ? `/compare?${new URLSearchParams({ picture: pair.id, image: member.id })}` : `/search?picture=${member.id}`;
+  const href = pair ? `/compare?${comparison(any, pair, member)}` : `/search?picture=${member.id}`;
   return make(
     "a",
     { className: `tile ${is_best ? "best" : ""}`, href, title: pair ? `Compare with ${pair.name}` : member.name },
-    make("span", { className: "photo" }, framed(image, region ? [region] : [])),
+    make("span", { className: "photo" }, framed(image, regions)),
     words,
   );
+}
+
+// The other picture is shown as it lies in this one: turned first, then mirrored.
+function comparison(found, pair, member) {
+  const turn = found.first === pair.id && !found.mirrored ? found.turn : (360 - found.turn) % 360;
+  return writeQuery({ picture: pair.id, box: null, turn, mirror: found.mirrored }, { image: member.id });
 }
 
 // Why one would keep it: in what it is ahead of all others.
@@ -113,23 +131,28 @@ function relation(found, member, other) {
     part: isSecond ? `a crop of ${name}` : `shows more than ${name}`,
     object: `same thing as in ${name}`,
   }[found.kind] ?? found.kind;
-  return [word, found.turn ? `turned by ${found.turn}°` : "", found.mirrored ? "mirrored" : ""].filter(Boolean).join(", ");
+  const turn = isSecond || found.mirrored ? found.turn : (360 - found.turn) % 360;
+  const turned = { 90: "turned right", 180: "upside down", 270: "turned left" }[turn];
+  return [word, turned, found.mirrored ? "mirrored" : ""].filter(Boolean).join(", ");
 }
 
 function offer() {
   part("export").replaceChildren(
-    ...Object.entries(FORMATS).map(([format, title]) => {
-      const asked = new URLSearchParams({ format, mirrors: mirrors.checked ? "1" : "0" });
-      return make("li", {}, make("a", { href: `/api/groups/export?${asked}`, download: "" }, title));
-    }),
+    ...Object.entries(FORMATS).map(([format, title]) =>
+      make("li", {}, make("a", { href: `/api/groups/export?${asked({ format })}`, download: "" }, title)),
+    ),
   );
 }
 
-mirrors.addEventListener("change", () => {
-  history.replaceState(null, "", mirrors.checked ? "/groups?mirrors=1" : "/groups");
-  offer();
-  load();
-});
+for (const choice of [mirrors, ...kinds]) {
+  choice.addEventListener("change", () => {
+    history.replaceState(null, "", `/groups?${asked()}`);
+    generation = null;
+    part("groups").replaceChildren();
+    offer();
+    load();
+  });
+}
 part("more").addEventListener("click", () => load({ afresh: false }));
 for (const menu of document.querySelectorAll("details.menu")) closable(menu);
 offer();

@@ -1,5 +1,5 @@
 // The collection as a grid that grows as one scrolls.
-import { part, make, count, fail } from "./dom.js";
+import { part, make, count, fail, thumbnail } from "./dom.js";
 import { ask, pictureAddress } from "./api.js";
 import { follow } from "./status.js";
 import "./upload.js";
@@ -11,7 +11,7 @@ let asking = null;
 let waiting = null;
 
 function tile({ id, name }) {
-  const image = make("img", { src: pictureAddress(id, 256), alt: "", loading: "lazy", decoding: "async" });
+  const image = thumbnail(pictureAddress(id, 256));
   const link = make("a", { className: "tile", href: `/search?picture=${id}`, title: name }, make("span", { className: "photo" }, image), make("span", { className: "words" }, name));
   return make("li", {}, link);
 }

@@ -8,6 +8,8 @@ import "./upload.js";
 
 const svg = part("map");
 const query = readQuery();
+// More of them hide each other, and are hardly like the query.
+const LIMIT = 40;
 const view = { x: 0, y: 0, scale: 1 };
 const pointers = new Map();
 let nodes = [];
@@ -63,7 +65,8 @@ function node(point, picture) {
     draw("rect", { ...square, class: "frame" }),
     draw("text", { x: -s / 2 + 3, y: s / 2 - 4 }, `${point.rank}`),
   );
-  link.addEventListener("click", (event) => { if (moved > 4) event.preventDefault(); });
+  // The end of a drag is no click; a click by a key has no detail.
+  link.addEventListener("click", (event) => { if (event.detail && moved > 4) event.preventDefault(); });
   link.addEventListener("focus", () => reveal(point));
   link.addEventListener("pointerenter", () => link.parentElement.append(link));
   return link;
@@ -130,13 +133,14 @@ window.addEventListener("resize", arrange);
 async function open() {
   part("back").href = searchAddress(query);
   try {
-    const [found, picture] = await Promise.all([ask(`/api/map?${writeQuery(query, { limit: 100 })}`), loadPicture(query.picture)]);
+    const [found, picture] = await Promise.all([ask(`/api/map?${writeQuery(query, { limit: LIMIT })}`), loadPicture(query.picture)]);
     nodes = found.points.map((point) => ({ point, element: node(point, picture) }));
     // Those drawn last lie on top: the query, then the best ranks. Tab goes by rank all the same.
     const order = [...nodes].sort((a, b) => (a.point.rank ?? 0) - (b.point.rank ?? 0));
     svg.append(...order.map(({ element }) => element).reverse());
     arrange();
-    part("summary").textContent = `${count(found.points.length - 1, "picture")}. ${found.sentence}`;
+    part("summary").textContent = `The best ${count(found.points.length - 1, "picture")}; the numbers are their ranks.`;
+    part("exactness").textContent = `A plane cannot hold all likenesses at once. ${found.sentence}`;
   } catch (error) {
     part("summary").textContent = "";
     fail(error);

@@ -1,5 +1,5 @@
 // The query, its box, and what is found.
-import { part, make, count, fail, recover, closable } from "./dom.js";
+import { part, make, count, fail, recover, closable, thumbnail } from "./dom.js";
 import { ask, pictureAddress } from "./api.js";
 import { follow } from "./status.js";
 import { boxEditor } from "./box.js";
@@ -8,6 +8,7 @@ import { mirrored, readQuery, searchAddress, turned, writeQuery } from "./query.
 import "./upload.js";
 
 const PER_PAGE = 30;
+const NOT_YET = 503;
 const FORMATS = { csv: "Table (CSV)", json: "Data (JSON)", sheet: "Contact sheet (picture)", html: "Web page (HTML)", pairs: "Pairs for COLMAP (pairs.txt)" };
 const RANKS = "Ranks by details alone (the local stage) and by the whole picture alone (the global stage)";
 const numbers = part("numbers").elements;
@@ -16,6 +17,8 @@ let picture = null;
 let asking = null;
 let generation = null;
 let total = 0;
+// Whether a search waits for the first photographs to be taken in.
+let waits = false;
 
 const editor = boxEditor(part("picture"), { changed: fillNumbers, finished: (box) => go({ box, page: 1 }) });
 
@@ -37,6 +40,7 @@ async function open() {
     fail(new Error("No picture is chosen yet. Choose one on the first page."));
     return;
   }
+  part("results").setAttribute("aria-busy", "true");
   try {
     if (picture?.id !== query.picture) {
       picture = await loadPicture(query.picture);
@@ -74,8 +78,10 @@ async function search() {
     if (error.name === "AbortError") return;
     part("results").removeAttribute("aria-busy");
     part("results").replaceChildren();
-    part("summary").textContent = "";
-    fail(error);
+    part("pages").hidden = true;
+    waits = error.status === NOT_YET;
+    part("summary").textContent = waits ? `${error.message} The search starts by itself then.` : "";
+    if (!waits) fail(error);
   }
 }
 
@@ -98,8 +104,8 @@ function show(answer) {
 }
 
 function card(result) {
-  const image = make("img", { src: pictureAddress(result.id, 256), alt: "", loading: "lazy", decoding: "async" });
-  const points = result.region ? count(result.inliers, "point") : "no matching part";
+  const image = thumbnail(pictureAddress(result.id, 256));
+  const points = result.region ? count(result.inliers, "point") : "part not located";
   const words = make(
     "span",
     { className: "words" },
@@ -151,6 +157,10 @@ window.addEventListener("popstate", () => {
 });
 for (const menu of document.querySelectorAll("details.menu")) closable(menu);
 follow((status) => {
+  if (waits && status.num_images) {
+    waits = false;
+    search();
+  }
   if (generation === null) return;
   part("changed").hidden = generation === status.generation;
 });

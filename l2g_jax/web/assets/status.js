@@ -3,6 +3,8 @@ import { part, count, speak, timeLeft } from "./dom.js";
 import { ask } from "./api.js";
 
 const [SOON, LATE] = [1000, 15000];
+// What the library calls its work, in words of those who look at photographs.
+const TITLES = [[/features$/, "Looking at the pictures"], [/^neighbour lists$/, "Comparing them with one another"]];
 let last = null;
 let pause = SOON;
 let timer = null;
@@ -39,8 +41,13 @@ function describe(status) {
   if (!status.work) return status.state === "preparing" ? status.message || "Reading the folder …" : ready;
   const { title, done, total, seconds_left: seconds } = status.work;
   const share = total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
-  const works = [[title, share].filter(Boolean).join(": "), timeLeft(seconds)].filter(Boolean).join(", ");
+  const works = [[workTitle(title), share].filter(Boolean).join(": "), timeLeft(seconds)].filter(Boolean).join(", ");
   return `${works}. ${status.num_images ? ready : "Searching starts as soon as the first pictures are in."}`;
+}
+
+export function workTitle(title) {
+  const known = TITLES.find(([pattern]) => pattern.test(title));
+  return known ? known[1] : title[0].toUpperCase() + title.slice(1);
 }
 
 function show(status, told) {
