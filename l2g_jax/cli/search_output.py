@@ -1,6 +1,5 @@
 """What a search leaves for other programs and people: JSON, CSV, or a page of one file."""
 
-import io
 import json
 import pathlib
 from collections.abc import Mapping
@@ -9,9 +8,11 @@ from typing import Any, Literal, get_args
 from l2g_jax.cli.command import check_file
 from l2g_jax.data.images import Box
 from l2g_jax.report import search_page, spreadsheet
+from l2g_jax.report.pictures import QUERY_SIDE, read_picture
 from l2g_jax.retriever import Result, Results
 from l2g_jax.retriever.photo_search import Query
 from l2g_jax.runtime import files
+from l2g_jax.runtime.threads import in_threads
 
 Form = Literal["json", "csv", "html"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -56,12 +57,10 @@ def render(
     more: further values, which JSON alone has.
   """
   if form == "html":
-    return search_page.render(query, box, found.images, found.remarks)
+    return _page(query, box, found)
   rows = [_to_json(result) for result in found]
   if form == "csv":
-    text = io.StringIO()
-    spreadsheet.write_csv(text, _COLUMNS, [[row[name] for name in _COLUMNS] for row in rows])
-    return text.getvalue()
+    return spreadsheet.csv_text(_COLUMNS, [[row[name] for name in _COLUMNS] for row in rows])
   values = {"query": str(query.path), "box": box, "w": found.weight, "results": rows, **more}
   return json.dumps(values, indent=2) + "\n"
 
@@ -73,6 +72,31 @@ def write(path: str, text: str) -> None:
     temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
   ):
     file.write(text)
+
+
+def _page(query: Query, box: Box | None, found: Results) -> str:
+  height, width = query.photograph.size
+  region = None
+  if box is not None:
+    region = [(x / width, y / height) for x, y in search_page.corners(box)]
+  asked = read_picture(query.path.name, query.path, side=QUERY_SIDE)
+  pictures = in_threads(lambda result: read_picture(result.name, result.path), found.images)
+  tiles = [
+    search_page.Tile(result.name, picture.jpeg, lines=_lines(result))
+    for result, picture in zip(found, pictures, strict=True)
+  ]
+  return search_page.render(
+    search_page.Tile(query.path.name, asked.jpeg, region), tiles, found.remarks
+  )
+
+
+def _lines(result: Result) -> list[str]:
+  score = "not re-ranked" if result.score is None else f"score {result.score:.3f}"
+  return [
+    f"{score}, similarity {result.similarity:.4f}",
+    ", ".join(f"{stage} {rank}" for stage, rank in result.ranks.items()),
+    *([result.copy] if result.copy else []),
+  ]
 
 
 def _to_json(result: Result) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from l2g_jax import settings
 from l2g_jax.data import decoding, pixels
-from l2g_jax.data.image_formats import unread_kinds
+from l2g_jax.data.image_formats import open_image, unread_kinds
 from l2g_jax.data.image_names import printable
 from l2g_jax.data.photo_folders import list_images as list_images
 from l2g_jax.errors import InputError
@@ -76,12 +76,37 @@ def read_photograph(path: os.PathLike | str, *, apply_exif: bool = True) -> Phot
       see `decoding`; the message names the file.
   """
   path = pathlib.Path(path)
+  with _opened(path) as file:
+    return _read(decoding.decode(file, path.suffix), apply_exif=apply_exif)
+
+
+def read_size(path: os.PathLike | str) -> tuple[int, int]:
+  """Returns height and width of a photograph, turned by its EXIF; its pixels are not decoded.
+
+  Args:
+    path: see `read_photograph`.
+
+  Raises:
+    InputError: the file is missing, can't be read or is no image.
+  """
+  path = pathlib.Path(path)
+  with _opened(path) as file:
+    image = open_image(file, path.suffix)
+    width, height = image.size
+    # Pillow tells the size of a TIFF as it will be turned.
+    is_lying = _turn(image)[1] % 2 and not hasattr(image, "_tile_size")
+    return (width, height) if is_lying else (height, width)
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[decoding.SizedFile]:
+  """Opens an image file; errors of reading it become sentences that name it."""
   shown = printable(str(path))
   try:
     with _open(path, shown) as file, warnings.catch_warnings():
       # Odd metadata is no reason to refuse pixels that decode.
       warnings.simplefilter("ignore")
-      return _read(decoding.decode(file, path.suffix), apply_exif=apply_exif)
+      yield file
   except InputError:
     raise
   except (decoding.TooLargeError, Image.DecompressionBombError) as error:

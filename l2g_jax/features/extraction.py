@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from l2g_jax.data.image_names import printable
-from l2g_jax.data.images import CropPolicy, count_notes
+from l2g_jax.data.images import CropPolicy, Photograph, count_notes
 from l2g_jax.errors import InputError
 from l2g_jax.features import parts, store
 from l2g_jax.features.jobs import (
@@ -219,14 +219,23 @@ def describe_image(
   crop_policy: CropPolicy | None = None,
   apply_exif: bool | None = None,
   precision: store.Precision = "float16",
+  photograph: Photograph | None = None,
 ) -> LocalFeatures:
   """Returns the features of one image as `extract_local` would store them, without storing them.
+
+  Args:
+    job: the image.
+    extractor: see `extract_local`, as the next three.
+    crop_policy: how a box becomes a crop.
+    apply_exif: whether the image is turned by its EXIF.
+    precision: that of a store.
+    photograph: see `jobs.read`.
 
   Raises:
     InputError: the image can't be read.
   """
   recipe = make_recipe(extractor, crop_policy, apply_exif, precision)
-  features = extractor.extract(read(job, recipe.reading).pixels)
+  features = extractor.extract(read(job, recipe.reading, photograph).pixels)
   return parts.rounded(features, precision)
 
 

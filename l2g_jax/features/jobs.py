@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from l2g_jax.data.images import Box, CropPolicy, crop_photograph, read_photograph
+from l2g_jax.data.images import Box, CropPolicy, Photograph, crop_photograph, read_photograph
 from l2g_jax.features.parts import Precision
 from l2g_jax.features.preprocess import Reading
 from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor
@@ -116,13 +116,19 @@ def identify(
   ]
 
 
-def read(job: ImageJob, reading: Reading) -> Input:
+def read(job: ImageJob, reading: Reading, photograph: Photograph | None = None) -> Input:
   """Reads an image and cuts it to its box.
+
+  Args:
+    job: the image.
+    reading: how it is read.
+    photograph: its file as `read_photograph` read it, turned by EXIF; None = it is read now.
 
   Raises:
     InputError: the image can't be read, or its box lies outside the image.
   """
-  photograph = read_photograph(job.path, apply_exif=reading.apply_exif)
+  if photograph is None or not reading.apply_exif:
+    photograph = read_photograph(job.path, apply_exif=reading.apply_exif)
   pixels = photograph.pixels
   whole = (pixels.shape[0], pixels.shape[1])
   if job.box is not None:

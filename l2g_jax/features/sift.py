@@ -5,6 +5,7 @@ down to a sixteenth, which is about a fifth of a grey level of 255. Descriptors 
 contrast, so a faint image still finds its strong counterpart.
 """
 
+import dataclasses
 import functools
 
 import cv2
@@ -43,6 +44,24 @@ def sift(*, max_descriptors: int = MAX_DESCRIPTORS, max_side: int = MAX_SIDE) ->
     settings={**limits, **lowest, "opencv": cv2.__version__.split(".")[0]},
     extract=functools.partial(_extract, **limits),
   )
+
+
+def mirrored(features: LocalFeatures, width: int) -> LocalFeatures:
+  """Returns what `sift` finds in the mirrored picture, left for right, without looking at it.
+
+  OpenCV lays a descriptor out as 4 rows of 4 cells of 8 orientations, along the orientation of its
+  key point. In the mirror the rows are passed in reverse, and angles against that orientation
+  change their sign. Extraction finds next to the same: about nine key points in ten.
+
+  Args:
+    features: of `sift`, from a picture.
+    width: of the picture, in the pixels of the locations; with 1, x becomes -x.
+  """
+  cells = features.descriptors.reshape(-1, 4, 4, 8)
+  flipped = cells[:, ::-1][..., -np.arange(8) % 8]
+  locations = features.locations * np.array([-1, 1], np.float32)
+  locations[:, 0] += width - 1
+  return dataclasses.replace(features, descriptors=flipped.reshape(-1, 128), locations=locations)
 
 
 def _extract(image: np.ndarray, *, max_descriptors: int, max_side: int) -> LocalFeatures:

@@ -1,6 +1,7 @@
 """Tables as CSV that a spreadsheet opens without running any of it."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -21,6 +22,13 @@ def write_csv(file: TextIO, names: Sequence[str], rows: Iterable[Sequence[Cell]]
   writer = csv.writer(file)
   writer.writerow(map(_safe, names))
   writer.writerows(map(_safe, row) for row in rows)
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+  """Returns a table as `write_csv` writes it."""
+  text = io.StringIO(newline="")
+  write_csv(text, names, rows)
+  return text.getvalue()
 
 
 def _safe(cell: Cell) -> Cell:

@@ -16,7 +16,7 @@ def read(name: str) -> str:
 
 def style() -> str:
   """Returns the style of a page."""
-  return read("page.css")
+  return read("base.css") + read("page.css")
 
 
 def checksum(text: str) -> str:

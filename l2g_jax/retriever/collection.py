@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from l2g_jax.data.images import Photograph
 from l2g_jax.features.aggregate import apply_vlad
 from l2g_jax.features.extraction import ImageJob, OnError
+from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.features.whitening import Whitening, normalize_rows
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.union import unite
-from l2g_jax.retriever import sources, united_lists, vocabulary
+from l2g_jax.retriever import sources, stages, united_lists, vocabulary
 from l2g_jax.retriever.options import GlobalSource, KindOptions, StageOptions
 from l2g_jax.retriever.stages import Kind, prepare_kind
 from l2g_jax.runtime.progress import track
@@ -96,10 +98,12 @@ class Queries:
   Attributes:
     descriptors: of Q queries.
     global_features: `[Q, D]` float32.
+    features: the local features as they were extracted, of each kind; of none but a single query.
   """
 
   descriptors: Sequence[Descriptors]
   global_features: np.ndarray
+  features: Sequence[tuple[LocalFeatures, ...]] = ()
 
 
 def prepare(
@@ -170,23 +174,51 @@ def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: St
   return _describe(collection, describe_local, describe_global, watch)
 
 
-def describe_query(collection: Collection, job: ImageJob, watch: Stopwatch) -> Queries:
-  """Describes one photograph like a collection, and keeps none of its features.
+def describe_query(
+  collection: Collection, job: ImageJob, watch: Stopwatch, photograph: Photograph | None = None
+) -> Queries:
+  """Describes one photograph like a collection, and keeps none of its features in files.
+
+  Args:
+    collection: like which it is described.
+    job: the photograph.
+    watch: takes the seconds of the stages.
+    photograph: see `jobs.read`.
 
   Raises:
     InputError: the image can't be used, or given features do not fit.
   """
+  features: list[LocalFeatures] = []
 
   def describe_local(kind: KindOptions) -> list[np.ndarray]:
-    return [
-      sources.describe_local(job, collection.directory, kind.local, crop_policy=kind.crop_policy)
-    ]
+    made = sources.describe_local(
+      job,
+      collection.directory,
+      kind.local,
+      crop_policy=kind.crop_policy,
+      photograph=photograph,
+    )
+    features.append(made)
+    return [made.descriptors]
 
   def describe_global(source: GlobalSource) -> np.ndarray:
     crop_policy = collection.options.features.crop_policy
-    return sources.describe_global(job, collection.directory, source, crop_policy=crop_policy)
+    return sources.describe_global(
+      job, collection.directory, source, crop_policy=crop_policy, photograph=photograph
+    )
 
-  return _describe(collection, describe_local, describe_global, watch)
+  described = _describe(collection, describe_local, describe_global, watch)
+  return dataclasses.replace(described, features=(tuple(features),))
+
+
+def known_names(directory: pathlib.Path, options: StageOptions) -> frozenset[str]:
+  """Returns the images that a collection holds already, by any kind of its features.
+
+  Args:
+    directory: the folder of everything that was made of it.
+    options: the settings.
+  """
+  return frozenset().union(*(stages.known_names(directory, kind) for kind in options.kinds()))
 
 
 def _describe(

@@ -59,8 +59,15 @@ def _open(
   names: Sequence[str],
   on_error: OnError,
 ) -> DescribedImages:
+  # What made the collection is there, and the photographs need not be looked at again.
+  is_made = part == "database"
   stores = [
-    sources.local_features(
+    (
+      sources.open_extracted(collection.directory, kind.options.local, kind.keys)
+      if is_made
+      else None
+    )
+    or sources.local_features(
       jobs,
       collection.directory,
       part,

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from l2g_jax.data.dataset import Dataset
 from l2g_jax.data.image_formats import endings
@@ -34,6 +34,11 @@ class Listing:
   def path(self, name: str) -> pathlib.Path:
     """Returns the file of an image."""
     return next(job.path for job in self.jobs if job.name == name)
+
+
+# Says which images of a folder a look takes in, given all of them, by name, and the names of those
+# that the collection holds already.
+Choose = Callable[[Sequence[ImageJob], Set[str]], Sequence[ImageJob]]
 
 
 def list_dataset(dataset: Dataset) -> Listing:

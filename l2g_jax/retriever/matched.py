@@ -20,11 +20,13 @@ class View:
     size: height and width of the photograph in the pixels of its file, turned by its EXIF.
     box: the part that was described, x1, y1, x2, y2 in these pixels; None = all of it. It may reach
       beyond the photograph.
+    reduction: see `Photograph`: of one above 89 megapixels fewer pixels were described.
   """
 
   described: Described
   size: tuple[int, int]
   box: Box | None = None
+  reduction: int = 1
 
   def frame(self, features: Features) -> Box:
     """Returns the described part, within the photograph."""
@@ -95,16 +97,14 @@ def _positions(view: View, features: Features) -> tuple[np.ndarray, np.ndarray]:
 
   The map `[3, 3]` is that of the first kind: kinds that are verified together see one picture.
   """
-  left, top, right, bottom = view.frame(features)
-  longest, whole = max(right - left, bottom - top), float(max(view.size))
-  parts, reductions = [], []
+  left, top, _, _ = view.frame(features)
+  parts, steps = [], []
   for own, kind in zip(view.described, features.kinds, strict=True):
-    # FIRe reduces a part by the longer side of its photograph.
-    reads_parts = isinstance(kind, LocalExtractor) and kind.name != "fire"
-    settings = kind.settings if isinstance(kind, LocalExtractor) else {}
-    limit = settings.get("max_side", MAX_SIDE)
-    reductions.append(max(1.0, (longest if reads_parts else whole) / limit))
-    parts.append(own.locations * np.float32(reductions[-1]))
-  scale = reductions[0]
+    # Extractors tell pixels of the picture that they were given, files of others those of a picture
+    # that was reduced to the usual size.
+    usual = max(1.0, max(view.size) / MAX_SIDE)
+    steps.append(float(view.reduction) if isinstance(kind, LocalExtractor) else usual)
+    parts.append(own.locations * np.float32(steps[-1]))
+  scale = steps[0]
   placed = np.array([[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]])
   return np.concatenate(parts) + np.array([left, top], np.float32), placed

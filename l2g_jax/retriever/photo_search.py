@@ -14,6 +14,7 @@ from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import rank_by_global
 from l2g_jax.retriever.collection import Collection, Queries
 from l2g_jax.retriever.copies import find_copies
+from l2g_jax.retriever.matched import View
 from l2g_jax.retriever.results import Result, Results
 from l2g_jax.runtime.stopwatch import Stopwatch
 
@@ -28,12 +29,12 @@ class Query:
   Attributes:
     path: its file.
     photograph: as it was read.
-    is_whole: whether all of it is searched for, not a part.
+    box: the part that is searched for; None = all of it.
   """
 
   path: pathlib.Path
   photograph: Photograph
-  is_whole: bool
+  box: Box | None
 
 
 def read_query(path: pathlib.Path, box: Box | None) -> Query:
@@ -45,7 +46,7 @@ def read_query(path: pathlib.Path, box: Box | None) -> Query:
   photograph = read_photograph(path)
   if box is not None:
     crop_photograph(photograph, box)
-  return Query(path, photograph, is_whole=box is None)
+  return Query(path, photograph, box)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ def rank_images(
   else:
     order = _order_without_search(num_descriptors, features, by_global, collection.counts())
   with watch.measure("exact copies"):
-    pixels = query.photograph.pixels if query.is_whole else None
+    pixels = query.photograph.pixels if query.box is None else None
     copies = find_copies(query.path, pixels, paths, order.suspects)
   remarks = [f"The query: {note}." for note in query.photograph.notes] + order.remarks
   if copies:
@@ -143,6 +144,13 @@ def rank_images(
     remarks=tuple(remarks),
     weight=l2g.weight,
     num_images=len(names),
+    query=View(
+      described.features[0],
+      query.photograph.size,
+      query.box,
+      reduction=query.photograph.reduction,
+    ),
+    candidates=candidates,
   )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from l2g_jax.pipeline.l2g import L2GResult
 from l2g_jax.ranked import Ranked
+from l2g_jax.retriever.matched import View
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +43,16 @@ class Results:
     remarks: sentences for the user on how this order came about.
     weight: w, that was used.
     num_images: of the collection.
+    query: the photograph as it was described, for `matched.match_views`.
+    candidates: `[1, C]`, what the local search handed to the re-ranking.
   """
 
   images: tuple[Result, ...]
   remarks: tuple[str, ...]
   weight: float
   num_images: int
+  query: View
+  candidates: Ranked
 
   def __iter__(self) -> Iterator[Result]:
     return iter(self.images)

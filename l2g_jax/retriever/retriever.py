@@ -1,5 +1,6 @@
 """A folder of photographs or a data set, made ready for queries and kept so."""
 
+import copy
 import dataclasses
 import functools
 import os
@@ -28,7 +29,7 @@ from l2g_jax.retriever import candidates as candidate_search
 from l2g_jax.retriever import collection as collections
 from l2g_jax.retriever.asmk_search import AsmkSearch
 from l2g_jax.retriever.described import DescribedImages, describe_images, describe_queries
-from l2g_jax.retriever.listing import Listing
+from l2g_jax.retriever.listing import Choose, Listing
 from l2g_jax.retriever.options import INDEX, Features, StageOptions
 from l2g_jax.retriever.pair_similarity import PairSimilarity
 from l2g_jax.retriever.results import Rankings, Results
@@ -75,6 +76,7 @@ class Retriever:
     prepare: Callable[[Sequence[ImageJob], bool], collections.Collection],
     *,
     folder: listing.Folder | None,
+    choose: Choose | None,
     on_error: OnError,
     options: StageOptions,
     config: L2GConfig,
@@ -90,6 +92,7 @@ class Retriever:
     self._list_images = list_images
     self._prepare = prepare
     self._folder = folder
+    self._choose = choose
     self._on_error: OnError = on_error
 
   @classmethod
@@ -106,6 +109,7 @@ class Retriever:
     seed: int = 0,
     verify: bool = False,
     watch: Stopwatch | None = None,
+    choose: Choose | None = None,
   ) -> "Retriever":
     """Opens a collection, and makes missing parts of it first.
 
@@ -124,6 +128,9 @@ class Retriever:
       seed: of every sample and start.
       verify: whether everything that was made before is read and its checksums compared.
       watch: takes the seconds of the stages; None = a new one.
+      choose: says which photographs of the folder this look and every later one take in, so that a
+        large folder can be searched before all of it is; None = all of them. A data set has all of
+        its images.
 
     Raises:
       InputError: the folder holds no photograph; an image of a data set or a file can't be used;
@@ -161,6 +168,7 @@ class Retriever:
       list_images,
       prepare,
       folder=folder,
+      choose=None if folder is None else choose,
       on_error=on_error,
       options=options,
       config=config,
@@ -195,6 +203,12 @@ class Retriever:
     """The index, the lists and the global features of the collection."""
     return self._state.collection
 
+  def describe(self) -> tuple[Listing, collections.Collection, DescribedImages]:
+    """Returns the images, the collection and its local features, all of one look at the folder."""
+    state = self._state
+    described = describe_images(state.collection, state.images.jobs, on_error=self._on_error)
+    return state.images, state.collection, described
+
   def search(
     self, photograph: os.PathLike | str, box: Box | None = None, k: int = NUM_RESULTS
   ) -> Results:
@@ -216,7 +230,7 @@ class Retriever:
     path = pathlib.Path(photograph)
     query = photo_search.read_query(path, box)
     described = collections.describe_query(
-      state.collection, ImageJob(path.name, path, box), self.watch
+      state.collection, ImageJob(path.name, path, box), self.watch, query.photograph
     )
     paths = {job.name: job.path for job in state.images.jobs}
     return photo_search.rank_images(
@@ -359,8 +373,18 @@ class Retriever:
     """Looks at the folder again: photographs that came are added, those that went are removed."""
     self._look(verify=False)
 
+  def snapshot(self) -> "Retriever":
+    """Returns a retriever of the collection as it is now, which no later look of this one changes.
+
+    Searches of it go on while this one takes in photographs.
+    """
+    return copy.copy(self)
+
   def _look(self, *, verify: bool) -> None:
     images = self._list_images()
+    if self._choose is not None:
+      known = collections.known_names(self.directory, self.options)
+      images = dataclasses.replace(images, jobs=self._choose(images.jobs, known))
     collection = self._prepare(images.jobs, verify)
     self._state = _State(images, collection, L2G(self.weight, self.config))
 

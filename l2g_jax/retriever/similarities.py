@@ -36,16 +36,36 @@ def verify_pair(query: Described, image: Described) -> Verification:
   Returns:
     The `Verification`; its rows count through the key points of the first kind, then the next.
   """
+  return spatial.verify(
+    locations_of(query),
+    locations_of(image),
+    match_pair(query, image),
+    threshold=verification_scale(image) * spatial.THRESHOLD,
+  )
+
+
+def match_pair(query: Described, image: Described) -> np.ndarray:
+  """Matches the features of two images, kind by kind; see `match_descriptors`.
+
+  Returns:
+    `[m, 2]` int32, rows of `locations_of` each.
+  """
   matches, starts = [], (0, 0)
   for own, other in zip(query, image, strict=True):
     found = matching.match_descriptors(own.descriptors, other.descriptors)
     matches.append(found + np.array(starts, np.int32))
     starts = (starts[0] + len(own.descriptors), starts[1] + len(other.descriptors))
-  locations = _locations(image)
-  scale = max(1.0, float(locations.max(initial=0.0)) / _SIDE)
-  return spatial.verify(
-    _locations(query), locations, np.concatenate(matches), threshold=scale * spatial.THRESHOLD
-  )
+  return np.concatenate(matches)
+
+
+def locations_of(described: Described) -> np.ndarray:
+  """Returns the key points `[n, 2]` of the first kind, then the next."""
+  return np.concatenate([features.locations for features in described])
+
+
+def verification_scale(image: Described) -> float:
+  """Returns by which tolerances in pixels grow for a larger image, at least 1."""
+  return max(1.0, float(locations_of(image).max(initial=0.0)) / _SIDE)
 
 
 def spatial_similarity(*, depth: int = DEPTH, list_depth: int = LIST_DEPTH) -> PairSimilarity:
@@ -163,7 +183,3 @@ def _ames_logits(
 def _count_inliers(query: Described, images: Sequence[Described]) -> np.ndarray:
   verifications = in_threads(functools.partial(verify_pair, query), images)
   return np.array([verification.num_inliers for verification in verifications])
-
-
-def _locations(described: Described) -> np.ndarray:
-  return np.concatenate([features.locations for features in described])

@@ -2,17 +2,17 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from l2g_jax import settings
 from l2g_jax.data.image_names import printable
-from l2g_jax.data.images import CropPolicy
+from l2g_jax.data.images import CropPolicy, Photograph
 from l2g_jax.errors import InputError
 from l2g_jax.features.extraction import ImageJob, OnError, describe_image, extract_local, image_keys
-from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, as_local
+from l2g_jax.features.protocol import GlobalExtractor, LocalExtractor, LocalFeatures, as_local
 from l2g_jax.features.store import FeatureStore, open_store
 from l2g_jax.interop import ames, cann, folder
 from l2g_jax.interop.global_features import read_global, stack_global
@@ -129,17 +129,43 @@ def local_features(
   )
 
 
+def open_extracted(
+  directory: pathlib.Path, local: LocalExtractor | LocalFiles, keys: Mapping[str, str]
+) -> FeatureStore | None:
+  """Opens the local features of a collection's database as an extraction left them.
+
+  Args:
+    directory: the folder of the collection.
+    local: the source of the features.
+    keys: of images in the store, by name.
+
+  Returns:
+    A store that holds these images, among others; None where there is none.
+  """
+  if not isinstance(local, LocalExtractor):
+    return None
+  try:
+    store = open_store(_folder_of(directory, local, "database"))
+  except InputError:
+    return None
+  return store if keys.items() <= dict(zip(store.names, store.keys, strict=True)).items() else None
+
+
 def describe_local(
   job: ImageJob,
   directory: pathlib.Path,
   local: LocalExtractor | LocalFiles,
   *,
   crop_policy: CropPolicy | None,
-) -> np.ndarray:
-  """Returns the local descriptors of one query, `[count, d]` float32; see `local_features`."""
+  photograph: Photograph | None = None,
+) -> LocalFeatures:
+  """Returns the local features of one query, descriptors as float32; see `local_features`.
+
+  A photograph that was read before, see `jobs.read`, is not read again.
+  """
   if isinstance(local, LocalExtractor):
-    return describe_image(job, local, crop_policy=crop_policy).descriptors
-  return local_features([job], directory, "queries", local, crop_policy=crop_policy)[0].descriptors
+    return describe_image(job, local, crop_policy=crop_policy, photograph=photograph)
+  return local_features([job], directory, "queries", local, crop_policy=crop_policy)[0]
 
 
 def global_features(
@@ -191,11 +217,14 @@ def describe_global(
   source: GlobalExtractor | pathlib.Path,
   *,
   crop_policy: CropPolicy | None,
+  photograph: Photograph | None = None,
 ) -> np.ndarray:
-  """Returns the global feature of one query, `[1, D]` float32; see `global_features`."""
+  """Returns the global feature of one query, `[1, D]` float32; see `describe_local`."""
   if isinstance(source, pathlib.Path):
     return global_features([job], directory, "queries", source, crop_policy=crop_policy)
-  made = describe_image(job, as_local(source), crop_policy=crop_policy, precision="float32")
+  made = describe_image(
+    job, as_local(source), crop_policy=crop_policy, precision="float32", photograph=photograph
+  )
   return made.descriptors
 
 

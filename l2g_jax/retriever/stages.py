@@ -141,7 +141,7 @@ def prepare_kind(
   Raises:
     InputError: an image or a file can't be used, or none of the images has local features.
   """
-  root = directory / f"collection-{_settings_key(options)}"
+  root = _root(directory, options)
   length = min(options.num_candidates, max(1, len(jobs) - 1))
   with watch.measure("local features"):
     keys = sources.local_keys(jobs, directory, options.local)
@@ -169,6 +169,15 @@ def prepare_kind(
           verify=verify,
         )
   return kind
+
+
+def known_names(directory: pathlib.Path, options: KindOptions) -> frozenset[str]:
+  """Returns the images that the index of a kind of features holds for certain."""
+  return frozenset(read_members(_root(directory, options)).keys)
+
+
+def _root(directory: pathlib.Path, options: KindOptions) -> pathlib.Path:
+  return directory / f"collection-{_settings_key(options)}"
 
 
 def _settings_key(options: KindOptions) -> str:

@@ -5,6 +5,7 @@ A log gets a line at most every ten seconds, and none for work that takes less.
 
 import collections
 import contextlib
+import contextvars
 import functools
 import sys
 import threading
@@ -26,6 +27,8 @@ _LINE_SECONDS = 10.0
 # The speed is that of the last minute or so: what was done before is often done in no time.
 _LINES_REMEMBERED = 6
 
+_OPEN: contextvars.ContextVar[list["Meter"] | None] = contextvars.ContextVar("open", default=None)
+
 
 class Meter(contextlib.AbstractContextManager):
   """Counts how much of some work is done, and shows it from the beginning to the end of a context.
@@ -33,6 +36,7 @@ class Meter(contextlib.AbstractContextManager):
   Threads may share a meter. In worker processes nobody needs one: who waits for them counts.
 
   Attributes:
+    description: names the work.
     done: how much is done.
     total: how much there is to do; None = nobody knows.
   """
@@ -57,13 +61,14 @@ class Meter(contextlib.AbstractContextManager):
       delay: seconds before a terminal shows a bar.
       disabled: whether to show nothing at all.
     """
-    self.done, self.total = done, total
-    self._description, self._unit, self._note = description, unit, ""
+    self.description, self.done, self.total = description, done, total
+    self._unit, self._note = unit, ""
     self._lock = threading.Lock()
     self._start = time.monotonic()
     self._samples = collections.deque([(self._start, done)], maxlen=_LINES_REMEMBERED)
     self._bar: rich.progress.Progress | None = None
     self._task = rich.progress.TaskID(0)
+    self._open = None if disabled else _OPEN.get()
     self._interval, wait = _LINE_SECONDS, _LINE_SECONDS
     if disabled or sys.stderr is None:
       wait = float("inf")
@@ -73,6 +78,8 @@ class Meter(contextlib.AbstractContextManager):
     self._next = self._start + wait
 
   def __enter__(self) -> "Meter":
+    if self._open is not None:
+      self._open.append(self)
     if self._next <= self._start:
       self._show(self._start)
     return self
@@ -94,6 +101,8 @@ class Meter(contextlib.AbstractContextManager):
       self._show_if_due()
 
   def __exit__(self, kind: object, *_: object) -> None:
+    if self._open is not None:
+      self._open.remove(self)
     with self._lock:
       now, self._next = time.monotonic(), float("inf")
       if self._bar is not None:
@@ -102,7 +111,7 @@ class Meter(contextlib.AbstractContextManager):
           self._bar.stop()
       elif kind is None and len(self._samples) > 1:
         seconds = _duration(now - self._start)
-        _write(f"{self._description}: {self._amount(self.done)} in {seconds}{self._note_text()}")
+        _write(f"{self.description}: {self._amount(self.done)} in {seconds}{self._note_text()}")
 
   def _show_if_due(self) -> None:
     now = time.monotonic()
@@ -115,13 +124,13 @@ class Meter(contextlib.AbstractContextManager):
       amount = f"{self._amount(self.done, counted=False)} of {self._amount(self.total)}"
     amount += self._note_text()
     if self._bar is None:
-      _write(f"{self._description}: {amount}{self._time_left(now)}")
+      _write(f"{self.description}: {amount}{self._time_left()}")
       self._samples.append((now, self.done))
     elif self._bar.tasks:
       self._bar.update(self._task, completed=self.done, total=self.total, amount=amount)
     else:
       self._task = self._bar.add_task(
-        self._description, completed=self.done, total=self.total, amount=amount
+        self.description, completed=self.done, total=self.total, amount=amount
       )
       self._bar.start()
     self._next = now + self._interval
@@ -134,12 +143,32 @@ class Meter(contextlib.AbstractContextManager):
   def _note_text(self) -> str:
     return f", {self._note}" if self._note else ""
 
-  def _time_left(self, now: float) -> str:
+  def seconds_left(self) -> float | None:
+    """Returns the seconds until all is done, by the speed so far; None = nobody knows."""
     before, done = self._samples[0]
     if self.total is None or self.done <= done:
-      return ""
-    seconds = (self.total - self.done) * (now - before) / (self.done - done)
-    return f", {_duration(max(seconds, 0.0))} left"
+      return None
+    passed = time.monotonic() - before
+    return max((self.total - self.done) * passed / (self.done - done), 0.0)
+
+  def _time_left(self) -> str:
+    seconds = self.seconds_left()
+    return "" if seconds is None else f", {_duration(seconds)} left"
+
+
+@contextlib.contextmanager
+def open_meters() -> Iterator[list[Meter]]:
+  """Gives the meters that are open in this thread, for as long as the context lasts.
+
+  Another thread may read the list at any time. The work that began first stands first; meters that
+  show nothing are not among them.
+  """
+  meters: list[Meter] = []
+  token = _OPEN.set(meters)
+  try:
+    yield meters
+  finally:
+    _OPEN.reset(token)
 
 
 def track(

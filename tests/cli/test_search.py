@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l2g_jax.cli.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.data.images import read_image
+from l2g_jax.report.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.retriever.copies import SAME_FILE, SAME_PIXELS, find_copies
 from tests.cli import toy
 

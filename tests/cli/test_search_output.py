@@ -57,7 +57,7 @@ def test_a_page_is_one_file_of_escaped_words(query):
   assert "A &lt;remark&gt;." in page
   assert not re.findall(r"(?:src|href)=.(?!data:image/jpeg;base64,)", page)
   assert page.count("<img") == 1 + len(NAMES)
-  assert '<svg viewBox="0 0 40 30"' in page
+  assert 'points="2.50,6.67 75.00,6.67 75.00,66.67 2.50,66.67"' in page
   page.encode()
 
 

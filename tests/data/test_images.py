@@ -17,6 +17,7 @@ from l2g_jax.data.images import (
   list_images,
   read_image,
   read_photograph,
+  read_size,
 )
 from l2g_jax.errors import InputError
 from tests.golden.files import load_golden, load_image
@@ -116,6 +117,22 @@ def test_images_are_turned_as_exif_says(tmp_path, orientation, suffix):
   path = save(tmp_path / f"a.{suffix}", pixels, exif=exif, **options)
   np.testing.assert_array_equal(read_image(path), noise())
   np.testing.assert_array_equal(read_image(path, apply_exif=False), pixels)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sizes_are_those_of_the_turned_pixels(tmp_path, orientation, suffix):
+  exif = Image.Exif()
+  exif[ORIENTATION] = orientation
+  path = save(tmp_path / f"a.{suffix}", noise(20, 60), exif=exif)
+  assert read_size(path) == read_photograph(path).size
+
+
+def test_sizes_of_what_is_no_image_are_refused(tmp_path):
+  (tmp_path / "a.jpg").write_bytes(b"no image")
+  for name in ("a.jpg", "none.jpg"):
+    with pytest.raises(InputError, match=name):
+      read_size(tmp_path / name)
 
 
 def test_jpegs_of_cameras_are_turned(tmp_path):

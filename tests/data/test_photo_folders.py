@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l2g_jax.cli.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.data import image_formats
 from l2g_jax.data.image_formats import endings
 from l2g_jax.data.images import read_image
@@ -19,6 +18,7 @@ from l2g_jax.data.photo_folders import (
   mark_work_folder,
 )
 from l2g_jax.errors import InputError
+from l2g_jax.report.contact_sheet import Tile, save_contact_sheet
 
 # Read before the first test may register a plug-in.
 _ENDINGS = endings()

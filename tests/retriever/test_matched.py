@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -23,18 +24,29 @@ def turned(locations):
 @pytest.mark.fast
 def test_points_and_region_are_in_pixels_of_the_files():
   seen = np.random.default_rng(1).uniform(0.0, 80.0, (30, 2))
-  # The part of 200 x 160 pixels is seen at half its size, the image of 400 x 300 at a quarter.
+  # Of the image, which is above 89 megapixels, every other pixel was read in both directions.
   first = View(described(seen), (500, 600), box=(50.0, 40.0, 250.0, 200.0))
-  second = View(described(turned(seen)), (300, 400))
+  second = View(described(turned(seen)), (300, 400), reduction=2)
   match = match_views(first, second, FEATURES)
   order = np.argsort(match.points[:, 0])
   expected = seen[np.argsort(seen[:, 0])]
-  np.testing.assert_allclose(match.points[order, :2], 2 * expected + [50, 40], rtol=1e-5)
-  np.testing.assert_allclose(match.points[order, 2:], 4 * turned(expected), rtol=1e-5)
+  np.testing.assert_allclose(match.points[order, :2], np.add(expected, [50, 40]), rtol=1e-5)
+  np.testing.assert_allclose(match.points[order, 2:], 2 * turned(expected), rtol=1e-5)
   # The corners of the part as they are turned, not those of the photograph.
-  corners = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 80.0], [0.0, 80.0]])
+  corners = np.array([[0.0, 0.0], [200.0, 0.0], [200.0, 160.0], [0.0, 160.0]])
   assert match.region is not None
-  np.testing.assert_allclose(match.region, 4 * turned(corners), atol=1e-2)
+  np.testing.assert_allclose(match.region, 2 * turned(corners), atol=1e-2)
+
+
+def test_a_picture_larger_than_the_extractor_sees_is_matched_in_its_own_pixels():
+  texture = np.random.default_rng(4).integers(0, 256, (24, 32, 3), np.uint8)
+  picture = cv2.resize(texture, (320, 240), interpolation=cv2.INTER_CUBIC)
+  view = View((sift(max_side=100).extract(picture),), (240, 320))
+  points = match_views(view, view, FEATURES).points
+  assert len(points) > 20
+  np.testing.assert_array_equal(points[:, :2], points[:, 2:])
+  assert np.all(points[:, :2] < [320, 240])
+  assert np.all(points[:, :2].max(axis=0) > [250, 180])
 
 
 def test_what_shares_nothing_has_no_region():

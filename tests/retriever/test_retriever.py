@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -170,3 +171,42 @@ def test_the_search_hands_out_as_many_as_are_re_ranked(opened, folder, num_reran
   names = [retriever.names[image] for image in expected.rankings[0, :num_searched]]
   first = found[0].name
   assert [result.name for result in found] == [first, *(name for name in names if name != first)]
+
+
+def test_a_look_takes_in_what_is_chosen(folder, tmp_path):
+  most, seen = 5, []
+
+  def choose(jobs, known):
+    seen.append(set(known))
+    new = [job.name for job in jobs if job.name not in known]
+    return [job for job in jobs if job.name not in new[most:]]
+
+  retriever = open_folder(folder, tmp_path / "work", choose=choose)
+  assert retriever.names == tuple(f"photo-{number:03d}" for number in range(5))
+  before = retriever.snapshot()
+  retriever.refresh()
+  assert len(retriever.names) == 10
+  # Another retriever goes on where this one stands.
+  assert len(open_folder(folder, tmp_path / "work", choose=choose).names) == 15
+  assert seen == [set(), set(before.names), set(retriever.names)]
+  # A snapshot stays as it was.
+  assert len(before.names) == 5
+  assert before.search(folder / "photo-002.bmp", k=1)[0].name == "photo-002"
+
+
+def test_results_say_how_the_query_was_described(opened, folder):
+  found = opened.search(folder / "photo-007.bmp", box=(0, 0, 7, 5), k=1)
+  assert (found.query.size, found.query.box) == ((12, 8), (0, 0, 7, 5))
+  assert len(found.query.described[0].descriptors) == 5
+  assert found.candidates.ids.shape == (1, 5)
+
+
+def test_local_features_are_opened_without_the_photographs(folder, tmp_path):
+  photographs = shutil.copytree(folder, tmp_path / "photos")
+  retriever = open_folder(photographs, tmp_path / "work")
+  shutil.rmtree(photographs)
+  _, collection, described = retriever.describe()
+  assert described.names == collection.names
+  expected = photos.describe(photos.pixels(7)).descriptors
+  number = collection.names.index("photo-007")
+  np.testing.assert_array_equal(described[number][0].descriptors, expected.astype(np.float16))

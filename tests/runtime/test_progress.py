@@ -182,3 +182,22 @@ def test_colours_that_are_asked_for_in_a_log_bring_no_bars(monkeypatch, capsys):
   monkeypatch.setenv("FORCE_COLOR", "1")
   assert list(track([1, 2], "reading")) == [1, 2]
   assert capsys.readouterr() == ("", "")
+
+
+def test_open_meters_are_those_of_their_thread_that_show_something(clock):
+  with progress.open_meters() as meters:
+    with Meter("outer", total=10) as outer, Meter("silent", disabled=True):
+      clock.now += 2.0
+      outer.advance(4)
+      with Meter("inner") as inner:
+        assert meters == [outer, inner]
+      assert (outer.description, outer.done, outer.total) == ("outer", 4, 10)
+      assert outer.seconds_left() == pytest.approx(3.0)
+      elsewhere = []
+      thread = threading.Thread(target=lambda: elsewhere.append(Meter("elsewhere").__enter__()))
+      thread.start()
+      thread.join()
+      assert meters == [outer]
+    assert meters == []
+  with Meter("after"):
+    assert meters == []

@@ -1,0 +1,34 @@
+"""The server of a folder, in a thread of this process."""
+
+import contextlib
+import pathlib
+import threading
+import time
+from collections.abc import Iterator
+
+import uvicorn
+
+from l2g_jax.features.sift import sift
+from l2g_jax.web.app import create_app
+from l2g_jax.web.keeper import Collection, Keeper
+
+_POLL_SECONDS = 0.2
+
+
+@contextlib.contextmanager
+def serve(images: pathlib.Path, work_dir: pathlib.Path) -> Iterator[str]:
+  """Serves a folder with SIFT at a free port; yields the address, without a slash at its end."""
+  collection = Collection(images, work_dir, {"features": sift()})
+  app = create_app(Keeper(collection, poll_seconds=_POLL_SECONDS))
+  server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+  thread = threading.Thread(target=server.run, name="server")
+  thread.start()
+  try:
+    while not server.started:
+      assert thread.is_alive(), "The server ended before it started."
+      time.sleep(0.02)
+    (listener,) = server.servers
+    yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+  finally:
+    server.should_exit = True
+    thread.join()
