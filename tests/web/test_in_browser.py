@@ -141,7 +141,9 @@ def overlap(polygon, box):
 
 
 def points(element):
-  return [[float(v) for v in pair.split(",")] for pair in element.get_dom_attribute("points").split()]
+  return [
+    [float(v) for v in pair.split(",")] for pair in element.get_dom_attribute("points").split()
+  ]
 
 
 def test_the_collection_is_shown_and_filtered(page):
@@ -341,7 +343,9 @@ def test_the_map_is_moved_and_opens_pictures(page):
   page.get("#map").send_keys("+")
   assert where() != before
   page.get("#all").click()
-  drag = ActionChains(page.driver, duration=50).move_to_element_with_offset(page.get("#map"), 500, 200)
+  drag = ActionChains(page.driver, duration=50).move_to_element_with_offset(
+    page.get("#map"), 500, 200
+  )
   drag.click_and_hold().move_by_offset(-40, 30).release().perform()
   assert where() != before
   page.run("arguments[0].focus()", nodes[-1])
