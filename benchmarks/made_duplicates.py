@@ -127,7 +127,9 @@ def _open(output: pathlib.Path, settings: Mapping[str, Any]) -> Made:
   truth = json.loads((output / TRUTH).read_text(encoding="utf-8"))
   if truth["settings"] != settings:
     raise InputError(f"{output} was made with other settings; remove it, or name another folder.")
-  pairs = {kind: [(a, b) for a, b in truth["pairs"][kind]] for kind in KINDS}
+  pairs: dict[Kind, Sequence[tuple[str, str]]] = {
+    kind: [(a, b) for a, b in truth["pairs"][kind]] for kind in KINDS
+  }
   return Made(output / PICTURES, pairs, truth["sources"], truth["pictures"])
 
 

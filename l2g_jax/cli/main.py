@@ -10,6 +10,8 @@ from l2g_jax.version import __version__
 _COMMANDS = {
   "search": "Search a folder of photographs for the subject of a photograph.",
   "serve": "Open a folder of photographs in the browser, to search it by pointing.",
+  "groups": "Find duplicates, crops, collages and screenshots among a folder's pictures.",
+  "pairs": "Write the image pairs of a folder for COLMAP and hloc.",
   "evaluate": "Evaluate the method and its parents on a data set.",
   "extract": "Extract features of a folder of photographs, or of a data set.",
   "index": "Build the index of a feature store, and its neighbour lists, in shards.",

@@ -30,7 +30,7 @@ def test_points_and_region_are_in_pixels_of_the_files():
   match = match_views(first, second, FEATURES)
   order = np.argsort(match.points[:, 0])
   expected = seen[np.argsort(seen[:, 0])]
-  np.testing.assert_allclose(match.points[order, :2], expected + [50, 40], rtol=1e-5)
+  np.testing.assert_allclose(match.points[order, :2], np.add(expected, [50, 40]), rtol=1e-5)
   np.testing.assert_allclose(match.points[order, 2:], 2 * turned(expected), rtol=1e-5)
   # The corners of the part as they are turned, not those of the photograph.
   corners = np.array([[0.0, 0.0], [200.0, 0.0], [200.0, 160.0], [0.0, 160.0]])

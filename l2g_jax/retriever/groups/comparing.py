@@ -1,7 +1,7 @@
 """Comparisons of many pairs of pictures: on all cores, kept as they are done."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,15 +65,22 @@ def search_pictures(
   ledger: Ledger,
   way: str,
   keys: Iterable[str],
-  search: Callable[[str], list[str]],
+  search: Callable[[str], tuple[list[str], Entries]],
   title: str,
   progress: Progress | None,
 ) -> None:
-  """Searches for the pictures that were not searched for in this way yet, and enters the found."""
+  """Searches for the pictures that were not searched for in this way yet, and enters the found.
+
+  A search returns the keys that it found, and what it measured on the way.
+  """
   known = ledger.entries.searched.get(way, {})
   todo = sorted(key for key in set(keys) if key not in known)
   for chunk in _steps(todo, _SEARCHES, title, "pictures", progress):
-    ledger.add(Entries(searched={way: {key: search(key) for key in chunk}}))
+    made = Entries(searched={way: {}})
+    for key, (found, noted) in zip(chunk, in_threads(search, chunk), strict=True):
+      made.searched[way][key] = found
+      made.update(noted)
+    ledger.add(made)
 
 
 def compare_overlay(pictures: Pictures, min_inliers: int, pair: Pair) -> tuple[Any, Entries]:
@@ -109,11 +116,21 @@ def compare_sight(pictures: Pictures, pair: Pair) -> tuple[Any, Entries]:
   return None if found is None else found.to_json(), Entries()
 
 
-def pairs_of(first: str, others: Sequence[str], *, is_mirrored: bool = False) -> Iterator[Pair]:
-  """Yields the pairs of a picture with others."""
-  for other in others:
-    if other != first or is_mirrored:
-      yield min(first, other), max(first, other), is_mirrored
+def pairs_of(first: str, others: Iterable[str], *, is_mirrored: bool = False) -> set[Pair]:
+  """Returns the pairs of a picture with others; itself is none."""
+  return {(min(first, other), max(first, other), is_mirrored) for other in others if other != first}
+
+
+def among(
+  pictures: Pictures, found: Mapping[str, Iterable[str]], *, is_mirrored: bool = False
+) -> set[Pair]:
+  """Returns the pairs that searches found, of pictures that are still there."""
+  pairs: set[Pair] = set()
+  for key, others in found.items():
+    if key in pictures.names:
+      here = [other for other in others if other in pictures.names]
+      pairs |= pairs_of(key, here, is_mirrored=is_mirrored)
+  return pairs
 
 
 def listed_pairs(pictures: Pictures, depth: int) -> set[Pair]:

@@ -1,29 +1,23 @@
 """Finds what the pictures of a collection are to each other, and groups of them."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from l2g_jax.errors import SettingError
 from l2g_jax.ranking.spatial import MIN_INLIERS
-from l2g_jax.retriever.groups import comparing
-from l2g_jax.retriever.groups.comparing import Progress, listed_pairs, pairs_of
+from l2g_jax.retriever.groups import collages, comparing
+from l2g_jax.retriever.groups.comparing import Progress, among, listed_pairs, pairs_of
 from l2g_jax.retriever.groups.group import Groups, make_groups
-from l2g_jax.retriever.groups.ledger import Entries, Ledger
-from l2g_jax.retriever.groups.look import Facts
+from l2g_jax.retriever.groups.ledger import Entries
 from l2g_jax.retriever.groups.measurement import Overlay, Sight
 from l2g_jax.retriever.groups.options import GroupOptions
 from l2g_jax.retriever.groups.pictures import Pictures, open_pictures
-from l2g_jax.retriever.groups.relation import Quad, Relation, relate_objects, relate_pixels
+from l2g_jax.retriever.groups.relation import Relation, mark_insets, relate_objects, relate_pixels
 from l2g_jax.retriever.retriever import Retriever
 
 DEFAULTS = GroupOptions()
-# A collage is searched by the fields of these grids, where no part of it is known yet.
-_GRIDS = (2, 3)
-_LEAST_DESCRIPTORS = 8
-# A whole that a part covers more than this has room for no other.
-_MOST_COVERED = 0.7
 
 
 def find_groups(
@@ -119,38 +113,23 @@ def _pixel_relations(
         ledger,
         f"mirror {depth}",
         pictures.names,
-        lambda key: pictures.search(pictures.mirrored(key)[0].descriptors, depth),
+        lambda key: (pictures.search(pictures.mirrored(key)[0].descriptors, depth), Entries()),
         "search in the mirror",
         progress,
       )
-      for key, found in ledger.entries.searched.get(f"mirror {depth}", {}).items():
-        pairs.update(pairs_of(key, found, is_mirrored=True))
-    # A picture that is its own mirror image says nothing.
-    pairs = {pair for pair in pairs if pair[0] != pair[1] and set(pair[:2]) <= set(pictures.names)}
+      found = ledger.entries.searched.get(f"mirror {depth}", {})
+      pairs |= among(pictures, found, is_mirrored=True)
     comparing.compare_pairs(ledger, pairs, compare, "duplicates and parts", progress)
-    wholes = _covered(pictures, ledger, options)
-    way = f"fields {depth}"
-    comparing.search_pictures(
-      ledger,
-      way,
-      wholes,
-      lambda key: _search_fields(pictures, key, wholes[key], depth),
-      "pictures in collages",
-      progress,
-    )
-    for key in wholes:
-      found = [other for other in ledger.entries.searched[way][key] if other in pictures.names]
-      pairs.update(pair for pair in pairs_of(key, found) if pair[0] != pair[1])
-    comparing.compare_pairs(ledger, pairs, compare, "parts of collages", progress)
-    pictures.known.update(ledger.entries.facts)
-    return [
-      relation
-      for pair in sorted(pairs)
-      if (relation := _relate(pictures, ledger.entries, pair, options)) is not None
+    known = [
+      relation for pair in pairs if (relation := relate(pictures, ledger.entries, pair, options))
     ]
+    pairs |= collages.look_closer(pictures, ledger, collages.find(known), options, progress)
+    pictures.known.update(ledger.entries.facts)
+    related = [relate(pictures, ledger.entries, pair, options) for pair in sorted(pairs)]
+    return mark_insets([relation for relation in related if relation is not None])
 
 
-def _relate(
+def relate(
   pictures: Pictures, entries: Entries, pair: tuple[str, str, bool], options: GroupOptions
 ) -> Relation | None:
   """Returns the relation of a pair; None where its pixels do not agree."""
@@ -164,51 +143,6 @@ def _relate(
   names = pictures.names[first][0], pictures.names[second][0]
   facts = entries.facts[first], entries.facts[second]
   return relate_pixels(names, facts, found, is_mirrored=is_mirrored)
-
-
-def _covered(pictures: Pictures, ledger: Ledger, options: GroupOptions) -> dict[str, list[Quad]]:
-  """Returns the pictures that show others reduced, by key, with the regions that do."""
-  keys = {names[0]: key for key, names in pictures.names.items()}
-  found: dict[str, list[Quad]] = {}
-  for pair in ledger.entries.pairs:
-    if set(pair[:2]) <= set(pictures.names):
-      relation = _relate(pictures, ledger.entries, pair, options)
-      if relation is not None and relation.is_inset and relation.region_first is not None:
-        found.setdefault(keys[relation.first], []).append(relation.region_first)
-  return {key: quads for key, quads in found.items() if _free_share(quads) > 1.0 - _MOST_COVERED}
-
-
-def _free_share(quads: Sequence[Quad]) -> float:
-  """Returns the share of a picture outside of upright quadrangles, by a raster."""
-  raster = (np.indices((32, 32)).reshape(2, -1).T[:, ::-1] + 0.5) / 32.0
-  return float(np.mean(~_is_within(raster, quads)))
-
-
-def _is_within(points: np.ndarray, quads: Sequence[Quad]) -> np.ndarray:
-  """Tells which points `[n, 2]` lie in upright quadrangles, `[n]`."""
-  within = np.zeros(len(points), bool)
-  for quad in quads:
-    corners = np.array(quad)
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    within |= np.all((points >= low) & (points <= high), axis=1)
-  return within
-
-
-def _search_fields(pictures: Pictures, key: str, known: Sequence[Quad], count: int) -> list[str]:
-  """Searches for what the fields of a picture show, beyond the regions that are known."""
-  (features,) = pictures.plain(key)
-  facts: Facts = pictures.look(key).facts
-  size = np.array(facts.size[::-1]) / facts.reduction
-  places = (features.locations + 0.5) / size
-  is_free = ~_is_within(places, known)
-  found: dict[str, None] = {}
-  for grid in _GRIDS:
-    fields = np.clip((places * grid).astype(int), 0, grid - 1) @ np.array([1, grid])
-    for field in range(grid**2):
-      rows = np.flatnonzero(is_free & (fields == field))
-      if len(rows) >= _LEAST_DESCRIPTORS:
-        found |= dict.fromkeys(pictures.search(features.descriptors[rows], count))
-  return [other for other in found if other != key]
 
 
 def _object_relations(

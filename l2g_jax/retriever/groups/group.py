@@ -254,11 +254,10 @@ class _Facts:
 
   def __init__(self, pictures: Pictures):
     self._pictures = pictures
-    self._keys = {name: key for key, names in pictures.names.items() for name in names}
 
   def of(self, name: str) -> Facts:
     try:
-      return self._pictures.facts(self._keys[name])
+      return self._pictures.facts(self._pictures.keys_by_name[name])
     except InputError:
       # The same file twice, and both can't be read.
       return Facts((0, 0), 1, self._pictures.paths[name].stat().st_size, 0.0, 0.0, "")

@@ -67,12 +67,13 @@ class Ledger:
   """Entries on disk; the caller holds the lock of the folder.
 
   Attributes:
+    root: the folder.
     entries: all that is known.
   """
 
   def __init__(self, root: pathlib.Path):
     """Reads the parts; damaged ones count as missing."""
-    self._root = root
+    self.root = root
     self._numbers = sorted(
       int(match[1]) for path in root.iterdir() if (match := _NAME.fullmatch(path.name))
     )
@@ -99,7 +100,7 @@ class Ledger:
       for number in earlier:
         files.remove_ours(self._path(number))
       self._numbers, self._is_compact = self._numbers[-1:], True
-    files.remove_leftovers(self._root)
+    files.remove_leftovers(self.root)
 
   def _write(self, entries: Entries) -> None:
     number = self._numbers[-1] + 1 if self._numbers else 0
@@ -108,7 +109,7 @@ class Ledger:
     self.entries.update(entries)
 
   def _path(self, number: int) -> pathlib.Path:
-    return self._root / f"part-{number:06d}"
+    return self.root / f"part-{number:06d}"
 
 
 def _save(path: pathlib.Path, entries: Entries) -> None:

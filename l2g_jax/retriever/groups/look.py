@@ -74,7 +74,7 @@ def read_look(path: pathlib.Path) -> Look:
   """
   photograph = read_photograph(path)
   grey = cv2.cvtColor(np.ascontiguousarray(photograph.pixels), cv2.COLOR_RGB2GRAY)
-  digest = hashlib.blake2b(np.ascontiguousarray(photograph.pixels), digest_size=16)
+  digest = hashlib.blake2b(np.ascontiguousarray(photograph.pixels).data, digest_size=16)
   facts = Facts(
     size=photograph.size,
     reduction=photograph.reduction,

@@ -33,7 +33,7 @@ class GroupOptions:
 
   kind: GroupKind = "duplicates"
   mirrors: bool = False
-  depth: int = 20
+  depth: int = 12
   mirror_depth: int = 5
   min_inliers: int = 4
   min_correlation: float = 0.97

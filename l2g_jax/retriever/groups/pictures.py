@@ -21,6 +21,9 @@ from l2g_jax.retriever.options import Local
 from l2g_jax.retriever.retriever import Retriever
 from l2g_jax.retriever.stages import Kind
 
+# The strongest descriptors of a picture in the mirror, or of a field of a collage: what they are
+# searched for has nearly all of them, and a search takes time in proportion.
+_SEARCHED = 150
 # Small pictures that are kept in memory, of at most 100 kB each.
 _LOOKS = 2000
 
@@ -50,6 +53,11 @@ class Pictures:
   def ids(self) -> Mapping[str, int]:
     """An id of each key."""
     return {key: number for number, key in reversed(list(enumerate(self.keys)))}
+
+  @functools.cached_property
+  def keys_by_name(self) -> Mapping[str, str]:
+    """The key of each name."""
+    return {name: key for key, names in self.names.items() for name in names}
 
   def features(self, key: str) -> Described:
     """Returns the features of a picture."""
@@ -100,12 +108,12 @@ class Pictures:
   def search(self, descriptors: np.ndarray, count: int) -> list[str]:
     """Searches by the kind of `mirror_kind`; returns the keys of the first pictures found."""
     learned = Whitening.from_note(self.kind.index.whitening)
-    found = self.kind.search([vocabulary.described(learned, descriptors)], 4 * count)
+    found = self.kind.search([vocabulary.described(learned, descriptors[:_SEARCHED])], 4 * count)
     return self.first_keys(found.ids[0], count)
 
   def first_keys(self, ids: np.ndarray, count: int) -> list[str]:
     """Returns the first different keys in a list of ids."""
-    keys = dict.fromkeys(self.keys[number] for number in ids.tolist() if number >= 0)
+    keys = dict.fromkeys(self.keys[int(number)] for number in ids if number >= 0)
     return list(keys)[:count]
 
 

@@ -1,6 +1,7 @@
 """What two pictures are to each other, by what was measured of them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +14,8 @@ Quad = list[list[float]]
 
 # Frames that are shared to this share of their area are the same.
 _WHOLE = 0.9
-# A whole shows a part reduced where its scale is below, and the part has more to show by this.
-_REDUCED, _FINER = 0.9, 1.2
+# A whole shows a part reduced where its scale is above, and the part has more to show by this.
+_REDUCED, _FINER = 1.1, 1.2
 _FRAME: Quad = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
 
 
@@ -37,6 +38,7 @@ class Relation:
       order in which `region_second` has them; None = all of both.
     region_second: the same in the second, clockwise from its top left.
     is_inset: whether the first shows the second reduced, as a collage or a screenshot does.
+    scale: of a part, its pixels that one pixel of the first shows, along a side.
     is_within: of a part, whether the second lies within the first; else both show a third's part.
   """
 
@@ -51,6 +53,7 @@ class Relation:
   region_second: Quad | None = None
   is_inset: bool = False
   is_within: bool = True
+  scale: float = 1.0
 
   def to_json(self) -> dict[str, Any]:
     """Returns a JSON value."""
@@ -84,7 +87,7 @@ def relate_pixels(
   # From the whole, the first, to the part.
   to_part = np.sqrt(np.abs(np.linalg.det(transform)))
   if shares[0] > shares[1]:
-    names, facts, quads = names[::-1], facts[::-1], quads[::-1]
+    names, facts, quads = (names[1], names[0]), (facts[1], facts[0]), quads[::-1]
     to_part = 1.0 / to_part
     # A turn of a mirror image is undone by itself.
     turn = turn if is_mirrored else -turn % 360
@@ -97,9 +100,21 @@ def relate_pixels(
     region_first=quads[0],
     region_second=quads[1],
     is_within=max(shares) >= _WHOLE,
-    is_inset=bool(to_part > 1.0 / _REDUCED and facts[1].detail > _FINER * shown),
+    scale=float(to_part),
+    is_inset=bool(to_part > _REDUCED and facts[1].detail > _FINER * shown),
     **common,
   )
+
+
+def mark_insets(relations: Sequence[Relation]) -> list[Relation]:
+  """Marks what known collages show reduced, though it be too pale to have more to show."""
+  collages = {relation.first for relation in relations if relation.is_inset}
+  return [
+    dataclasses.replace(relation, is_inset=True)
+    if relation.kind == "part" and relation.first in collages and relation.scale > _REDUCED
+    else relation
+    for relation in relations
+  ]
 
 
 def relate_objects(
