@@ -12,8 +12,8 @@ from l2g_jax.pipeline.collection import rounded_up
 from l2g_jax.pipeline.config import Choices, L2GConfig, Numbers
 from l2g_jax.ranked import Ranked
 
-# Points of a map that a person can look at.
-NUM_POINTS = 100
+# Points of a map that a person can look at; more hide each other, and are hardly like the query.
+NUM_POINTS = 50
 # Sizes of shortlists are rounded up to a multiple of it, so that few programs are compiled.
 _STEP = 50
 

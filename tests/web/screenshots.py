@@ -41,7 +41,7 @@ def main(root: str, work: str, output: str) -> None:
   driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
   try:
     with serving.serve(images, pathlib.Path(work, "work")) as address:
-      _wait(driver, address, "#state-text", "can be searched")
+      _wait(driver, address, "#state-text", f"{len(list(images.iterdir()))} photographs can be")
       name = truth.qimlist[_QUERY]
       picture = _id(driver, name)
       with Image.open(images / f"{name}.jpg") as opened:
@@ -102,7 +102,9 @@ def _id(driver, name: str) -> str:
 
 
 def _take(driver, path: pathlib.Path) -> None:
-  """Saves what the window shows, once all pictures in it are loaded."""
+  """Saves what the window shows, once all pictures in it are loaded and no work goes on."""
+  while not driver.execute_script("return document.getElementById('state-progress').hidden"):
+    time.sleep(0.2)
   driver.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
   driver.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 1500))")
   picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")

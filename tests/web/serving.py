@@ -13,13 +13,15 @@ from l2g_jax.web.app import create_app
 from l2g_jax.web.keeper import Collection, Keeper
 
 _POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
 def serve(images: pathlib.Path, work_dir: pathlib.Path) -> Iterator[str]:
   """Serves a folder with SIFT at a free port; yields the address, without a slash at its end."""
   collection = Collection(images, work_dir, {"features": sift()})
-  app = create_app(Keeper(collection, poll_seconds=_POLL_SECONDS))
+  keeper = Keeper(collection, poll_seconds=_POLL_SECONDS)
+  app = create_app(keeper)
   server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
   thread = threading.Thread(target=server.run, name="server")
   thread.start()
@@ -32,3 +34,5 @@ def serve(images: pathlib.Path, work_dir: pathlib.Path) -> Iterator[str]:
   finally:
     server.should_exit = True
     thread.join()
+    # A thread that compiles while the process ends would take it down.
+    assert keeper.stop(_PATIENCE_SECONDS)

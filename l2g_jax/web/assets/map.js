@@ -8,8 +8,6 @@ import "./upload.js";
 
 const svg = part("map");
 const query = readQuery();
-// More of them hide each other, and are hardly like the query.
-const LIMIT = 40;
 const view = { x: 0, y: 0, scale: 1 };
 const pointers = new Map();
 let nodes = [];
@@ -133,7 +131,7 @@ window.addEventListener("resize", arrange);
 async function open() {
   part("back").href = searchAddress(query);
   try {
-    const [found, picture] = await Promise.all([ask(`/api/map?${writeQuery(query, { limit: LIMIT })}`), loadPicture(query.picture)]);
+    const [found, picture] = await Promise.all([ask(`/api/map?${writeQuery(query)}`), loadPicture(query.picture)]);
     nodes = found.points.map((point) => ({ point, element: node(point, picture) }));
     // Those drawn last lie on top: the query, then the best ranks. Tab goes by rank all the same.
     const order = [...nodes].sort((a, b) => (a.point.rank ?? 0) - (b.point.rank ?? 0));

@@ -16,7 +16,6 @@ let query = readQuery();
 let picture = null;
 let asking = null;
 let generation = null;
-let total = 0;
 // Whether a search waits for the first photographs to be taken in.
 let waits = false;
 
@@ -86,7 +85,6 @@ async function search() {
 }
 
 function show(answer) {
-  total = answer.total;
   const matched = answer.results.filter((result) => result.region).length;
   const where = query.box ? "your part" : "something of your picture";
   part("summary").textContent =
@@ -95,7 +93,7 @@ function show(answer) {
   part("remarks").replaceChildren(...answer.remarks.map((remark) => make("li", {}, remark)));
   part("results").replaceChildren(...answer.results.map(card));
   part("results").start = answer.results[0]?.rank ?? 1;
-  const last = Math.max(1, Math.ceil(total / PER_PAGE));
+  const last = Math.max(1, Math.ceil(answer.total / PER_PAGE));
   part("pages").hidden = last < 2;
   part("page").textContent = `Page ${query.page} of ${last.toLocaleString("en")}`;
   part("previous").disabled = query.page <= 1;

@@ -63,12 +63,6 @@ function show(status, told) {
   } else bar.removeAttribute("value");
 }
 
-// Looks again at once: a page that knows of a change need not wait.
-export function hurry() {
-  pause = SOON;
-  look();
-}
-
-document.addEventListener("visibilitychange", () => { if (!document.hidden) hurry(); });
+document.addEventListener("visibilitychange", look);
 part("error-close").addEventListener("click", () => { part("error").hidden = true; });
 look();
