@@ -18,6 +18,8 @@ from l2g_jax.retriever.groups.relation import Relation, mark_insets, relate_obje
 from l2g_jax.retriever.retriever import Retriever
 
 DEFAULTS = GroupOptions()
+# Matches of two pictures neither of which lies in the other: windows of one program share a frame.
+_OVERLAP_INLIERS = 15
 
 
 def find_groups(
@@ -142,7 +144,10 @@ def relate(
   first, second, is_mirrored = pair
   names = pictures.names[first][0], pictures.names[second][0]
   facts = entries.facts[first], entries.facts[second]
-  return relate_pixels(names, facts, found, is_mirrored=is_mirrored)
+  relation = relate_pixels(names, facts, found, is_mirrored=is_mirrored)
+  if relation.kind == "part" and not relation.is_within and found.inliers < _OVERLAP_INLIERS:
+    return None
+  return relation
 
 
 def _object_relations(
