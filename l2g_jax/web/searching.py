@@ -21,7 +21,6 @@ from l2g_jax.web.pictures import Pictures
 # The most results of a search, as many as anybody pages through.
 MOST_RESULTS = 1000
 _SEARCHES_KEPT = 64
-_MATCHES_KEPT = 10_000
 
 # x1, y1, x2, y2 in fractions of a picture's width and height.
 Fractions = tuple[float, float, float, float]
@@ -54,6 +53,7 @@ class Search:
     state: of the collection.
     results: best first, `MOST_RESULTS` at most.
     seconds: that it took.
+    overlaps: of the query and images, by name, as far as they were asked for.
   """
 
   query: Query
@@ -61,6 +61,7 @@ class Search:
   state: State
   results: Results
   seconds: float
+  overlaps: "Memo[str, Overlap]" = dataclasses.field(default_factory=lambda: Memo(MOST_RESULTS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Searches:
     """Searches what a keeper has ready."""
     self._keeper, self._pictures = keeper, pictures
     self._searches: Memo[tuple, Search] = Memo(_SEARCHES_KEPT)
-    self._overlaps: Memo[tuple, Overlap] = Memo(_MATCHES_KEPT)
+    self._state: State | None = None
 
   def search(self, query: Query) -> Search:
     """Searches the last state of the collection.
@@ -103,6 +104,10 @@ class Searches:
       status = self._keeper.status()
       sentence = status.message or "The first photographs are being taken in; wait a little."
       raise Refusal(UNAVAILABLE, sentence)
+    if state is not self._state:
+      # A search holds its state, and with it all of the collection.
+      self._searches.clear()
+      self._state = state
     key = (id(state), query.picture.key, query.box, query.turn, query.mirror)
     return self._searches.get(key, lambda: self._search(state, query))
 
@@ -123,8 +128,7 @@ class Searches:
     Raises:
       Refusal: the image is not in the collection as it was searched, or its file is gone.
     """
-    key = (id(search), name)
-    return self._overlaps.get(key, lambda: _overlap(search, name))
+    return search.overlaps.get(name, lambda: _overlap(search, name))
 
   def _search(self, state: State, query: Query) -> Search:
     start = time.perf_counter()
