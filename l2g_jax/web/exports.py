@@ -26,7 +26,7 @@ def table(search: Search, results: Sequence[Result]) -> str:
   rows = (
     (
       result.rank,
-      result.name,
+      printable(result.name),
       _file(search, result.path),
       "" if result.score is None else f"{result.score:.6f}",
       f"{result.similarity:.6f}",

@@ -63,7 +63,7 @@ def table(groups: Groups, root: pathlib.Path) -> str:
         number,
         kind_of(group),
         "yes" if member.is_best else "",
-        member.name,
+        printable(member.name),
         below(pathlib.Path(member.path), root),
         member.width,
         member.height,

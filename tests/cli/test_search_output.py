@@ -10,7 +10,9 @@ from PIL import Image
 
 from l2g_jax.cli import search, search_output
 from l2g_jax.errors import InputError
+from l2g_jax.ranked import Ranked
 from l2g_jax.retriever import Result, Results
+from l2g_jax.retriever.matched import View
 from l2g_jax.retriever.photo_search import read_query
 
 NAMES = ["=HYPERLINK(1)", " @a", "-1+2", "plain, <b>", "odd-\udcff"]
@@ -28,7 +30,9 @@ def render(form, query, box=None):
     Result(name, pathlib.Path("/nowhere") / name, rank, -0.5, 0.25, {"chamfer": 1, "global": 2})
     for rank, name in enumerate(NAMES, start=1)
   ]
-  found = Results(tuple(images), ("A <remark>.",), 0.9, 7)
+  none = Ranked(np.zeros((1, 0), np.int32), np.zeros((1, 0), np.float32))
+  view = View((), query.photograph.size, box)
+  found = Results(tuple(images), ("A <remark>.",), 0.9, 7, view, none)
   return search_output.render(form, query, box, found, {"seconds": {}})
 
 
