@@ -145,7 +145,7 @@ def test_terms_of_each_network_are_known():
 
 def test_the_main_job_runs_on_them(data_root, tmp_path, capsys):
   flags = {"data_root": data_root, "dataset": "toy", "output": tmp_path / "report.json"}
-  flags |= {"local": "aliked-t16+sift", "global_features": "lite0", "max_side": 96}
+  flags |= {"local": "aliked-t16+sift", "global_features": "lite0", "max_side": 120}
   toy.call(roxf.COMMAND, work_dir=tmp_path / "work", num_known=4, num_query_known=2, **flags)
   report = json.loads((tmp_path / "report.json").read_text())
   rows = {row["name"]: row for row in report["rows"]}
@@ -155,11 +155,11 @@ def test_the_main_job_runs_on_them(data_root, tmp_path, capsys):
   config = report["config"]
   assert config["local"] == "aliked-t16+sift"
   assert config["local_settings"] == {
-    "aliked": dict(local("aliked-t16", max_side=96).settings),
-    "sift": dict(local("sift", max_side=96).settings),
+    "aliked": dict(local("aliked-t16", max_side=120).settings),
+    "sift": dict(local("sift", max_side=120).settings),
   }
   assert config["whiten"] == {"aliked": False, "sift": True}
-  assert config["global_features_settings"]["sides"] == [96]
+  assert config["global_features_settings"]["sides"] == [120]
   assert (config["method"]["num_known"], config["method"]["num_query_known"]) == (4, 2)
   (made,) = (tmp_path / "work" / "toy").glob("aliked-*/database")
   assert open_store(made).dimension == 64
