@@ -1,6 +1,6 @@
 """The similarity that a user writes: called in batches, counted and checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from l2g_jax.errors import InputError
 Similarity = Callable[[Any, Any], Any]
 
 
-def select(items: Sequence[Any], ids: np.ndarray) -> Any:
+def select(items: Any, ids: np.ndarray) -> Any:
   """Returns items by their positions: an array of an array, else a list."""
   if isinstance(items, np.ndarray):
     return items[ids]

@@ -77,7 +77,7 @@ class LandmarkIndex:
     similarity: Similarity,
     config: LandmarkConfig | None = None,
   ) -> "LandmarkIndex":
-    """Builds an index in a folder, goes on with one that was interrupted, or opens it if it is done.
+    """Builds an index in a folder, goes on with an interrupted one, or opens it.
 
     N items cost N L evaluations, and the choice of settings at most 1 % more where N L is above
     some millions.

@@ -8,6 +8,7 @@ from l2g_jax.landmarks.config import Weighting
 
 # Smaller dissimilarities weigh no more than this one, under the weighting `near`.
 _NEAREST = 0.05
+_USUAL = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +34,14 @@ class Range:
 
 
 def range_of(similarities: np.ndarray) -> Range:
-  """Returns the range of similarities of landmarks `[L, L]`, self included."""
-  return Range(float(similarities.min()), float(similarities.max()))
+  """Returns the range of similarities of landmarks `[L, L]`, self included.
+
+  What lies further below the first percentile than the greatest lies above it counts as that far:
+  a mark such as -1e38, for an item that is similar to nothing, says nothing of the others.
+  """
+  least, greatest = float(similarities.min()), float(similarities.max())
+  usual = float(np.quantile(similarities.astype(np.float64), _USUAL))
+  return Range(max(least, usual - (greatest - usual)), greatest)
 
 
 def dissimilarities(shares: np.ndarray, power: float) -> np.ndarray:
