@@ -84,7 +84,9 @@ def measure(
     figures = _figures(source, truth, scored)
     rows.append({"method": "landmark index", "evaluations": budget, **figures, "seconds": seconds})
   frame, state = index.frame, index.state
-  chosen = f"m={frame.anchors.shape[1]}, p={frame.power:g}, {frame.weighting}"
+  chosen = (
+    f"m={frame.anchors.shape[1]}, p={frame.power:g}, {frame.weighting}, mixing {frame.mixing:.2g}"
+  )
   for row in rows:
     row |= {"settings": chosen, "an item": state.evaluations / number}
   given, landmarks = _profiles(folder / "index", state, truth)

@@ -11,7 +11,7 @@ import numpy as np
 from l2g_jax.errors import InputError
 from l2g_jax.landmarks import storage
 from l2g_jax.landmarks.calibration import choose_frame, make_trial
-from l2g_jax.landmarks.compare import Comparison, select
+from l2g_jax.landmarks.compare import Comparison, Items, select
 from l2g_jax.landmarks.config import LandmarkConfig
 from l2g_jax.landmarks.frame import Frame, place_again, place_among
 from l2g_jax.landmarks.nearest import nearest
@@ -28,9 +28,7 @@ _TOLERANCE = 5e-3
 _REFINED = 64
 
 
-def build(
-  root: pathlib.Path, items: Sequence[Any], compare: Comparison, config: LandmarkConfig
-) -> State:
+def build(root: pathlib.Path, items: Items, compare: Comparison, config: LandmarkConfig) -> State:
   """Builds an index, or goes on with one that was interrupted; the caller holds the lock.
 
   Raises:
@@ -51,12 +49,12 @@ def build(
       else:
         probe(items, first, kept[0], landmarks, compare)
       meter.advance(count)
-  shares = _Rows([_profile(root, part) for part in range(len(parts))])
+  shares = _Rows([kept_profile(root, part) for part in range(len(parts))])
   frame, calibration = _frame(root, items, landmarks, shares, compare, config)
   stress = []
   for part in range(len(parts)):
     if (placed := storage.read_points(root, part)) is None:
-      placed = place_among(frame, _profile(root, part))
+      placed = place_among(frame, kept_profile(root, part))
       storage.write_points(root, part, placed)
     stress.append(placed.stress)
   state = State(
@@ -75,8 +73,8 @@ def append(
   state: State,
   landmarks: Landmarks,
   frame: Frame,
-  items: Sequence[Any],
-  new: Sequence[Any],
+  items: Items,
+  new: Items,
   compare: Comparison,
 ) -> State:
   """Places new items behind the others, whose space stays as it is."""
@@ -101,7 +99,7 @@ def refine(
   root: pathlib.Path,
   state: State,
   frame: Frame,
-  items: Sequence[Any],
+  items: Items,
   compare: Comparison,
   *,
   num_neighbors: int,
@@ -120,7 +118,7 @@ def refine(
     for part, count in enumerate(state.parts):
       first = sum(state.parts[:part])
       if part not in state.refined and num_neighbors > 0:
-        shares = _profile(root, part)
+        shares = kept_profile(root, part)
         refined = np.empty((count, points.shape[1]), np.float32)
         for start in range(0, count, _REFINED):
           ids = np.arange(first + start, first + min(start + _REFINED, count))
@@ -156,9 +154,9 @@ def refine(
 
 
 def profile(
-  items: Sequence[Any],
+  items: Items,
   ids: np.ndarray,
-  collection: Sequence[Any],
+  collection: Items,
   landmarks: Landmarks,
   compare: Comparison,
   *,
@@ -187,7 +185,7 @@ def profile(
 
 
 def probe(
-  items: Sequence[Any], item: int, shares: np.ndarray, landmarks: Landmarks, compare: Comparison
+  items: Items, item: int, shares: np.ndarray, landmarks: Landmarks, compare: Comparison
 ) -> None:
   """Compares an item to a few landmarks anew.
 
@@ -228,7 +226,7 @@ class _Rows:
 
 
 def _landmarks(
-  root: pathlib.Path, items: Sequence[Any], compare: Comparison, config: LandmarkConfig
+  root: pathlib.Path, items: Items, compare: Comparison, config: LandmarkConfig
 ) -> Landmarks:
   """Chooses and compares landmarks, unless that was done."""
   if (kept := storage.read_landmarks(root)) is not None:
@@ -253,7 +251,7 @@ def _landmarks(
 
 def _frame(
   root: pathlib.Path,
-  items: Sequence[Any],
+  items: Items,
   landmarks: Landmarks,
   shares: Any,
   compare: Comparison,
@@ -263,14 +261,16 @@ def _frame(
   if (kept := storage.read_frame(root)) is not None:
     return kept
   before, trial = compare.evaluations, None
-  if None in (config.power, config.num_dimensions, config.weighting):
+  chosen = (config.power, config.num_dimensions, config.weighting, config.profile_weight)
+  if None in chosen or config.profile_weight:
     trial = make_trial(items, landmarks.ids, shares, compare, seed=config.seed)
   frame = choose_frame(landmarks.range.shares(landmarks.similarities), trial, config)
   storage.write_frame(root, frame, compare.evaluations - before)
   return frame, compare.evaluations - before
 
 
-def _profile(root: pathlib.Path, part: int) -> np.ndarray:
+def kept_profile(root: pathlib.Path, part: int) -> np.ndarray:
+  """Returns the profiles of a part that must be there, `[n, L]` float16."""
   kept = storage.read_profile(root, part)
   if kept is None:
     raise InputError(f"{root} lacks the profiles of part {part}; remove it to have it made again.")

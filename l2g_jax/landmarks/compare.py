@@ -7,11 +7,13 @@ import numpy as np
 
 from l2g_jax.errors import InputError
 
-# Of items `[a]` and `[b]`, any sequences, to `[a, b]`.
-Similarity = Callable[[Any, Any], Any]
+# A list or an array, or whatever has a length, and an item at each position.
+Items = Any
+# Of items `[a]` and `[b]` to `[a, b]`.
+Similarity = Callable[[Items, Items], Any]
 
 
-def select(items: Any, ids: np.ndarray) -> Any:
+def select(items: Items, ids: np.ndarray) -> Items:
   """Returns items by their positions: an array of an array, else a list."""
   if isinstance(items, np.ndarray):
     return items[ids]
@@ -38,8 +40,8 @@ class Comparison:
 
   def __call__(
     self,
-    first: Any,
-    second: Any,
+    first: Items,
+    second: Items,
     *,
     first_ids: np.ndarray | None = None,
     second_ids: np.ndarray,

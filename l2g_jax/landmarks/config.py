@@ -20,10 +20,13 @@ class LandmarkConfig:
       collection has all its items as landmarks. More place better, and cost every item and query as
       many evaluations. 100 to 1000 are useful; 512 is a quarter of 2 % of 100,000 items.
     num_dimensions: m, of the space. More hold more of the similarity, until they fit what is
-      chance: a third of the landmarks is a good most. None = chosen by held-out items.
+      chance: a third of the landmarks is often best. None = chosen by held-out items.
     power: p of the dissimilarity 1 - u^p, above 0 and at most 4, where u is the similarity scaled
       to [0, 1]. Smaller ones spread what is hardly similar, larger ones what is very similar. None
       = chosen by held-out items.
+    profile_weight: of the raw similarities to the landmarks beside the space when nearest items are
+      sought, at least 0. Up to 2 helps where landmarks are few, such as 50, and costs memory for L
+      numbers an item; 0 is best with hundreds. None = chosen by held-out items.
     weighting: of dissimilarities when an item is placed: `equal`, or `near`, which counts small
       ones more, by their inverse square. None = chosen by held-out items.
     selection: of landmarks. `random` costs nothing and is the default: none was better in recall.
@@ -41,6 +44,7 @@ class LandmarkConfig:
   num_landmarks: int = 512
   num_dimensions: int | None = None
   power: float | None = None
+  profile_weight: float | None = None
   weighting: Weighting | None = None
   selection: Selection = "random"
   part_size: int = 4096
@@ -58,6 +62,8 @@ class LandmarkConfig:
     if self.power is not None:
       power = settings.real("power", self.power, above=0.0, most=_MOST_POWER)
       self._set("power", power)
+    if self.profile_weight is not None:
+      self._set("profile_weight", settings.real("profile_weight", self.profile_weight, least=0.0))
     if self.weighting is not None:
       self._set("weighting", settings.choice("weighting", self.weighting, get_args(Weighting)))
 

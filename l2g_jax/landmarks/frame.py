@@ -12,6 +12,8 @@ from l2g_jax.landmarks.scale import dissimilarities, weights_of
 # Points placed at a time.
 _ROWS = 1024
 _UPDATES = 15
+# Where all are as far from a landmark, it tells nothing.
+_LEAST_DEVIATION = np.float32(1e-6)
 
 
 # Arrays are not compared.
@@ -23,11 +25,17 @@ class Frame:
     anchors: `[L, m]` float32, their points.
     power: p of the dissimilarity 1 - u^p.
     weighting: of dissimilarities when an item is placed.
+    mean: `[L]` float32, of the dissimilarities of items to each landmark.
+    deviation: `[L]` float32, above 0, of the same.
+    mixing: how much squared distances of raw profiles count beside those of points; 0 = nothing.
   """
 
   anchors: np.ndarray
   power: float
   weighting: Weighting
+  mean: np.ndarray
+  deviation: np.ndarray
+  mixing: float = 0.0
 
 
 # Arrays are not compared.
@@ -60,7 +68,30 @@ def make_frame(
   np.fill_diagonal(delta, 0.0)
   size = max(1, min(num_dimensions, len(delta) - 1))
   anchors = np.asarray(smacof(delta, num_dimensions=size, seed=seed).embedding)
-  return Frame(anchors, power, weighting)
+  away = ~np.eye(len(delta), dtype=bool)
+  mean = np.mean(delta, axis=0, where=away)
+  deviation = np.maximum(np.std(delta, axis=0, where=away), _LEAST_DEVIATION)
+  return Frame(anchors, power, weighting, mean, deviation)
+
+
+def profile_directions(frame: Frame, shares: np.ndarray) -> np.ndarray:
+  """Returns dissimilarities to the landmarks, standardised, as directions `[n, L]` of length 1."""
+  values = (dissimilarities(shares, frame.power) - frame.mean) / frame.deviation
+  return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-30)
+
+
+def vectors(frame: Frame, points: np.ndarray, shares: np.ndarray) -> np.ndarray:
+  """Returns what nearest items are sought by: the points `[n, m]`, or these and the profiles.
+
+  Args:
+    frame: of the landmarks.
+    points: `[n, m]`.
+    shares: `[n, L]` in [0, 1], how alike the items are to the landmarks.
+  """
+  if not frame.mixing:
+    return points
+  weight = np.float32(frame.mixing**0.5)
+  return np.concatenate([points, weight * profile_directions(frame, shares)], axis=1)
 
 
 def place_among(frame: Frame, shares: np.ndarray) -> Placed:

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +12,9 @@ import numpy as np
 from l2g_jax import settings
 from l2g_jax.errors import InputError
 from l2g_jax.landmarks import builder, storage
-from l2g_jax.landmarks.compare import Comparison, Similarity
+from l2g_jax.landmarks.compare import Comparison, Items, Similarity
 from l2g_jax.landmarks.config import LandmarkConfig
+from l2g_jax.landmarks.frame import vectors
 from l2g_jax.landmarks.search import Found, Space, search
 from l2g_jax.landmarks.storage import State
 from l2g_jax.runtime import files
@@ -24,6 +24,8 @@ from l2g_jax.runtime import files
 _SCORED = 3
 # The space is worn once added items fit so much worse, or are more than those of the build.
 _WORN_STRESS = 1.15
+# A stress below it is a good fit, whatever that of the build was.
+_GOOD_STRESS = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +63,17 @@ class LandmarkIndex:
     evaluations: pairs that this object has evaluated.
   """
 
-  def __init__(
-    self, directory: pathlib.Path, state: State, items: Sequence[Any], compare: Comparison
-  ):
+  def __init__(self, directory: pathlib.Path, state: State, items: Items, compare: Comparison):
     """Opens the files; use `build` or `open`."""
     self._root, self._compare = directory, compare
-    self._items: Sequence[Any] = items
+    self._items: Items = items
     self._read(state)
 
   @classmethod
   def build(
     cls,
     directory: os.PathLike | str,
-    items: Sequence[Any],
+    items: Items,
     similarity: Similarity,
     config: LandmarkConfig | None = None,
   ) -> "LandmarkIndex":
@@ -109,7 +109,7 @@ class LandmarkIndex:
 
   @classmethod
   def open(
-    cls, directory: os.PathLike | str, items: Sequence[Any], similarity: Similarity
+    cls, directory: os.PathLike | str, items: Items, similarity: Similarity
   ) -> "LandmarkIndex":
     """Opens an index; a few evaluations tell whether items and similarity are those of the build.
 
@@ -135,9 +135,7 @@ class LandmarkIndex:
     """Returns how many items there are, without those that were removed."""
     return self.state.num_items - len(self.state.removed)
 
-  def search(
-    self, queries: Sequence[Any], *, k: int = 10, num_evaluations: int | None = None
-  ) -> Found:
+  def search(self, queries: Items, *, k: int = 10, num_evaluations: int | None = None) -> Found:
     """Finds the most similar items of each query.
 
     A query is compared to the landmarks and placed, and the items nearest to it are scored by the
@@ -157,19 +155,18 @@ class LandmarkIndex:
     """
     k = settings.integer("k", k, least=1)
     size = len(self._space.landmarks)
-    if num_evaluations is None:
-      num_evaluations = (1 + _SCORED) * size
-    num_evaluations = settings.integer("num_evaluations", num_evaluations, least=size)
+    wanted = (1 + _SCORED) * size if num_evaluations is None else num_evaluations
+    wanted = settings.integer("num_evaluations", wanted, least=size)
     return search(
       self._space,
       self._items,
       queries,
       self._compare,
       k=k,
-      num_scored=num_evaluations - size,
+      num_scored=wanted - size,
     )
 
-  def add(self, items: Sequence[Any]) -> None:
+  def add(self, items: Items) -> None:
     """Adds items behind the others; each costs L evaluations, and the space stays as it is.
 
     Args:
@@ -229,21 +226,23 @@ class LandmarkIndex:
 
   def growth(self) -> Growth:
     """Tells how well added items fit the space, and when to build it anew."""
-    built, added, advice = self.state.num_built, self.state.num_items - self.state.num_built, None
-    stress = float(np.mean(self._stress[built:])) if added else None
-    if stress is not None and stress > _WORN_STRESS * self.state.stress:
-      advice = (
-        f"Added items fit the space worse (stress {stress:.3f}, those of the build"
-        f" {self.state.stress:.3f}): build the index anew, with landmarks among them."
-      )
-    elif added > built:
-      advice = f"{added} items were added to {built}: build the index anew."
+    built = self.state.num_built
+    added, advice, stress = self.state.num_items - built, None, None
+    if added:
+      stress = float(np.mean(self._stress[built:]))
+      if stress > max(_GOOD_STRESS, _WORN_STRESS * self.state.stress):
+        advice = (
+          f"Added items fit the space worse (stress {stress:.3f}, those of the build"
+          f" {self.state.stress:.3f}): build the index anew, with landmarks among them."
+        )
+      elif added > built:
+        advice = f"{added} items were added to {built}: build the index anew."
     return Growth(built, added, self.state.stress, stress, advice)
 
   @property
   def points(self) -> np.ndarray:
     """Of all items, `[N, m]` float32, removed ones included."""
-    return self._space.host_points
+    return self._space.points
 
   @property
   def evaluations(self) -> int:
@@ -280,17 +279,26 @@ class LandmarkIndex:
       landmarks=self._landmarks.ids,
       range=self._landmarks.range,
       frame=self.frame,
-      points=jnp.asarray(whole),
-      host_points=whole,
+      points=whole,
+      vectors=jnp.asarray(self._vectors(whole)),
       alive=alive,
     )
+
+  def _vectors(self, points: np.ndarray) -> np.ndarray:
+    """Returns what nearest items are sought by; reads profiles where they count."""
+    if not self.frame.mixing:
+      return points
+    parts, start = [], 0
+    for part, count in enumerate(self.state.parts):
+      shares = builder.kept_profile(self._root, part)
+      parts.append(vectors(self.frame, points[start : start + count], shares))
+      start += count
+    return np.concatenate(parts)
 
   def _probe(self) -> None:
     """Compares a landmark and the last item anew."""
     last = len(self.state.parts) - 1
-    kept = storage.read_profile(self._root, last)
-    if kept is None:
-      raise InputError(f"{self._root} lacks files of its index; remove it to have it made again.")
+    kept = builder.kept_profile(self._root, last)
     shares = self._landmarks.range.shares(self._landmarks.similarities[-1])
     for item, row in ((int(self._landmarks.ids[-1]), shares), (self.state.num_items - 1, kept[-1])):
       builder.probe(self._items, item, row, self._landmarks, self._compare)

@@ -8,7 +8,7 @@ from l2g_jax.landmarks.config import Weighting
 
 # Smaller dissimilarities weigh no more than this one, under the weighting `near`.
 _NEAREST = 0.05
-_USUAL = 0.01
+_FAR = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Range:
 def range_of(similarities: np.ndarray) -> Range:
   """Returns the range of similarities of landmarks `[L, L]`, self included.
 
-  What lies further below the first percentile than the greatest lies above it counts as that far:
-  a mark such as -1e38, for an item that is similar to nothing, says nothing of the others.
+  What lies several times further below the median than the greatest lies above it is left out: a
+  mark such as -1e38, for an item that is similar to nothing, says nothing of the others.
   """
-  least, greatest = float(similarities.min()), float(similarities.max())
-  usual = float(np.quantile(similarities.astype(np.float64), _USUAL))
-  return Range(max(least, usual - (greatest - usual)), greatest)
+  values = similarities.astype(np.float64)
+  median, high = float(np.median(values)), float(values.max())
+  return Range(float(values[values >= median - _FAR * (high - median)].min()), high)
 
 
 def dissimilarities(shares: np.ndarray, power: float) -> np.ndarray:

@@ -1,14 +1,12 @@
 """A query placed by the landmarks, and the items around it scored by the true similarity."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
-from l2g_jax.landmarks.compare import Comparison, select
-from l2g_jax.landmarks.frame import Frame, place_again, place_among
+from l2g_jax.landmarks.compare import Comparison, Items, select
+from l2g_jax.landmarks.frame import Frame, place_again, place_among, vectors
 from l2g_jax.landmarks.nearest import nearest
 from l2g_jax.landmarks.scale import Range
 
@@ -43,23 +41,23 @@ class Space:
     landmarks: `[L]` int64, positions of the landmarks.
     range: of the similarity.
     frame: the landmarks in space.
-    points: `[N, m]` float32, on the device.
-    host_points: the same on the host.
+    points: `[N, m]` float32, on the host.
+    vectors: `[N, .]` float32, on the device: what nearest items are sought by, see `vectors`.
     alive: `[N]` bool, False = removed.
   """
 
   landmarks: np.ndarray
   range: Range
   frame: Frame
-  points: jax.Array
-  host_points: np.ndarray
+  points: np.ndarray
+  vectors: jax.Array
   alive: np.ndarray
 
 
 def search(
   space: Space,
-  items: Sequence[Any],
-  queries: Sequence[Any],
+  items: Items,
+  queries: Items,
   compare: Comparison,
   *,
   k: int,
@@ -101,8 +99,8 @@ def search(
 
 def _score(
   space: Space,
-  items: Sequence[Any],
-  queries: Sequence[Any],
+  items: Items,
+  queries: Items,
   compare: Comparison,
   known: np.ndarray,
   others: np.ndarray,
@@ -133,11 +131,11 @@ def _score(
         space.frame,
         points,
         shares,
-        space.host_points[scored],
+        space.points[scored],
         space.range.shares(found),
         count,
       )
-    new = nearest(points, space.points, stop - start, seen)
+    new = nearest(vectors(space.frame, points, shares), space.vectors, stop - start, seen)
     scored[:, start:stop] = new
     np.put_along_axis(seen, new, True, axis=1)
     for row in range(size):

@@ -1,11 +1,8 @@
 """Which items are landmarks."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
-from l2g_jax.landmarks.compare import Comparison, select
+from l2g_jax.landmarks.compare import Comparison, Items, select
 from l2g_jax.landmarks.config import Selection
 
 # Candidates for each landmark, where similarities choose.
@@ -13,7 +10,7 @@ _CANDIDATES = 2
 
 
 def choose_landmarks(
-  items: Sequence[Any], count: int, selection: Selection, compare: Comparison, *, seed: int
+  items: Items, count: int, selection: Selection, compare: Comparison, *, seed: int
 ) -> np.ndarray:
   """Chooses landmarks.
 

@@ -127,8 +127,14 @@ def read_landmarks(root: pathlib.Path) -> tuple[Landmarks, LandmarkConfig, int] 
 
 def write_frame(root: pathlib.Path, frame: Frame, evaluations: int) -> None:
   """Writes the embedded landmarks, and how many evaluations chose their settings."""
-  metadata = {"power": frame.power, "weighting": frame.weighting, "evaluations": evaluations}
-  _save(root / "frame", {"anchors": frame.anchors}, metadata)
+  metadata = {
+    "power": frame.power,
+    "weighting": frame.weighting,
+    "mixing": frame.mixing,
+    "evaluations": evaluations,
+  }
+  arrays = {"anchors": frame.anchors, "mean": frame.mean, "deviation": frame.deviation}
+  _save(root / "frame", arrays, metadata)
 
 
 def read_frame(root: pathlib.Path) -> tuple[Frame, int] | None:
@@ -136,7 +142,13 @@ def read_frame(root: pathlib.Path) -> tuple[Frame, int] | None:
   if not (root / "frame").is_dir():
     return None
   arrays, metadata = _load(root / "frame")
-  frame = Frame(np.array(arrays["anchors"]), metadata["power"], metadata["weighting"])
+  kept = {name: np.array(arrays[name]) for name in ("anchors", "mean", "deviation")}
+  frame = Frame(
+    **kept,
+    power=metadata["power"],
+    weighting=metadata["weighting"],
+    mixing=metadata["mixing"],
+  )
   return frame, metadata["evaluations"]
 
 
