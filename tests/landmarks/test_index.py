@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.errors import InputError
-from l2g_jax.landmarks import LandmarkConfig, LandmarkIndex, storage
+from l2g_jax.landmarks import LandmarkIndex, storage
 from tests.landmarks.similarities import CONFIG, Counted, brute_force, build, closeness, points
 
 ITEMS, QUERIES = points(60), points(5, seed=1)
