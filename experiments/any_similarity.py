@@ -150,7 +150,9 @@ def _source(values: Values, material: Material | None, size: int, root: pathlib.
     weights = None
     if values.collection == "learned":
       weights = pathlib.Path(values.weights or default_path(values.work_dir, "learned"))
-    return sources.images_of(material, weights=weights, count=values.descriptors)
+    return sources.images_of(
+      material, values.num_queries, weights=weights, count=values.descriptors
+    )
   if values.collection == "words":
     return sources.words(size, values.num_queries, seed=values.seed)
   return sources.chamfer(

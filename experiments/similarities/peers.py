@@ -12,7 +12,7 @@ import numpy as np
 Scored = Iterator[tuple[str, str, np.ndarray]]
 
 POWERS = (1.0, 0.6, 0.3, 0.15)
-_DIMENSIONS = (16, 32, 64, 128, 256)
+_DIMENSIONS = (8, 16, 32, 64, 128, 256)
 _PIVOTED = (8, 16, 32)
 # Values of one block of differences.
 _BLOCK = 1 << 24
@@ -66,12 +66,11 @@ def landmark_scaling(given: Profiles) -> Scored:
     inner = -0.5 * (landmarks - mean - mean[:, None] + landmarks.mean())
     values, vectors = np.linalg.eigh(inner)
     values, vectors = values[::-1], vectors[:, ::-1]
-    for size in _DIMENSIONS:
-      kept = values[:size] > 1e-6 * values[0]
-      if size <= len(values) and kept.all():
-        inverse = vectors[:, :size] / np.sqrt(values[:size])
-        placed = [(-0.5 * (some - mean) @ inverse).astype(np.float32) for some in (queries, items)]
-        yield "landmark MDS", f"m={size}, p={power:g}", closeness(*placed)
+    positive = int(np.sum(values > 1e-6 * values[0]))
+    for size in sorted({min(size, positive) for size in _DIMENSIONS}):
+      inverse = vectors[:, :size] / np.sqrt(values[:size])
+      placed = [(-0.5 * (some - mean) @ inverse).astype(np.float32) for some in (queries, items)]
+      yield "landmark MDS", f"m={size}, p={power:g}", closeness(*placed)
 
 
 def nystrom(given: Profiles) -> Scored:
@@ -82,16 +81,12 @@ def nystrom(given: Profiles) -> Scored:
     )
     values, vectors = np.linalg.eigh(landmarks)
     order = np.argsort(-np.abs(values))
-    for size in _DIMENSIONS:
-      if size <= len(values):
-        kept = order[:size]
-        kept = kept[np.abs(values[kept]) > 1e-6 * np.abs(values).max()]
-        inverse = vectors[:, kept] / values[kept]
-        yield (
-          "Nystrom",
-          f"m={size}, p={power:g}",
-          ((queries @ inverse) @ (items @ vectors[:, kept]).T).astype(np.float32),
-        )
+    usable = order[np.abs(values[order]) > 1e-6 * np.abs(values).max()]
+    for size in sorted({min(size, len(usable)) for size in _DIMENSIONS}):
+      kept = usable[:size]
+      inverse = vectors[:, kept] / values[kept]
+      scores = (queries @ inverse) @ (items @ vectors[:, kept]).T
+      yield "Nystrom", f"m={size}, p={power:g}", scores.astype(np.float32)
 
 
 def fastmap(given: Profiles) -> Scored:

@@ -127,20 +127,23 @@ def _chamfer(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nd
   return found
 
 
-def images_of(material: Material, *, weights: pathlib.Path | None, count: int) -> Source:
+def images_of(
+  material: Material, num_queries: int, *, weights: pathlib.Path | None, count: int
+) -> Source:
   """Returns the images of a data set with its queries.
 
   Args:
     material: the data set, made ready.
+    num_queries: of its queries, the first so many at most.
     weights: of a learned matcher; None = Chamfer similarity of the strongest descriptors.
     count: descriptors of an image, for Chamfer similarity.
 
   Raises:
     InputError: there are no weights.
   """
-  number, queries = material.num_images, material.num_queries
+  number, queries = material.num_images, min(num_queries, material.num_queries)
   truth = material.dataset.ground_truth
-  relevant = [np.asarray([*query.easy, *query.hard], np.int64) for query in truth.queries]
+  relevant = [np.asarray([*query.easy, *query.hard], np.int64) for query in truth.queries[:queries]]
   if weights is None:
     values = np.zeros((number + queries, count, 128), np.float32)
     for row in range(number + queries):
