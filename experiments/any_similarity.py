@@ -103,7 +103,8 @@ def main(values: Values) -> None:
     if values.collection.startswith("chamfer"):
       settings.append(values.descriptors)
     if material is not None:
-      settings += [material.key, str(values.weights)]
+      states = [kind.index.state for kind in material.collection.kinds]
+      settings += [material.dataset.name, states, str(values.weights)]
     data = root / f"{values.collection}-{size}-{files.checksum_json(settings)[:12]}"
     made_by = [*settings, repr(config), budgets, values.refine_by, _VERSION]
     run = functools.partial(_measure, values, material, size, root, data, config, budgets)

@@ -11,7 +11,7 @@ import numpy as np
 
 Scored = Iterator[tuple[str, str, np.ndarray]]
 
-POWERS = (1.0, 0.6, 0.3, 0.15)
+POWERS = (1.0, 0.6, 0.3)
 _DIMENSIONS = (8, 16, 32, 64, 128, 256)
 _PIVOTED = (8, 16, 32)
 # Values of one block of differences.
@@ -58,18 +58,18 @@ def landmark_scaling(given: Profiles) -> Scored:
   """Landmark MDS (de Silva and Tenenbaum, 2004)."""
   for power in POWERS:
     landmarks, items, queries = (
-      (1.0 - some.astype(np.float64) ** power) ** 2
+      (1.0 - some ** np.float32(power)) ** 2
       for some in (given.landmarks, given.items, given.queries)
     )
     np.fill_diagonal(landmarks, 0.0)
     mean = landmarks.mean(axis=0)
-    inner = -0.5 * (landmarks - mean - mean[:, None] + landmarks.mean())
+    inner = -0.5 * (landmarks - mean - mean[:, None] + landmarks.mean()).astype(np.float64)
     values, vectors = np.linalg.eigh(inner)
     values, vectors = values[::-1], vectors[:, ::-1]
     positive = int(np.sum(values > 1e-6 * values[0]))
     for size in sorted({min(size, positive) for size in _DIMENSIONS}):
-      inverse = vectors[:, :size] / np.sqrt(values[:size])
-      placed = [(-0.5 * (some - mean) @ inverse).astype(np.float32) for some in (queries, items)]
+      inverse = (vectors[:, :size] / np.sqrt(values[:size])).astype(np.float32)
+      placed = [-0.5 * (some - mean) @ inverse for some in (queries, items)]
       yield "landmark MDS", f"m={size}, p={power:g}", closeness(*placed)
 
 
@@ -77,22 +77,22 @@ def nystrom(given: Profiles) -> Scored:
   """Nystrom's approximation of the similarities themselves (Williams and Seeger, 2001)."""
   for power in POWERS:
     landmarks, items, queries = (
-      some.astype(np.float64) ** power for some in (given.landmarks, given.items, given.queries)
+      some ** np.float32(power) for some in (given.landmarks, given.items, given.queries)
     )
-    values, vectors = np.linalg.eigh(landmarks)
+    values, vectors = np.linalg.eigh(landmarks.astype(np.float64))
     order = np.argsort(-np.abs(values))
     usable = order[np.abs(values[order]) > 1e-6 * np.abs(values).max()]
     for size in sorted({min(size, len(usable)) for size in _DIMENSIONS}):
       kept = usable[:size]
-      inverse = vectors[:, kept] / values[kept]
-      scores = (queries @ inverse) @ (items @ vectors[:, kept]).T
-      yield "Nystrom", f"m={size}, p={power:g}", scores.astype(np.float32)
+      inverse = (vectors[:, kept] / values[kept]).astype(np.float32)
+      scores = (queries @ inverse) @ (items @ vectors[:, kept].astype(np.float32)).T
+      yield "Nystrom", f"m={size}, p={power:g}", scores
 
 
 def fastmap(given: Profiles) -> Scored:
   """FastMap (Faloutsos and Lin, 1995), with its pivots among the landmarks."""
   for power in (1.0, 0.3):
-    tables = [(1.0 - some**power) ** 2 for some in (given.landmarks, given.items, given.queries)]
+    tables = [(1.0 - some ** np.float32(power)) ** 2 for some in (given.landmarks, given.items, given.queries)]
     np.fill_diagonal(tables[0], 0.0)
     axes: list[list[np.ndarray]] = [[], []]
     for dimension in range(max(_PIVOTED)):
