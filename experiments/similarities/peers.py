@@ -92,7 +92,10 @@ def nystrom(given: Profiles) -> Scored:
 def fastmap(given: Profiles) -> Scored:
   """FastMap (Faloutsos and Lin, 1995), with its pivots among the landmarks."""
   for power in (1.0, 0.3):
-    tables = [(1.0 - some ** np.float32(power)) ** 2 for some in (given.landmarks, given.items, given.queries)]
+    tables = [
+      (1.0 - some ** np.float32(power)) ** 2
+      for some in (given.landmarks, given.items, given.queries)
+    ]
     np.fill_diagonal(tables[0], 0.0)
     axes: list[list[np.ndarray]] = [[], []]
     for dimension in range(max(_PIVOTED)):
