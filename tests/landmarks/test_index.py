@@ -27,7 +27,7 @@ def test_a_search_finds_the_nearest_of_points(index):
 
 
 def test_an_item_finds_itself(index):
-  assert index.search(ITEMS[[7, 40]], k=1, num_evaluations=20).ids.tolist() == [[7], [40]]
+  assert index.search(ITEMS[[7, 40]], k=1, num_evaluations=30).ids.tolist() == [[7], [40]]
 
 
 def test_distances_in_the_space_are_those_of_the_items(index):
@@ -43,9 +43,9 @@ def test_evaluations_are_counted_exactly(tmp_path):
   similarity = Counted()
   index = build(tmp_path, ITEMS, similarity)
   assert index.evaluations == index.state.evaluations == similarity.pairs == 12 * 12 + 60 * 12
-  found = index.search(QUERIES, k=3, num_evaluations=25)
-  assert found.evaluations.tolist() == [25] * 5
-  assert similarity.pairs == index.evaluations == 12 * 12 + 60 * 12 + 5 * 25
+  found = index.search(QUERIES, k=3, num_evaluations=30)
+  assert found.evaluations.tolist() == [30] * 5
+  assert similarity.pairs == index.evaluations == 12 * 12 + 60 * 12 + 5 * 30
 
 
 def test_as_many_evaluations_as_items_find_the_true_ones(index):
@@ -55,15 +55,15 @@ def test_as_many_evaluations_as_items_find_the_true_ones(index):
 
 
 def test_more_than_there_are_is_padded(index):
-  found = index.search(QUERIES, k=70, num_evaluations=20)
-  assert np.all(found.ids[:, 20:] == -1)
-  assert not np.any(found.similarities[:, 20:])
-  assert np.all(np.sort(found.ids[:, :20], axis=1)[:, 0] >= 0)
+  found = index.search(QUERIES, k=70, num_evaluations=30)
+  assert np.all(found.ids[:, 30:] == -1)
+  assert not np.any(found.similarities[:, 30:])
+  assert np.all(np.sort(found.ids[:, :30], axis=1)[:, 0] >= 0)
 
 
 def test_results_do_not_depend_on_other_queries(index):
-  together = index.search(QUERIES, k=5, num_evaluations=20).ids
-  alone = [index.search(QUERIES[i : i + 1], k=5, num_evaluations=20).ids[0] for i in range(5)]
+  together = index.search(QUERIES, k=5, num_evaluations=30).ids
+  alone = [index.search(QUERIES[i : i + 1], k=5, num_evaluations=30).ids[0] for i in range(5)]
   np.testing.assert_array_equal(together, alone)
 
 
