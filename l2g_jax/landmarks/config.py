@@ -29,7 +29,7 @@ class LandmarkConfig:
       numbers an item; 0 is best with hundreds. None = chosen by held-out items.
     weighting: of dissimilarities when an item is placed: `equal`, or `near`, which counts small
       ones more, by their inverse square. None = chosen by held-out items.
-    selection: of landmarks. `random` costs nothing and is the default: none was better in recall.
+    selection: of landmarks. `random` costs nothing and is the default.
       `farthest` takes the candidate least similar to those chosen, `spread` draws candidates with
       odds by their squared dissimilarity to those chosen. Both evaluate 2 L candidates L times.
     part_size: items of one file, at least 1; an interrupted build goes on after the last one.

@@ -207,7 +207,7 @@ class LandmarkIndex:
     It costs `num_neighbors` evaluations an item. Items that were refined are left out.
 
     Args:
-      num_neighbors: of each item, at least 1; 16 gain up to a point of recall.
+      num_neighbors: of each item, at least 1.
 
     Raises:
       InputError: another process changed the index, or the similarity returns what it must not.
