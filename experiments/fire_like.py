@@ -45,6 +45,7 @@ class FireLike:
     images_per_landmark: images of a landmark in the collection, all relevant to its queries.
     count: descriptors of an image.
     seed: of all random numbers.
+    num_spots: of an image; None = as many to a descriptor as FIRe has.
   """
 
   num_images: int
@@ -52,6 +53,7 @@ class FireLike:
   images_per_landmark: int
   count: int = 600
   seed: int = 0
+  num_spots: int | None = None
 
   def __post_init__(self):
     if self.num_landmarks * self.images_per_landmark > self.num_images:
@@ -86,7 +88,7 @@ class FireLike:
 
   def _make(self, kind: int, number: int, landmark: int) -> np.ndarray:
     rng = np.random.default_rng([self.seed, kind, number])
-    num_spots = max(1, round(self.count / _DESCRIPTORS_PER_SPOT))
+    num_spots = self.num_spots or max(1, round(self.count / _DESCRIPTORS_PER_SPOT))
     spots = self._spots(rng, num_spots)
     if landmark < self.num_landmarks:
       shared = self._spots(np.random.default_rng([self.seed, 1, landmark]), num_spots)

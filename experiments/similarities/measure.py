@@ -1,0 +1,215 @@
+"""An index and its peers on one collection, at the same evaluations."""
+
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.similarities import peers, trees
+from experiments.similarities.sources import Source
+from l2g_jax.errors import InputError
+from l2g_jax.landmarks import LandmarkConfig, LandmarkIndex, storage
+from l2g_jax.landmarks.scale import Range
+from l2g_jax.runtime import files
+
+# Of the nearest, how many are counted.
+DEPTHS = (10, 100)
+_PEERS: Sequence[Callable[[peers.Profiles], peers.Scored]] = (
+  peers.raw_profiles,
+  peers.landmark_scaling,
+  peers.nystrom,
+  peers.fastmap,
+)
+# A graph is made where N is at most this: its building evaluates thousands of pairs an item.
+MOST_GRAPH = 20_000
+
+
+def truth_of(source: Source, folder: pathlib.Path) -> np.ndarray:
+  """Returns the similarity of every query to every item, `[Q, N]`, kept in a folder."""
+  path = folder / "truth.npy"
+  if not path.is_file():
+    found = np.concatenate(
+      [
+        source.compare(np.asarray([source.num_items + row]), np.arange(source.num_items))
+        for row in range(source.num_queries)
+      ]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.atomic_path(path) as temporary, open(temporary, "wb") as file:
+      np.save(file, found)
+  return np.load(path)
+
+
+def measure(
+  source: Source,
+  data: pathlib.Path,
+  folder: pathlib.Path,
+  config: LandmarkConfig,
+  budgets: Sequence[int],
+  refine: int,
+) -> dict[str, Any]:
+  """Measures the index and every peer; a JSON object.
+
+  Args:
+    source: the collection.
+    data: a folder for what does not depend on the index.
+    folder: where the index is kept.
+    config: of the index.
+    budgets: evaluations a query.
+    refine: neighbours by which items are placed again; 0 = they are not.
+  """
+  truth = truth_of(source, data)
+  number, size = source.num_items, min(config.num_landmarks, source.num_items)
+
+  def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    # Those of queries are known: the seconds of a search are then those beside the similarity.
+    if first.min() >= number:
+      return truth[np.ix_(first - number, second)]
+    return source.compare(first, second)
+
+  start = time.perf_counter()
+  queries = np.arange(number, number + source.num_queries)
+  index = LandmarkIndex.build(folder / "index", np.arange(number), similarity, config)
+  built = time.perf_counter() - start
+  if refine:
+    index.refine(refine)
+  rows, sweeps = [], []
+  for budget in budgets:
+    start = time.perf_counter()
+    found = index.search(queries, k=DEPTHS[-1], num_evaluations=budget)
+    seconds = (time.perf_counter() - start) / len(queries)
+    scored = [ids[ids >= 0] for ids in found.ids]
+    figures = _figures(source, truth, scored)
+    rows.append({"method": "landmark index", "evaluations": budget, **figures, "seconds": seconds})
+  frame, state = index.frame, index.state
+  chosen = (
+    f"m={frame.anchors.shape[1]}, p={frame.power:g}, {frame.weighting}, mixing {frame.mixing:.2g}"
+  )
+  for row in rows:
+    row |= {"settings": chosen, "an item": state.evaluations / number}
+  given, landmarks = _profiles(folder / "index", state, truth)
+  for method in _PEERS:
+    best: dict[int, dict[str, Any]] = {}
+    for name, text, scores in method(given):
+      for budget in budgets:
+        ids = _shortlists(scores, landmarks, budget)
+        row = {"method": name, "settings": text, "evaluations": budget}
+        row |= {**_figures(source, truth, ids), "an item": float(size)}
+        sweeps.append(row)
+        if budget not in best or row["recall 10"] > best[budget]["recall 10"]:
+          best[budget] = row
+    rows += best.values()
+  rows += _own(source, truth, budgets, config.seed)
+  everything = [np.arange(number)] * source.num_queries
+  rows.append(
+    {"method": "brute force", "settings": "", "evaluations": number, "an item": 0.0}
+    | _figures(source, truth, everything)
+  )
+  return {
+    "source": source.name,
+    "items": number,
+    "landmarks": size,
+    "rows": rows,
+    "sweeps": sweeps,
+    "stress": state.stress,
+    "build seconds": built,
+    "intrinsic dimension": intrinsic_dimension(given),
+    "asymmetry": _asymmetry(folder / "index"),
+  }
+
+
+def intrinsic_dimension(given: peers.Profiles) -> float:
+  """Returns mean^2 / (2 variance) of the dissimilarities of landmarks (Chavez and others, 2001)."""
+  apart = 1.0 - given.landmarks[np.triu_indices(len(given.landmarks), 1)]
+  return float(apart.mean() ** 2 / max(2.0 * apart.var(), 1e-12))
+
+
+def _own(source: Source, truth: np.ndarray, budgets: Sequence[int], seed: int) -> Iterator[Any]:
+  """Yields the rows of peers that choose pairs themselves, and of chance."""
+  number, rng = source.num_items, np.random.default_rng(seed)
+  high = float(truth.max())
+  root, count = trees.vantage_tree(source, high, seed=seed)
+  for budget in budgets:
+    ids = [trees.search_tree(root, values, high, budget) for values in truth]
+    row = {"method": "vantage-point tree", "settings": "best first", "evaluations": budget}
+    yield {**row, **_figures(source, truth, ids), "an item": count / number}
+  if source.symbols is not None and number <= MOST_GRAPH:
+    try:
+      graph = trees.both_ways(trees.descent_graph(source.symbols[:number], seed=seed))
+    except InputError as error:
+      print(error)
+    else:
+      for budget in budgets:
+        ids = [trees.search_graph(graph, values, budget, seed=seed) for values in truth]
+        row = {"method": "pynndescent", "settings": "30 neighbours", "evaluations": budget}
+        yield {**row, **_figures(source, truth, ids), "an item": None}
+  for budget in budgets:
+    ids = [rng.choice(number, min(number, budget), replace=False) for _ in truth]
+    row = {"method": "chance", "settings": "", "evaluations": budget, "an item": 0.0}
+    yield {**row, **_figures(source, truth, ids)}
+
+
+def _profiles(
+  root: pathlib.Path, state: storage.State, truth: np.ndarray
+) -> tuple[peers.Profiles, np.ndarray]:
+  """Returns the profiles of an index, and the positions of its landmarks."""
+  kept = storage.read_landmarks(root)
+  assert kept is not None
+  landmarks = kept[0]
+  parts = [storage.read_profile(root, part) for part in range(len(state.parts))]
+  limits: Range = landmarks.range
+  own = limits.shares(landmarks.similarities)
+  items = np.concatenate([part for part in parts if part is not None]).astype(np.float32)
+  queries = limits.shares(truth[:, landmarks.ids])
+  return peers.Profiles(0.5 * (own + own.T), items, queries), landmarks.ids
+
+
+def _asymmetry(root: pathlib.Path) -> float:
+  """Returns the mean difference of both directions between landmarks, as a share of their range."""
+  kept = storage.read_landmarks(root)
+  assert kept is not None
+  shares = kept[0].range.shares(kept[0].similarities)
+  return float(np.abs(shares - shares.T).mean())
+
+
+def _shortlists(scores: np.ndarray, landmarks: np.ndarray, budget: int) -> Sequence[np.ndarray]:
+  """Returns what each query evaluates: the landmarks, then the best of the others."""
+  scores = scores.copy()
+  scores[:, landmarks] = -np.inf
+  count = min(budget, scores.shape[1]) - len(landmarks)
+  if count <= 0:
+    return [landmarks] * len(scores)
+  best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+  return [np.concatenate([landmarks, ids]) for ids in best]
+
+
+def _figures(source: Source, truth: np.ndarray, scored: Sequence[np.ndarray]) -> dict[str, Any]:
+  """Returns recall of the true nearest, and mAP in percent, of what was scored for each query.
+
+  An item as similar as the last of the true ones counts as true.
+  """
+  figures: dict[str, Any] = {}
+  for depth in DEPTHS:
+    least = -np.partition(-truth, depth - 1, axis=1)[:, depth - 1]
+    hits = [
+      min(depth, int(np.sum(values[ids] >= bound)))
+      for values, ids, bound in zip(truth, scored, least, strict=True)
+    ]
+    figures[f"recall {depth}"] = float(np.mean(hits)) / depth
+  if source.relevant is not None:
+    precisions = [
+      _average_precision(values, ids, relevant)
+      for values, ids, relevant in zip(truth, scored, source.relevant, strict=True)
+      if len(relevant)
+    ]
+    figures["mAP"] = 100.0 * float(np.mean(precisions))
+  return figures
+
+
+def _average_precision(values: np.ndarray, ids: np.ndarray, relevant: np.ndarray) -> float:
+  """Returns the mean precision at relevant items; those that were not scored have none."""
+  order = ids[np.lexsort((ids, -values[ids]))]
+  hits = np.isin(order, relevant)
+  return float(np.sum(np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)) / len(relevant))
