@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from l2g_jax.evaluation import PROTOCOLS
-from l2g_jax.report import plots
+from l2g_jax.report import causes, plots
 from l2g_jax.report.blocks import Block, Column, Plot, Section, Table, Text
 from l2g_jax.report.run import EMBEDDING, METHOD, Judged, Run, ascending, figure
 
@@ -102,8 +102,9 @@ def _methods(run: Run, judged: Judged) -> list[Block]:
     Plot(
       "Positives found by rank",
       _recall(run, judged),
-      "The share of all positives, easy and hard, up to a rank. A stage that ends low has not"
-      " reached them; one that rises late has them far down.",
+      "The share of all positives, easy and hard, up to a rank. Every stage ranks all images, so a"
+      " curve that rises late has positives far down. The upright line is at k: beyond it images"
+      f" are not embedded and keep the order of {run.search}, so these curves are one.",
     ),
   ]
 
@@ -120,17 +121,20 @@ def _recall(run: Run, judged: Judged) -> str:
   most = run.figures["dataset"]["images"]
   ranks = [rank for rank in _RANKS if rank < most] + [most]
   total = max(1, int(judged.num_positives.sum()))
+  k = run.candidates.ids.shape[1]
   series = {}
   for stage in run.stages:
     places = np.concatenate([*judged.places[stage.name], np.zeros(0, int)])
     series[stage.name] = (ranks, [float(np.sum(places <= rank)) / total * 100 for rank in ranks])
-  return plots.lines(series, x="rank", y="positives found, %", log_x=True, y_range=(0, 101))
+  return plots.lines(
+    series, x="rank", y="positives found, %", log_x=True, mark_x=k, y_range=(0, 101)
+  )
 
 
 def _losses(run: Run, judged: Judged) -> list[Block]:
   truth, made, search = run.dataset.ground_truth, run.diagnostics, run.search
   groups = {}
-  for protocol in ("medium", "hard"):
+  for protocol in causes.EXPLAINED:
     own = judged.precisions[protocol]
     valid = ~np.isnan(own[search])
     groups[protocol] = (own[search][valid].tolist(), own[METHOD][valid].tolist())
@@ -140,16 +144,18 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
     Column(f"{search}, medium", 1, "AP in percent"),
     Column("embedding, medium", 1, "AP of L2G with w = 1"),
     Column("l2g, medium", 1, "AP in percent"),
+    Column("cause, medium", None, "the part of L2G that loses more, where it loses"),
     Column("change, hard", 1, f"points of AP that L2G gains against {search}"),
     Column(f"{search}, hard", 1, "AP in percent"),
     Column("l2g, hard", 1, "AP in percent"),
+    Column("cause, hard", None, "the part of L2G that loses more, where it loses"),
     Column("positives", None, "easy and hard images"),
-    Column("reached", None, "positives among the candidates of the search"),
+    Column("embedded", None, "positives among the candidates of the search"),
     Column("stress", 3, "stress-1 of the embedding, 0 where all distances fit"),
     Column("iterations", None, "of SMACOF"),
     Column("converged", None, "whether SMACOF stopped before its limit"),
   ]
-  changes = {name: judged.change(name, search) for name in ("medium", "hard")}
+  changes = {name: judged.change(name, search) for name in causes.EXPLAINED}
   order = ascending(changes["medium"])
   medium, hard = judged.precisions["medium"], judged.precisions["hard"]
   rows = [
@@ -159,9 +165,11 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
       figure(medium[search][q]),
       figure(medium[EMBEDDING][q]),
       figure(medium[METHOD][q]),
+      causes.find_cause(run, judged, q, "medium"),
       figure(changes["hard"][q]),
       figure(hard[search][q]),
       figure(hard[METHOD][q]),
+      causes.find_cause(run, judged, q, "hard"),
       int(judged.num_positives[q]),
       int(judged.num_reached[q]),
       float(made.normalized_stress[q]),
@@ -171,7 +179,8 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
     for q in order
   ]
   return [
-    Text(_summary(changes["medium"], search)),
+    *(Text(causes.summarize(run, judged, protocol)) for protocol in causes.EXPLAINED),
+    Text(_embedded(run, judged)),
     Plot(
       f"AP of L2G against {search}",
       plots.scatter(groups, x=f"AP of {search}, %", y="AP of l2g, %", diagonal=True),
@@ -181,19 +190,19 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
       "Every query",
       columns,
       rows,
-      "The greatest loss first. Positives that were not reached can't be ranked by L2G.",
+      "The greatest loss in medium first. Positives that are not embedded keep the order of the"
+      " search.",
       links=[f"query-{q}" for q in order],
     ),
   ]
 
 
-def _summary(changes: np.ndarray, search: str) -> str:
-  lost, gained = int(np.sum(changes < -0.05)), int(np.sum(changes > 0.05))
-  same = int(np.sum(~np.isnan(changes))) - lost - gained
+def _embedded(run: Run, judged: Judged) -> str:
+  total = int(judged.num_positives.sum())
+  missing = total - int(judged.num_reached.sum())
   return (
-    f"By medium AP L2G is below {search} for {lost} queries and above it for {gained}; {same} are"
-    f" within 0.05 points. Its losses add up to {-np.nansum(np.minimum(changes, 0)):.1f} points,"
-    f" its gains to {np.nansum(np.maximum(changes, 0)):.1f}."
+    f"{total - missing} of {total} positives are among the k candidates. The other {missing} are"
+    f" not embedded: they keep the order of {run.search}, so L2G neither gains nor loses by them."
   )
 
 
