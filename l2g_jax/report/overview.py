@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from l2g_jax.evaluation import PROTOCOLS
-from l2g_jax.report import causes, plots
+from l2g_jax.report import causes, glance, plots
 from l2g_jax.report.blocks import Block, Column, Plot, Section, Table, Text
 from l2g_jax.report.run import EMBEDDING, METHOD, Judged, Run, ascending, figure
 
@@ -32,64 +32,23 @@ def make_overview(run: Run, judged: Judged, fingerprint: Mapping[str, Any]) -> l
     fingerprint: of its inputs.
   """
   return [
-    Section("At a glance", [_glance(run, fingerprint), _seconds(run)]),
+    Section("At a glance", glance.make_glance(run, judged, fingerprint)),
     Section("Methods", _methods(run, judged)),
     Section("Where L2G loses, and why", _losses(run, judged)),
   ]
 
 
-def _glance(run: Run, fingerprint: Mapping[str, Any]) -> Table:
-  config, dataset = run.figures["config"], run.figures["dataset"]
-  made, method = run.diagnostics, config["method"]
-  weight = next(row["w"] for row in run.figures["rows"] if row["name"] == METHOD)
-  converged = int(np.sum(made.converged))
-  rows = [
-    ("data set", dataset["name"], f"{dataset['images']} images, {dataset['queries']} queries"),
-    ("k", config["k"], "candidates of the local search that are embedded"),
-    ("w", weight, "weight of the embedding; 1 - w is that of the global features"),
-    ("local features", str(config["local"]), "searched first"),
-    ("global features", str(config["global_features"]), "joined with the embedding"),
-    ("similarity", str(config["similarity"]), "what the search and the embedding go by"),
-    (
-      "converged",
-      f"{converged} of {len(made.converged)}",
-      f"queries whose SMACOF stopped before the limit of {method['max_iterations']} iterations:"
-      f" the stress fell by less than {method['rtol']:g} of itself",
-    ),
-    ("iterations", _spread(made.num_iterations, 0), "of SMACOF: median (least to most)"),
-    (
-      "stress-1",
-      _spread(made.normalized_stress, 3),
-      "of the embedding, 0 where all distances fit: median (least to most)",
-    ),
-    ("known pairs", _spread(made.num_known, 0), "of a query's embedding: median (least to most)"),
-    ("fingerprint", str(fingerprint.get("all", "")), "of all inputs, see the end of the page"),
-  ]
-  columns = [Column("setting or result"), Column("value"), Column("meaning")]
-  return Table("What ran", columns, rows)
-
-
-def _seconds(run: Run) -> Table:
-  seconds, a_query = run.figures["seconds"], run.figures["seconds_per_query"]
-  columns = [
-    Column("stage"),
-    Column("seconds", 1, "of the whole run; what was kept from earlier takes next to none"),
-    Column("a query", 4, "seconds of a stage that runs for every query"),
-  ]
-  rows = [(stage, float(value), a_query.get(stage)) for stage, value in seconds.items()]
-  environment = run.figures["environment"]
-  note = f"On {environment['device']}, {environment['cores']} cores, JAX {environment['jax']}."
-  return Table("Time", columns, rows, note)
-
-
 def _methods(run: Run, judged: Judged) -> list[Block]:
-  rows, marked = [], []
-  for row in run.figures["rows"]:
-    name = row["name"] + (f" (w={row['w']:g})" if "w" in row else "")
-    cells = [row[protocol][key] for protocol in PROTOCOLS for key in _keys()]
-    if row["name"] == METHOD:
-      marked.append(len(rows))
-    rows.append((name, *cells))
+  weights = {row["name"]: row["w"] for row in run.figures["rows"] if "w" in row} | {EMBEDDING: 1}
+  rows = []
+  for name, report in judged.reports.items():
+    cells = [
+      figure(100 * value)
+      for protocol in PROTOCOLS
+      for value in (report[protocol].map, *(report[protocol].mean_precision[k] for k in _KAPPAS))
+    ]
+    rows.append((name + (f" (w={weights[name]:g})" if name in weights else ""), *cells))
+  marked = [[*judged.reports].index(METHOD)]
   columns = [Column("method")] + [
     Column(f"{protocol} {key}", 1, f"{_help(key)}, in percent, {protocol} protocol")
     for protocol in PROTOCOLS
@@ -107,10 +66,6 @@ def _methods(run: Run, judged: Judged) -> list[Block]:
       f" are not embedded and keep the order of {run.search}, so these curves are one.",
     ),
   ]
-
-
-def _keys() -> tuple[str, ...]:
-  return ("map", *(f"mp{k}" for k in _KAPPAS))
 
 
 def _help(key: str) -> str:
@@ -133,11 +88,18 @@ def _recall(run: Run, judged: Judged) -> str:
 
 def _losses(run: Run, judged: Judged) -> list[Block]:
   truth, made, search = run.dataset.ground_truth, run.diagnostics, run.search
-  groups = {}
+  groups, points = {}, {}
   for protocol in causes.EXPLAINED:
     own = judged.precisions[protocol]
     valid = ~np.isnan(own[search])
     groups[protocol] = (own[search][valid].tolist(), own[METHOD][valid].tolist())
+    points[protocol] = [
+      plots.Point(
+        f"{truth.qimlist[q]}, {protocol}: {own[search][q]:.1f} to {own[METHOD][q]:.1f}",
+        f"query-{q}",
+      )
+      for q in np.flatnonzero(valid)
+    ]
   columns = [
     Column("query", None, "leads to its ranked lists"),
     Column("change, medium", 1, f"points of AP that L2G gains against {search}"),
@@ -183,8 +145,8 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
     Text(_embedded(run, judged)),
     Plot(
       f"AP of L2G against {search}",
-      plots.scatter(groups, x=f"AP of {search}, %", y="AP of l2g, %", diagonal=True),
-      "A point is a query. Below the line L2G loses.",
+      plots.scatter(groups, x=f"AP of {search}, %", y="AP of l2g, %", diagonal=True, points=points),
+      "A point is a query, and leads to its lists. Below the line L2G loses.",
     ),
     Table(
       "Every query",
@@ -204,8 +166,3 @@ def _embedded(run: Run, judged: Judged) -> str:
     f"{total - missing} of {total} positives are among the k candidates. The other {missing} are"
     f" not embedded: they keep the order of {run.search}, so L2G neither gains nor loses by them."
   )
-
-
-def _spread(values: np.ndarray, digits: int) -> str:
-  median, least, most = np.median(values), np.min(values), np.max(values)
-  return f"{median:.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
