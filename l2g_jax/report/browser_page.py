@@ -22,7 +22,7 @@ def render(browser: Browser, key: str) -> str:
     key=key,
     note=f"<p>{templates.escape(browser.note)}</p>" if browser.note else "",
     reference=templates.escape(browser.reference),
-    matches="" if browser.least_matches is None else f"<li>{_matches(browser)}</li>",
+    matches="" if browser.least_matches is None else f'<p class="note">{_matches(browser)}</p>',
     heads="".join(templates.render_head(name, is_number=is_number) for name, is_number in names),
   )
 

@@ -65,9 +65,12 @@ def explain(run: Run, judged: Judged, q: int, protocol: str) -> str:
     words.append("No pair is known, so the order of the search stands.")
   change = alone + joined
   cause = find_cause(run, judged, q, protocol)
-  moved = f"loses {-change:.1f}" if cause else f"gains {change:+.1f}"
+  if cause:
+    moved = f"loses {-change:.1f} points"
+  else:
+    moved = f"gains {change:+.1f} points" if change > _SAME else "keeps its AP"
   words.append(
-    f"L2G {moved} points against {run.search}: the embedding"
+    f"L2G {moved} against {run.search}: the embedding"
     f" alone {alone:+.1f}, the global features on top {joined:+.1f}"
     + (f"; the {cause} {'loses' if cause == BY_EMBEDDING else 'lose'} more." if cause else ".")
   )

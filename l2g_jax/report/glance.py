@@ -33,8 +33,8 @@ _TERMS = {
   " fit the similarities",
   "stress-1": "how badly the distances fit: 0 is perfect; by Kruskal's rule of thumb 0.05 is good"
   " and 0.2 is poor",
-  "known pairs": "pairs of images of a query's problem whose similarity was computed; others are"
-  " filled in",
+  "known pairs": "pairs of images, each with its nearest, that the embedding takes as similar; the"
+  " others count as unlike, unless the setting method.completion says otherwise",
 }
 
 

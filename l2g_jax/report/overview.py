@@ -104,7 +104,6 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
     Column("query", None, "leads to its ranked lists"),
     Column("change, medium", 1, f"points of AP that L2G gains against {search}"),
     Column(f"{search}, medium", 1, "AP in percent"),
-    Column("embedding, medium", 1, "AP of L2G with w = 1"),
     Column("l2g, medium", 1, "AP in percent"),
     Column("cause, medium", None, "the part of L2G that loses more, where it loses"),
     Column("change, hard", 1, f"points of AP that L2G gains against {search}"),
@@ -125,7 +124,6 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
       truth.qimlist[q],
       figure(changes["medium"][q]),
       figure(medium[search][q]),
-      figure(medium[EMBEDDING][q]),
       figure(medium[METHOD][q]),
       causes.find_cause(run, judged, q, "medium"),
       figure(changes["hard"][q]),
@@ -140,6 +138,9 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
     )
     for q in order
   ]
+  if made.converged.all():
+    columns.pop()
+    rows = [row[:-1] for row in rows]
   return [
     *(Text(causes.summarize(run, judged, protocol)) for protocol in causes.EXPLAINED),
     Text(_embedded(run, judged)),
