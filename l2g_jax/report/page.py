@@ -116,7 +116,7 @@ def _list_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tu
     if isinstance(value, Mapping) and value:
       yield from _list_settings(value, f"{prefix}{name}.")
     else:
-      yield f"{prefix}{name}", None if value is None else _input_text(value)
+      yield f"{prefix}{name}", None if value in (None, {}) else _input_text(value)
 
 
 def _input_text(value: Any) -> str:
