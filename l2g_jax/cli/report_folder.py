@@ -22,6 +22,7 @@ from l2g_jax.retriever import collection as collections
 
 # That of the embedding alone, which tells whether it or the global features lose a query.
 _EMBEDDING_WEIGHT = 1.0
+_L2G_SCORE = "L2G score"
 # Of a list, as many as a page may show.
 _SCORED = 100
 
@@ -81,13 +82,18 @@ def write(
   stages = []
   for method in methods:
     if method.weight is None:
-      stages.append(Stage(method.name, method.rankings, scored.get(method.name)))
+      names = {"global": "cosine", scored_search: "similarity"}
+      score_name = names.get(method.name, "score")
+      stages.append(Stage(method.name, method.rankings, scored.get(method.name), score_name))
       continue
     if method.name == METHOD:
       alone = rankings.l2g[_EMBEDDING_WEIGHT]
-      stages.append(Stage(EMBEDDING, alone.rankings, Ranked(candidates.ids, alone.scores)))
+      stages.append(
+        Stage(EMBEDDING, alone.rankings, Ranked(candidates.ids, alone.scores), _L2G_SCORE)
+      )
     scores = rankings.l2g[method.weight].scores
-    stages.append(Stage(method.name, method.rankings, Ranked(candidates.ids, scores)))
+    scored_candidates = Ranked(candidates.ids, scores)
+    stages.append(Stage(method.name, method.rankings, scored_candidates, _L2G_SCORE))
   run = Run(
     dataset,
     figures,
@@ -101,7 +107,9 @@ def write(
       collection.options.features,
     ),
   )
-  made = fingerprint(dataset, retriever, settings=figures["config"])
+  # A weight that was not given is that of the features.
+  weight = next(method.weight for method in methods if method.name == METHOD)
+  made = fingerprint(dataset, retriever, settings={**figures["config"], "w": weight})
   write_run(values.report, run, fingerprint=made)
   print(f"\nThe page of this run: {values.report}/index.html")
 

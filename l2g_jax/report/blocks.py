@@ -77,6 +77,19 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
+class Terms:
+  """A glossary, which opens on demand.
+
+  Attributes:
+    title: its heading.
+    meanings: by the term, in order.
+  """
+
+  title: str
+  meanings: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Picture:
   """A photograph as a report shows it.
 
@@ -158,6 +171,8 @@ class Browser:
     orders: by name, the numbers of the queries in the order in which they are shown; the first one
       is taken at first.
     note: a sentence below the heading.
+    scores: by the name of a stage, what its scores are, such as `cosine`.
+    least_matches: fewer matches tell nothing; None = no matches are shown.
   """
 
   title: str
@@ -167,9 +182,11 @@ class Browser:
   queries: Sequence[Query]
   orders: Mapping[str, Sequence[int]]
   note: str = ""
+  scores: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  least_matches: int | None = None
 
 
-Block: TypeAlias = Table | Plot | Text | Browser
+Block: TypeAlias = Table | Plot | Text | Terms | Browser
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ def render(browser: Browser, key: str) -> str:
     key=key,
     note=f"<p>{templates.escape(browser.note)}</p>" if browser.note else "",
     reference=templates.escape(browser.reference),
+    matches="" if browser.least_matches is None else f'<p class="note">{_matches(browser)}</p>',
     heads="".join(templates.render_head(name, is_number=is_number) for name, is_number in names),
   )
 
@@ -40,6 +41,8 @@ def render_data(browser: Browser, key: str) -> str:
     ],
     "stages": list(browser.stages),
     "queries": [printable(query.picture.name) for query in browser.queries],
+    "scores": {name: printable(score) for name, score in browser.scores.items()},
+    "least": browser.least_matches,
     "orders": [[name, list(order)] for name, order in browser.orders.items()],
   }
   parts = [_script(key, shared)]
@@ -58,6 +61,14 @@ def picture_files(browser: Browser, key: str) -> dict[str, bytes]:
   images = {_image_file(key, number): image for number, image in enumerate(browser.images)}
   images |= {_query_file(key, number): q.picture for number, q in enumerate(browser.queries)}
   return {name: picture.jpeg for name, picture in images.items()}
+
+
+def _matches(browser: Browser) -> str:
+  return (
+    "Matches are of key points that one transform explains, and are computed for the first results"
+    f" of the last list. Fewer than {browser.least_matches} tell nothing: unrelated pictures have"
+    " as many. Choose a result with matches to see them."
+  )
 
 
 def _image_file(key: str, number: int) -> str:

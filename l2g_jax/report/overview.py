@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from l2g_jax.evaluation import PROTOCOLS
-from l2g_jax.report import plots
+from l2g_jax.report import causes, glance, plots
 from l2g_jax.report.blocks import Block, Column, Plot, Section, Table, Text
 from l2g_jax.report.run import EMBEDDING, METHOD, Judged, Run, ascending, figure
 
@@ -32,64 +32,23 @@ def make_overview(run: Run, judged: Judged, fingerprint: Mapping[str, Any]) -> l
     fingerprint: of its inputs.
   """
   return [
-    Section("At a glance", [_glance(run, fingerprint), _seconds(run)]),
+    Section("At a glance", glance.make_glance(run, judged, fingerprint)),
     Section("Methods", _methods(run, judged)),
     Section("Where L2G loses, and why", _losses(run, judged)),
   ]
 
 
-def _glance(run: Run, fingerprint: Mapping[str, Any]) -> Table:
-  config, dataset = run.figures["config"], run.figures["dataset"]
-  made, method = run.diagnostics, config["method"]
-  weight = next(row["w"] for row in run.figures["rows"] if row["name"] == METHOD)
-  converged = int(np.sum(made.converged))
-  rows = [
-    ("data set", dataset["name"], f"{dataset['images']} images, {dataset['queries']} queries"),
-    ("k", config["k"], "candidates of the local search that are embedded"),
-    ("w", weight, "weight of the embedding; 1 - w is that of the global features"),
-    ("local features", str(config["local"]), "searched first"),
-    ("global features", str(config["global_features"]), "joined with the embedding"),
-    ("similarity", str(config["similarity"]), "what the search and the embedding go by"),
-    (
-      "converged",
-      f"{converged} of {len(made.converged)}",
-      f"queries whose SMACOF stopped before the limit of {method['max_iterations']} iterations:"
-      f" the stress fell by less than {method['rtol']:g} of itself",
-    ),
-    ("iterations", _spread(made.num_iterations, 0), "of SMACOF: median (least to most)"),
-    (
-      "stress-1",
-      _spread(made.normalized_stress, 3),
-      "of the embedding, 0 where all distances fit: median (least to most)",
-    ),
-    ("known pairs", _spread(made.num_known, 0), "of a query's embedding: median (least to most)"),
-    ("fingerprint", str(fingerprint.get("all", "")), "of all inputs, see the end of the page"),
-  ]
-  columns = [Column("setting or result"), Column("value"), Column("meaning")]
-  return Table("What ran", columns, rows)
-
-
-def _seconds(run: Run) -> Table:
-  seconds, a_query = run.figures["seconds"], run.figures["seconds_per_query"]
-  columns = [
-    Column("stage"),
-    Column("seconds", 1, "of the whole run; what was kept from earlier takes next to none"),
-    Column("a query", 4, "seconds of a stage that runs for every query"),
-  ]
-  rows = [(stage, float(value), a_query.get(stage)) for stage, value in seconds.items()]
-  environment = run.figures["environment"]
-  note = f"On {environment['device']}, {environment['cores']} cores, JAX {environment['jax']}."
-  return Table("Time", columns, rows, note)
-
-
 def _methods(run: Run, judged: Judged) -> list[Block]:
-  rows, marked = [], []
-  for row in run.figures["rows"]:
-    name = row["name"] + (f" (w={row['w']:g})" if "w" in row else "")
-    cells = [row[protocol][key] for protocol in PROTOCOLS for key in _keys()]
-    if row["name"] == METHOD:
-      marked.append(len(rows))
-    rows.append((name, *cells))
+  weights = {row["name"]: row["w"] for row in run.figures["rows"] if "w" in row} | {EMBEDDING: 1}
+  rows = []
+  for name, report in judged.reports.items():
+    cells = [
+      figure(100 * value)
+      for protocol in PROTOCOLS
+      for value in (report[protocol].map, *(report[protocol].mean_precision[k] for k in _KAPPAS))
+    ]
+    rows.append((name + (f" (w={weights[name]:g})" if name in weights else ""), *cells))
+  marked = [[*judged.reports].index(METHOD)]
   columns = [Column("method")] + [
     Column(f"{protocol} {key}", 1, f"{_help(key)}, in percent, {protocol} protocol")
     for protocol in PROTOCOLS
@@ -102,14 +61,11 @@ def _methods(run: Run, judged: Judged) -> list[Block]:
     Plot(
       "Positives found by rank",
       _recall(run, judged),
-      "The share of all positives, easy and hard, up to a rank. A stage that ends low has not"
-      " reached them; one that rises late has them far down.",
+      "The share of all positives, easy and hard, up to a rank. Every stage ranks all images, so a"
+      " curve that rises late has positives far down. The upright line is at k: beyond it images"
+      f" are not embedded and keep the order of {run.search}, so these curves are one.",
     ),
   ]
-
-
-def _keys() -> tuple[str, ...]:
-  return ("map", *(f"mp{k}" for k in _KAPPAS))
 
 
 def _help(key: str) -> str:
@@ -120,36 +76,47 @@ def _recall(run: Run, judged: Judged) -> str:
   most = run.figures["dataset"]["images"]
   ranks = [rank for rank in _RANKS if rank < most] + [most]
   total = max(1, int(judged.num_positives.sum()))
+  k = run.candidates.ids.shape[1]
   series = {}
   for stage in run.stages:
     places = np.concatenate([*judged.places[stage.name], np.zeros(0, int)])
     series[stage.name] = (ranks, [float(np.sum(places <= rank)) / total * 100 for rank in ranks])
-  return plots.lines(series, x="rank", y="positives found, %", log_x=True, y_range=(0, 101))
+  return plots.lines(
+    series, x="rank", y="positives found, %", log_x=True, mark_x=k, y_range=(0, 101)
+  )
 
 
 def _losses(run: Run, judged: Judged) -> list[Block]:
   truth, made, search = run.dataset.ground_truth, run.diagnostics, run.search
-  groups = {}
-  for protocol in ("medium", "hard"):
+  groups, points = {}, {}
+  for protocol in causes.EXPLAINED:
     own = judged.precisions[protocol]
     valid = ~np.isnan(own[search])
     groups[protocol] = (own[search][valid].tolist(), own[METHOD][valid].tolist())
+    points[protocol] = [
+      plots.Point(
+        f"{truth.qimlist[q]}, {protocol}: {own[search][q]:.1f} to {own[METHOD][q]:.1f}",
+        f"query-{q}",
+      )
+      for q in np.flatnonzero(valid)
+    ]
   columns = [
     Column("query", None, "leads to its ranked lists"),
     Column("change, medium", 1, f"points of AP that L2G gains against {search}"),
     Column(f"{search}, medium", 1, "AP in percent"),
-    Column("embedding, medium", 1, "AP of L2G with w = 1"),
     Column("l2g, medium", 1, "AP in percent"),
+    Column("cause, medium", None, "the part of L2G that loses more, where it loses"),
     Column("change, hard", 1, f"points of AP that L2G gains against {search}"),
     Column(f"{search}, hard", 1, "AP in percent"),
     Column("l2g, hard", 1, "AP in percent"),
+    Column("cause, hard", None, "the part of L2G that loses more, where it loses"),
     Column("positives", None, "easy and hard images"),
-    Column("reached", None, "positives among the candidates of the search"),
+    Column("embedded", None, "positives among the candidates of the search"),
     Column("stress", 3, "stress-1 of the embedding, 0 where all distances fit"),
     Column("iterations", None, "of SMACOF"),
     Column("converged", None, "whether SMACOF stopped before its limit"),
   ]
-  changes = {name: judged.change(name, search) for name in ("medium", "hard")}
+  changes = {name: judged.change(name, search) for name in causes.EXPLAINED}
   order = ascending(changes["medium"])
   medium, hard = judged.precisions["medium"], judged.precisions["hard"]
   rows = [
@@ -157,11 +124,12 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
       truth.qimlist[q],
       figure(changes["medium"][q]),
       figure(medium[search][q]),
-      figure(medium[EMBEDDING][q]),
       figure(medium[METHOD][q]),
+      causes.find_cause(run, judged, q, "medium"),
       figure(changes["hard"][q]),
       figure(hard[search][q]),
       figure(hard[METHOD][q]),
+      causes.find_cause(run, judged, q, "hard"),
       int(judged.num_positives[q]),
       int(judged.num_reached[q]),
       float(made.normalized_stress[q]),
@@ -170,33 +138,32 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
     )
     for q in order
   ]
+  if made.converged.all():
+    columns.pop()
+    rows = [row[:-1] for row in rows]
   return [
-    Text(_summary(changes["medium"], search)),
+    *(Text(causes.summarize(run, judged, protocol)) for protocol in causes.EXPLAINED),
+    Text(_embedded(run, judged)),
     Plot(
       f"AP of L2G against {search}",
-      plots.scatter(groups, x=f"AP of {search}, %", y="AP of l2g, %", diagonal=True),
-      "A point is a query. Below the line L2G loses.",
+      plots.scatter(groups, x=f"AP of {search}, %", y="AP of l2g, %", diagonal=True, points=points),
+      "A point is a query, and leads to its lists. Below the line L2G loses.",
     ),
     Table(
       "Every query",
       columns,
       rows,
-      "The greatest loss first. Positives that were not reached can't be ranked by L2G.",
+      "The greatest loss in medium first. Positives that are not embedded keep the order of the"
+      " search.",
       links=[f"query-{q}" for q in order],
     ),
   ]
 
 
-def _summary(changes: np.ndarray, search: str) -> str:
-  lost, gained = int(np.sum(changes < -0.05)), int(np.sum(changes > 0.05))
-  same = int(np.sum(~np.isnan(changes))) - lost - gained
+def _embedded(run: Run, judged: Judged) -> str:
+  total = int(judged.num_positives.sum())
+  missing = total - int(judged.num_reached.sum())
   return (
-    f"By medium AP L2G is below {search} for {lost} queries and above it for {gained}; {same} are"
-    f" within 0.05 points. Its losses add up to {-np.nansum(np.minimum(changes, 0)):.1f} points,"
-    f" its gains to {np.nansum(np.maximum(changes, 0)):.1f}."
+    f"{total - missing} of {total} positives are among the k candidates. The other {missing} are"
+    f" not embedded: they keep the order of {run.search}, so L2G neither gains nor loses by them."
   )
-
-
-def _spread(values: np.ndarray, digits: int) -> str:
-  median, least, most = np.median(values), np.min(values), np.max(values)
-  return f"{median:.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"

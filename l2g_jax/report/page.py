@@ -5,7 +5,7 @@ these alone, by their checksums. Every word that is not ours is escaped.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from l2g_jax.report import browser_page, templates
@@ -17,6 +17,7 @@ from l2g_jax.report.blocks import (
   Plot,
   Section,
   Table,
+  Terms,
   Text,
   is_missing,
 )
@@ -68,6 +69,7 @@ def render(
     links="\n".join(links),
     sections="\n".join(parts),
     fingerprint="\n".join(_list_inputs(fingerprint)),
+    settings="\n".join(_tabulate_settings(fingerprint)),
     files=", ".join(f'<a href="{escape(name)}">{escape(name)}</a>' for name in files),
     data="\n".join(data),
     style=style,
@@ -87,7 +89,34 @@ def _list_inputs(fingerprint: Mapping[str, Any]) -> list[str]:
   return [
     f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_input_text(value))}</dd>"
     for name, value in fingerprint.items()
+    if not isinstance(value, Mapping)
   ]
+
+
+def _tabulate_settings(fingerprint: Mapping[str, Any]) -> list[str]:
+  """Returns a table of every group of inputs, such as the settings."""
+  columns = [Column("name"), Column("value")]
+  return [
+    _render_block(
+      Table(
+        name.replace("_", " ").capitalize(),
+        columns,
+        [*_list_settings(value)],
+        "A dash: not given, so the library chooses it or does without.",
+      )
+    )
+    for name, value in fingerprint.items()
+    if isinstance(value, Mapping)
+  ]
+
+
+def _list_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Cell]]:
+  """Yields dotted names of settings and their values in words, sorted by name."""
+  for name, value in sorted(settings.items()):
+    if isinstance(value, Mapping) and value:
+      yield from _list_settings(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", None if value in (None, {}) else _input_text(value)
 
 
 def _input_text(value: Any) -> str:
@@ -102,6 +131,15 @@ def _render_block(block: Block) -> str:
     return (
       f"<h3>{escape(block.title)}</h3>\n<figure>{svg}\n"
       f'<figcaption class="note">{escape(block.note)}</figcaption></figure>'
+    )
+  if isinstance(block, Terms):
+    items = "\n".join(
+      f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>"
+      for term, meaning in block.meanings.items()
+    )
+    return (
+      f"<details><summary>{escape(block.title)}</summary>\n"
+      f'<dl class="inputs terms">{items}</dl></details>'
     )
   assert isinstance(block, Table)
   return f"<h3>{escape(block.title)}</h3>\n{_render_table(block)}"

@@ -4,10 +4,12 @@ Text and axes have the colour of the text around them, so that a plot is legible
 light ground. Series differ by marker and dash too, not by colour alone.
 """
 
+import dataclasses
 import functools
 import io
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -18,6 +20,20 @@ from l2g_jax.report.thumbnails import Thumbnail, frames
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """What a point of a scatter plot is.
+
+  Attributes:
+    title: shown where the mouse rests on it.
+    link: the identifier on the page to which it leads, such as `query-3`.
+  """
+
+  title: str
+  link: str
+
+
 _INCHES = (5.4, 3.4)
 # Of a plot with photographs.
 _TALL_INCHES = (5.4, 5.0)
@@ -26,7 +42,9 @@ _DPI = 72
 # Stands for the colour of the text around the plot until the SVG is written.
 _INK = "#010203"
 # Legible on white and on nearly black ground.
-_COLOURS = ("#3f7fd1", "#d2691e", "#2a9d6f", "#b8529f", "#8a7bd8", "#8f8a1e")
+_COLOURS = ("#3f7fd1", "#d2691e", "#2a9d6f", "#b8529f", "#8f8a1e", "#7d8590")
+# Begins the identifier of the markers of a group.
+_GROUP = "points-of-"
 _MARKERS = "osD^vP"
 _MOST_TICKS = 9
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
@@ -102,6 +120,7 @@ def scatter(
   log_y: bool = False,
   diagonal: bool = False,
   thumbnails: Sequence[Thumbnail] = (),
+  points: Mapping[str, Sequence[Point]] | None = None,
 ) -> str:
   """Draws groups of points.
 
@@ -113,6 +132,7 @@ def scatter(
     log_y: likewise.
     diagonal: whether a line shows where both values are equal.
     thumbnails: photographs at some of the points, those that matter most first.
+    points: by the name of a group, what each of its points is; None = they have no names.
 
   Returns:
     SVG text.
@@ -132,12 +152,21 @@ def scatter(
         marker=_MARKERS[number % len(_MARKERS)],
         markersize=5,
         markerfacecolor="none" if number % 2 else None,
+        gid=f"{_GROUP}{name}",
       )
     if diagonal:
       axes.axline((0, 0), slope=1, color=_INK, linewidth=0.8, linestyle=(0, (2, 3)))
 
   return _draw(
-    draw, groups, x=x, y=y, log_x=log_x, log_y=log_y, thumbnails=thumbnails, at_points=False
+    draw,
+    groups,
+    x=x,
+    y=y,
+    log_x=log_x,
+    log_y=log_y,
+    thumbnails=thumbnails,
+    at_points=False,
+    points=points or {},
   )
 
 
@@ -160,6 +189,7 @@ def _draw(
   log_y: bool,
   thumbnails: Sequence[Thumbnail] = (),
   at_points: bool = True,
+  points: Mapping[str, Sequence[Point]] = MappingProxyType({}),
 ) -> str:
   for name, (xs, ys) in series.items():
     if len(xs) != len(ys):
@@ -184,7 +214,7 @@ def _draw(
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     pictures = _frames(axes, thumbnails, [*series])
-  return _clean(text.getvalue(), pictures)
+  return _clean(text.getvalue(), pictures, points)
 
 
 def _frames(
@@ -221,14 +251,30 @@ def _matplotlib() -> tuple[Any, Any]:
   return matplotlib, figure
 
 
-def _clean(text: str, pictures: Sequence[ElementTree.Element]) -> str:
+def _name_points(group: ElementTree.Element, points: Sequence[Point]) -> None:
+  """Wraps each marker of a group in a link with a title, which a browser shows at the point."""
+  # Matplotlib draws markers in the order of the points.
+  markers = [(parent, each) for parent in group.iter() for each in parent if each.tag == "use"]
+  for (parent, marker), point in zip(markers, points, strict=True):
+    link = ElementTree.Element("a", {"href": f"#{point.link}"})
+    ElementTree.SubElement(link, "title").text = point.title
+    parent[[*parent].index(marker)] = link
+    link.append(marker)
+
+
+def _clean(
+  text: str, pictures: Sequence[ElementTree.Element], points: Mapping[str, Sequence[Point]]
+) -> str:
   """Returns an SVG without names, addresses and style attributes, which a strict page refuses.
 
   Args:
     text: as Matplotlib writes it.
     pictures: elements to lay upon it.
+    points: by group, what each of its points is.
   """
   root = ElementTree.fromstring(text)
+  groups = {f"{_GROUP}{name}": own for name, own in points.items()}
+  named = [(each, groups[key]) for each in root.iter() if (key := each.get("id", "")) in groups]
   for parent in [*root.iter()]:
     for child in [*parent]:
       if _bare(child.tag) in ("metadata", "style", "title"):
@@ -247,6 +293,8 @@ def _clean(text: str, pictures: Sequence[ElementTree.Element]) -> str:
     element.attrib = attributes
   for key in ("width", "height", "version"):
     root.attrib.pop(key, None)
+  for group, own in named:
+    _name_points(group, own)
   root.extend(pictures)
   return ElementTree.tostring(root, encoding="unicode").replace(_INK, "currentColor")
 

@@ -9,6 +9,7 @@ from l2g_jax.data.dataset import Dataset
 from l2g_jax.data.ground_truth import QueryJudgement
 from l2g_jax.data.images import Box
 from l2g_jax.ranked import Ranked
+from l2g_jax.ranking.spatial import MIN_INLIERS
 from l2g_jax.report.blocks import Browser, Label, Matches, Query, Result
 from l2g_jax.report.pictures import QUERY_SIDE, read_picture
 from l2g_jax.retriever.described import DescribedImages
@@ -31,11 +32,13 @@ class Stage:
     name: of the stage, such as `chamfer`.
     rankings: `[Q, N]` ids, best first.
     scored: `[Q, C]`, ids and what the stage ranks by, in any order; None = no scores are shown.
+    score_name: what the scores are.
   """
 
   name: str
   rankings: np.ndarray
   scored: Ranked | None = None
+  score_name: str = "score"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +106,16 @@ def make_browser(
       for image in (*judgement.easy.tolist(), *judgement.hard.tolist())
     ]
     queries.append(Query(picture, judgement.bbx, facts[row], lists, positives, matches))
-  return Browser("Ranked lists", pictures, [*columns], reference, queries, orders)
+  return Browser(
+    "Ranked lists",
+    pictures,
+    [*columns],
+    reference,
+    queries,
+    orders,
+    scores={stage.name: stage.score_name for stage in stages},
+    least_matches=None if key_points is None else MIN_INLIERS,
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from l2g_jax.data.dataset import Dataset
-from l2g_jax.evaluation import PROTOCOLS, evaluate
+from l2g_jax.evaluation import PROTOCOLS, ProtocolReport, evaluate
 from l2g_jax.pipeline.l2g import Diagnostics
 from l2g_jax.ranked import Ranked
 from l2g_jax.report.queries import KeyPoints, Stage
@@ -47,12 +47,14 @@ class Judged:
   """Figures of every query, in percent and NaN without positives.
 
   Attributes:
+    reports: by stage and protocol, as `evaluate` returns them, in [0, 1].
     precisions: by protocol and stage, AP `[Q]`.
     places: by stage and query, the ranks of the positives, easy and hard, from 1 and with junk.
     num_positives: `[Q]`.
     num_reached: `[Q]`, positives among the candidates.
   """
 
+  reports: Mapping[str, Mapping[str, ProtocolReport]]
   precisions: Mapping[str, Mapping[str, np.ndarray]]
   places: Mapping[str, Sequence[np.ndarray]]
   num_positives: np.ndarray
@@ -68,10 +70,11 @@ def judge(run: Run) -> Judged:
   """Judges every query in every stage."""
   truth = run.dataset.ground_truth
   precisions: dict[str, dict[str, np.ndarray]] = {name: {} for name in PROTOCOLS}
-  places = {}
+  places, reports = {}, {}
   positives = [np.concatenate([query.easy, query.hard]) for query in truth.queries]
   for stage in run.stages:
-    for protocol, result in evaluate(stage.rankings, truth).items():
+    reports[stage.name] = evaluate(stage.rankings, truth)
+    for protocol, result in reports[stage.name].items():
       precisions[protocol][stage.name] = 100 * result.average_precisions
     places[stage.name] = [
       np.flatnonzero(np.isin(ranking, wanted)) + 1
@@ -80,9 +83,8 @@ def judge(run: Run) -> Judged:
   reached = [
     np.isin(wanted, ids).sum() for wanted, ids in zip(positives, run.candidates.ids, strict=True)
   ]
-  return Judged(
-    precisions, places, np.array([len(wanted) for wanted in positives]), np.array(reached)
-  )
+  counts = np.array([len(wanted) for wanted in positives])
+  return Judged(reports, precisions, places, counts, np.array(reached))
 
 
 def ascending(values: np.ndarray) -> list[int]:

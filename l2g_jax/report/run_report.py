@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from l2g_jax.report import causes
 from l2g_jax.report.blocks import Browser, Section
 from l2g_jax.report.folder import write_report
 from l2g_jax.report.overview import make_overview
@@ -74,51 +75,27 @@ def _facts(run: Run, judged: Judged, q: int) -> list[tuple[str, str]]:
   made = run.diagnostics
   names = [stage.name for stage in run.stages]
   facts = []
-  for protocol in ("medium", "hard"):
+  for protocol in causes.EXPLAINED:
     own = judged.precisions[protocol]
     values = [f"{name} {own[name][q]:.1f}" for name in names if not math.isnan(own[name][q])]
     facts.append((f"AP, {protocol}", ", ".join(values) or "no positives"))
   found = [f"{name} {np.sum(judged.places[name][q] <= 10)}" for name in names]
   facts.append(("Positives in the first 10", ", ".join(found)))
-  facts.append(
-    ("Reached by the search", f"{judged.num_reached[q]} of {judged.num_positives[q]} positives")
-  )
+  facts.append(("Embedded", causes.list_embedded(run, judged, q)))
   facts.append(
     (
-      "Embedding",
+      "Fit of the embedding",
       f"stress-1 {made.normalized_stress[q]:.3f} after {made.num_iterations[q]} iterations,"
       f" {'converged' if made.converged[q] else 'not converged'};"
       f" {made.num_known[q]} known pairs",
     )
   )
-  facts.append(("Why", _cause(run, judged, q)))
+  facts += [
+    (f"Why, {protocol}", causes.explain(run, judged, q, protocol)) for protocol in causes.EXPLAINED
+  ]
+  if fallen := causes.list_fallen(run, q):
+    facts.append(("Fell most", fallen))
   return facts
-
-
-def _cause(run: Run, judged: Judged, q: int) -> str:
-  """Says which stage loses the positives of a query."""
-  medium, parts = judged.precisions["medium"], []
-  change = judged.change("medium", run.search)[q]
-  if math.isnan(change):
-    return "The query has no positives."
-  if missing := int(judged.num_positives[q] - judged.num_reached[q]):
-    parts.append(f"The search did not reach {missing} positives, and no later stage can.")
-  alone = medium[EMBEDDING][q] - medium[run.search][q]
-  joined = medium[METHOD][q] - medium[EMBEDDING][q]
-  if not run.diagnostics.num_known[q]:
-    parts.append("No pair is known, so the order of the search stands.")
-  elif change < -0.05:
-    parts.append(
-      f"The embedding alone changes AP by {alone:+.1f} against {run.search}, and the global"
-      f" features by {joined:+.1f} on top: "
-      + ("the embedding loses it." if alone < joined else "the global features lose it.")
-    )
-  else:
-    parts.append(
-      f"L2G loses nothing: the embedding alone changes AP by {alone:+.1f} against {run.search},"
-      f" and the global features by {joined:+.1f} on top."
-    )
-  return " ".join(parts)
 
 
 def _query_figures(run: Run, judged: Judged) -> list[dict[str, Any]]:

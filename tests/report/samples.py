@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from l2g_jax.report import Cell, Column, Plot, Section, Table, Text, plots, write_report
-from l2g_jax.report.blocks import Browser, Matches, Picture, Query, Result
+from l2g_jax.report.blocks import Browser, Matches, Picture, Query, Result, Terms
 
 EVIL = "<img src=x onerror=\"document.title='taken'\">"
 FINGERPRINT = {"all": "0123", "settings": {"k": 7, "name": EVIL}}
@@ -29,7 +29,7 @@ def browser() -> Browser:
     Result(0, "easy", 0.5, 2),
     Result(1, "hard", None, -1),
     Result(2, "junk", 0.25, 0),
-    Result(3, "negative", 0.125, 0),
+    Result(3, "negative", 0.125, 3),
   ]
   found = Matches(5, np.array([[100, 100, 200, 200], [900, 900, 800, 800]]))
   queries = [
@@ -44,7 +44,17 @@ def browser() -> Browser:
     for number in range(3)
   ]
   orders = {"loss": [2, 0, 1], "data set": [0, 1, 2]}
-  return Browser("Ranked lists", images, ["chamfer", "l2g"], "chamfer", queries, orders, EVIL)
+  return Browser(
+    "Ranked lists",
+    images,
+    ["chamfer", "l2g"],
+    "chamfer",
+    queries,
+    orders,
+    EVIL,
+    scores={"l2g": "L2G score"},
+    least_matches=5,
+  )
 
 
 def table(**changes: object) -> Table:
@@ -59,7 +69,8 @@ def sections() -> list[Section]:
   links = ["query-1", "query-0", "query-2"]
   return [
     Section(EVIL, [Text(EVIL), table(links=links), Plot(EVIL, svg, EVIL)]),
-    Section("Queries", [browser()]),
+    Section("Queries", [browser(), table(title="Long", rows=[("a", 1.0, 1)] * 25, marked=[])]),
+    Section("Words", [Terms("Terms", {EVIL: EVIL})]),
   ]
 
 

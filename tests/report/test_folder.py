@@ -176,6 +176,20 @@ def test_what_is_no_number_is_missing(tmp_path):
   assert "nan" not in page.partition("<tbody>")[2].partition("</tbody>")[0]
 
 
+def test_settings_are_a_table_of_names_and_values(tmp_path):
+  settings = {"k": 7, "method": {"beta": 0.5, "name": None, "more": {}}}
+  write(tmp_path, [], fingerprint={"all": "0123", "settings": settings})
+  page = (tmp_path / "index.html").read_text(encoding="utf-8")
+  for name, value in (
+    ("k", "7"),
+    ("method.beta", "0.5"),
+    ("method.name", "-"),
+    ("method.more", "-"),
+  ):
+    assert re.search(rf'<th scope="row"[^>]*>{name}</th><td[^>]*>{value}</td>', page)
+  assert "{&quot;" not in page
+
+
 def test_marked_rows_and_links_are_on_the_page(tmp_path):
   write(tmp_path, [samples.table(links=["query-1", "query-0", "query-2"])])
   page = (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -109,8 +109,11 @@ def test_queries_are_browsed_worst_first(page):
 def test_lists_tell_label_score_and_change(page):
   tiles = part(page, "lists").find_elements(By.CSS_SELECTOR, "div:last-child > ol .tile")
   assert [tile.text.split("\n")[0] for tile in tiles] == ["1", "2", "3", "4"]
-  assert "▲2" in tiles[0].text
-  assert "▼1" in tiles[1].text
+  assert "▲2 better" in tiles[0].text
+  assert "▼1 worse" in tiles[1].text
+  # A negative that rises is no gain.
+  assert "▲3 worse" in tiles[3].text
+  assert "L2G score 0.5000" in tiles[0].text
   assert "no score" in tiles[1].text
   styles = [tile.value_of_css_property("border-top-style") for tile in tiles]
   assert styles == ["solid", "double", "dotted", "dashed"]
@@ -126,6 +129,8 @@ def test_lists_tell_label_score_and_change(page):
 def test_matches_are_drawn_on_demand(page):
   tiles = part(page, "lists").find_elements(By.CSS_SELECTOR, "div:last-child > ol .tile")
   assert [tile.tag_name for tile in tiles] == ["button", "button", "div", "div"]
+  counts = ["5 matches", "0 matches, too few", "matches not computed", "matches not computed"]
+  assert [tile.text.split("\n")[-1] for tile in tiles] == counts
   tiles[0].send_keys(Keys.ENTER)
   dialog = part(page, "dialog")
   assert dialog.is_displayed()
@@ -140,6 +145,20 @@ def test_matches_are_drawn_on_demand(page):
   assert "No transform explains enough matches." in dialog.text
 
 
+def test_a_long_table_says_that_it_goes_on_and_opens(page):
+  frames = page.find_elements(By.CSS_SELECTOR, ".scroll")
+  long = page.find_element(By.CSS_SELECTOR, "[aria-label=Long]")
+  cut = "return arguments[0].scrollHeight > arguments[0].clientHeight"
+  assert [page.execute_script(cut, frame) for frame in frames] == [
+    frame == long for frame in frames
+  ]
+  bar = long.find_element(By.XPATH, "preceding-sibling::p[1]")
+  assert "25 rows; scroll for the rest" in bar.text
+  bar.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+  assert not page.execute_script(cut, long)
+  assert "Show fewer" in bar.text
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_is_wider_than_the_window(page, width, scheme):
@@ -152,7 +171,7 @@ def test_nothing_is_wider_than_the_window(page, width, scheme):
     e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).length"""
   assert page.execute_script(wide) == 0
   inner = "return [...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth)"
-  assert page.execute_script(inner) == [0, 0]
+  assert page.execute_script(inner) == [0, 0, 0, 0]
   colours = page.execute_script(
     "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
   )

@@ -62,6 +62,18 @@ def test_a_missing_matplotlib_is_told_in_a_sentence(monkeypatch):
     draw()
 
 
+def test_points_have_titles_and_links():
+  groups = {"a": ([3.0, 1.0], [1.0, 2.0]), "b <": ([2.0], [2.0])}
+  points = {name: [plots.Point(f"{name}{n}", f"query-{n}") for n in range(2)] for name in groups}
+  svg = plots.scatter(groups, x="", y="", points=points | {"b <": points["b <"][:1]})
+  links = [each for each in ElementTree.fromstring(svg).iter() if each.tag == "a"]
+  assert [link.attrib["href"] for link in links] == ["#query-0", "#query-1", "#query-0"]
+  assert [link[0].text for link in links] == ["a0", "a1", "b <0"]
+  # Each leads from its own marker.
+  places = [float(link[1].attrib["x"]) for link in links]
+  assert places[1] < places[2] < places[0]
+
+
 def corners(svg):
   """Returns the left upper corners of the pictures."""
   images = [each for each in ElementTree.fromstring(svg).iter() if each.tag == "image"]

@@ -55,6 +55,14 @@ def test_the_main_job_writes_its_page(report):
   for text in ("At a glance", "converged", "4 of 4", "Where L2G loses", "\\u003cimg src=x"):
     assert text in page
   assert "<img" not in page
+  for text in (
+    "L2G against chamfer: ",
+    "embedding (w=1)",
+    "Why, medium",
+    "Why, hard",
+    "SMACOF</dt>",
+  ):
+    assert text in page
   figures = json.loads((report.parent / "figures.json").read_text())
   data = files.read_manifest(report / "report.json")["data"]
   assert data["rows"] == figures["rows"]
@@ -84,6 +92,8 @@ def test_a_report_tells_its_inputs(report):
   made = files.read_manifest(report / "report.json")["fingerprint"]
   assert {"images", "query_images", "ground_truth", "local_features", "version"} <= made.keys()
   assert made["settings"]["k"] == 700
+  # The weight that these features have where none is given.
+  assert made["settings"]["w"] == 0.9
   assert made["all"] in (report / "index.html").read_text(encoding="utf-8")
 
 

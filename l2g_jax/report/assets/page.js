@@ -2,6 +2,8 @@
 
 // Everything that comes from the data is set as text or as an attribute, never as markup.
 const SPACE = document.getElementById("blank").namespaceURI;
+// A table with more scrolls within its frame.
+const MOST_ROWS = 20;
 
 function make(name, properties = {}, ...children) {
   const element = document.createElement(name);
@@ -46,6 +48,29 @@ function sortable(table) {
   });
 }
 
+// A long table scrolls within its frame, says so, and opens on demand. Returns what to call when it
+// has other rows.
+function fold(frame) {
+  const count = make("span");
+  const button = make("button", { type: "button", className: "push" });
+  const bar = make("p", { className: "note rows" }, count, button);
+  let open = false;
+  const update = () => {
+    const rows = frame.querySelector("tbody").rows.length;
+    bar.hidden = rows <= MOST_ROWS;
+    frame.classList.toggle("folded", !bar.hidden && !open);
+    count.textContent = open ? `${rows} rows` : `${rows} rows; scroll for the rest`;
+    button.textContent = open ? "Show fewer" : "Show all";
+  };
+  button.addEventListener("click", () => {
+    open = !open;
+    update();
+  });
+  frame.before(bar);
+  update();
+  return update;
+}
+
 function keyOf(cell) {
   const value = cell.dataset.value;
   if (value === undefined) return null;
@@ -57,6 +82,7 @@ function browse(root) {
   const part = (name) => root.querySelector(`[data-part=${name}]`);
   const [order, chosen, place] = [part("order"), part("query"), part("place")];
   const dialog = part("dialog");
+  const refold = fold(part("positives").closest(".scroll"));
   let now = null;
   let reopen = null;
 
@@ -113,13 +139,14 @@ function browse(root) {
     const title = shared.images[image][0];
     const matched = image in now.matches;
     const moved = change === null ? "" : change === 0 ? "=" : change > 0 ? `▲${change}` : `▼${-change}`;
+    const verdict = judge(label, change);
     const words = make(
       "span",
       { className: "words" },
-      make("span", { className: "head" }, make("span", {}, `${rank}`), make("span", { className: `kind word-${label}` }, label), make("span", {}, moved)),
-      make("span", {}, score === null ? "no score" : score.toFixed(4)),
+      make("span", { className: "head" }, make("span", {}, `${rank}`), make("span", { className: `kind word-${label}` }, label), make("span", { className: verdict && `word-${verdict}` }, `${moved} ${verdict}`)),
+      make("span", {}, score === null ? "no score" : `${shared.scores[name] ?? "score"} ${score.toFixed(4)}`),
       make("span", { className: "soft" }, title),
-      ...(matched ? [make("span", { className: "soft" }, `${now.matches[image][0]} matches`)] : []),
+      ...(shared.least === null ? [] : [make("span", { className: "soft" }, matchesOf(image))]),
     );
     const photo = make(
       "span",
@@ -137,6 +164,18 @@ function browse(root) {
       element.addEventListener(event, () => twins(image, on));
     }
     return element;
+  }
+
+  // Junk does not count, wherever it goes.
+  function judge(label, change) {
+    if (!change || label === "junk") return "";
+    return change > 0 === (label !== "negative") ? "better" : "worse";
+  }
+
+  function matchesOf(image) {
+    if (!(image in now.matches)) return "matches not computed";
+    const [count] = now.matches[image];
+    return count < shared.least ? `${count} matches, too few` : `${count} matches`;
   }
 
   function twins(image, on) {
@@ -166,6 +205,7 @@ function browse(root) {
         return make("tr", {}, photo, name, kind, ...cells);
       }),
     );
+    refold();
   }
 
   function open(image) {
@@ -252,4 +292,5 @@ function browse(root) {
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);
+document.querySelectorAll("section > .scroll").forEach(fold);
 document.querySelectorAll("[data-shared]").forEach(browse);
