@@ -66,8 +66,6 @@ def test_the_installed_command_searches_from_another_folder(wheel, tmp_path):
   elsewhere.mkdir()
   # The packages that the library needs are those of this environment; it is not among them.
   needed = {"PYTHONPATH": sysconfig.get_path("purelib"), "JAX_PLATFORMS": "cpu"}
-  # Its programs are compiled anew, for this one search.
-  needed["NUMBA_OPT"] = "0"
   program = "import l2g_jax; print(l2g_jax.__file__)"
   file = run(environment / "bin" / "python", "-c", program, cwd=elsewhere, **needed)
   assert pathlib.Path(file.strip()).is_relative_to(environment)
