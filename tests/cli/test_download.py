@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from l2g_jax.cli import convert_ground_truth, download
 from l2g_jax.data.dataset import PUBLISHED_COUNTS, load_dataset
 from tests.cli import toy
 
@@ -121,8 +122,8 @@ def test_a_download_that_is_interrupted_and_killed_goes_on_and_is_verified(publi
   ]
   assert len(load_dataset(tmp_path / "data", NAME).database_paths) == PUBLISHED_COUNTS[NAME][0]
   (tmp_path / "data" / NAME / "jpg" / "query_000003.jpg").write_bytes(os.urandom(100))
-  again = toy.run("download", NAME, cwd=tmp_path)
-  toy.check_refused(again, "query_000003.jpg was altered; remove it to have it fetched again.")
+  again = toy.refused(download.COMMAND, NAME, f"--data_root={tmp_path / 'data'}")
+  assert "query_000003.jpg was altered; remove it to have it fetched again." in again
 
 
 def test_a_set_that_was_published_in_part_is_refused_by_name(published, tmp_path):
@@ -136,24 +137,28 @@ def test_a_set_that_was_published_in_part_is_refused_by_name(published, tmp_path
     for member in whole:
       if not member.name.endswith("42.jpg"):
         part.addfile(member, whole.extractfile(member))
-  result = toy.run("download", NAME, f"--mirror={address}/part", "--data_root=here", cwd=tmp_path)
-  toy.check_refused(result, "here/roxford5k/jpg lacks 50 of 4993 images: image_000042, ")
+  flags = (f"--mirror={address}/part", f"--data_root={tmp_path / 'here'}")
+  refusal = toy.refused(download.COMMAND, NAME, *flags)
+  assert "here/roxford5k/jpg lacks 50 of 4993 images: image_000042, " in refusal
 
 
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    ([], "Beside flags, give one of roxford5k|rparis6k|revisitop1m|weights, not 0 words."),
+    (["--verify"], "give one of roxford5k|rparis6k|revisitop1m|weights, not 0 words."),
     (["oxford5k"], "'oxford5k' is none of roxford5k, rparis6k, revisitop1m, weights."),
     (["weights", "--mirror=http://127.0.0.1:9"], "fire.pth can't be reached (["),
     (["weights", "--mirror={address}"], "fire.pth can't be had: the server answers 404 Not Found."),
   ],
 )
-def test_what_can_not_be_had_is_said_in_a_sentence(published, tmp_path, flags, message):
+def test_what_can_not_be_had_is_said_in_a_sentence(
+  published, tmp_path, monkeypatch, flags, message
+):
+  monkeypatch.chdir(tmp_path)
   flags = [flag.replace("{address}", published[1]) for flag in flags]
-  toy.check_refused(toy.run("download", *flags, cwd=tmp_path), message)
+  assert message in toy.refused(download.COMMAND, *flags)
 
 
-def test_a_command_without_words_refuses_them(tmp_path):
-  result = toy.run("convert_ground_truth", "gnd.pkl", "--input=x.pkl", cwd=tmp_path)
-  toy.check_refused(result, "Arguments are given as flags; 'gnd.pkl' is none.")
+def test_a_command_without_words_refuses_them():
+  refusal = toy.refused(convert_ground_truth.COMMAND, "gnd.pkl", "--input=x.pkl")
+  assert "'gnd.pkl' is one too many." in refusal

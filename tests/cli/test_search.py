@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from l2g_jax.cli.search import COMMAND
 from l2g_jax.data.images import read_image
 from l2g_jax.report.contact_sheet import Tile, save_contact_sheet
 from l2g_jax.retriever.copies import SAME_FILE, SAME_PIXELS, find_copies
@@ -37,22 +38,28 @@ def photos(tmp_path_factory):
   return folder
 
 
-def search(photos, *flags, cwd):
-  flags = [f"--images={photos}", "--output=out.json", "--local=sift", *flags]
-  result = toy.run("search", *flags, cwd=cwd)
-  assert result.returncode == 0, result.stderr
-  return json.loads((cwd / "out.json").read_text()), result.stdout
-
-
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
   return tmp_path_factory.mktemp("work")
 
 
-def test_all_of_a_users_folder_is_searched_or_told(photos, work):
+@pytest.fixture
+def search(photos, work, monkeypatch, capsys):
+  """Searches the folder; returns the report and what is printed."""
+  monkeypatch.chdir(work)
+
+  def run(*flags):
+    flags = [f"--images={photos}", "--output=out.json", "--local=sift", *flags]
+    COMMAND.run(arguments=flags)
+    return json.loads((work / "out.json").read_text()), capsys.readouterr().out
+
+  return run
+
+
+def test_all_of_a_users_folder_is_searched_or_told(photos, work, search):
   query = photos / "image-1-0.jpg"
   flags = [f"--query={query}", "--num_results=40", f"--contact_sheet={photos / 'sheet.png'}"]
-  report, printed = search(photos, *flags, cwd=work)
+  report, printed = search(*flags)
   results = {entry["name"]: entry for entry in report["results"]}
   assert {"IMG_3.JPG", "IMG_3.PNG", "odd-\udcff", "line\nbreak", "constant", "broken"} <= set(
     results
@@ -83,10 +90,10 @@ def test_all_of_a_users_folder_is_searched_or_told(photos, work):
   assert (work / "work" / "CACHEDIR.TAG").is_file()
 
 
-def test_a_query_without_features_finds_its_exact_copy_and_says_so(photos, work, tmp_path):
+def test_a_query_without_features_finds_its_exact_copy_and_says_so(search, tmp_path):
   query = tmp_path / "query.bmp"
   Image.new("RGB", (64, 48), _CONSTANT).save(query)
-  report, printed = search(photos, f"--query={query}", cwd=work)
+  report, printed = search(f"--query={query}")
   assert [(entry["name"], entry["copy"]) for entry in report["results"]] == [
     ("constant", SAME_PIXELS)
   ]
@@ -96,11 +103,11 @@ def test_a_query_without_features_finds_its_exact_copy_and_says_so(photos, work,
   assert "exact copies of the query: constant (the same pixels)" in printed
 
 
-def test_a_sheet_that_can_not_be_written_is_told_before_the_work(photos, tmp_path):
+def test_a_sheet_that_can_not_be_written_is_told_before_the_work(photos, tmp_path, monkeypatch):
   (tmp_path / "file").touch()
+  monkeypatch.chdir(tmp_path)
   flags = [f"--images={photos}", f"--query={photos / 'a.png'}", "--contact_sheet=file/sheet.png"]
-  result = toy.run("search", *flags, cwd=tmp_path)
-  toy.check_refused(result, "file/sheet.png can't be written")
+  assert "file/sheet.png can't be written" in toy.refused(COMMAND, *flags)
   assert not [*tmp_path.rglob("part-*")]
 
 

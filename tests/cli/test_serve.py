@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -77,7 +78,7 @@ def test_a_server_follows_its_folder_and_ends_when_it_is_told_to(folder):
     assert status()["upload_bytes"] == 1_000_000
     photos.write(folder / "a.bmp", 1)
     while not status()["num_found"]:
-      pass
+      time.sleep(0.05)
   finally:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

@@ -176,11 +176,8 @@ def test_given_candidates_stand_for_the_search(run, tmp_path, features):
   assert by_ames["l2g"]["medium"]["map"] == 100.0
 
 
-@pytest.mark.parametrize(("length", "num_reranked"), [(12, 9), (6, 9)])
-def test_more_candidates_are_re_ranked_than_embedded(
-  run, tmp_path, features, monkeypatch, length, num_reranked
-):
-  handed = []
+def test_more_candidates_are_re_ranked_than_embedded(run, tmp_path, features, monkeypatch):
+  handed, num_reranked, lengths = [], 9, (12, 6)
   rank = L2G.rank
 
   def ranked(self, collection, candidates, *arguments, **settings):
@@ -191,19 +188,20 @@ def test_more_candidates_are_re_ranked_than_embedded(
   _, _, database = features["database"]
   _, _, wanted = features["queries"]
   similarities = wanted @ database.T
-  ids = np.argsort(-similarities, axis=1, kind="stable")[:, :length]
+  ids = np.argsort(-similarities, axis=1, kind="stable")
   tensor = np.stack([np.take_along_axis(similarities, ids, axis=1), ids]).astype(np.float32)
-  path = write_pickle(tmp_path / "nn.pkl", tensor)
   vectors = write_globals(tmp_path / "x.npz", features)
   settings = {"global_features": vectors, "k": 3, "M": num_reranked, "w": 0.19}
-  given = run(candidates=str(path), **settings)
-  searched = run(**settings)
-  for report in (given, searched):
+  paths = [
+    write_pickle(tmp_path / f"{length}.pkl", tensor[:, :, :length].copy()) for length in lengths
+  ]
+  reports = [run(candidates=str(path), **settings) for path in paths]
+  for report in (*reports, run(**settings)):
     assert report["config"]["k"] == report["config"]["method"]["num_embedded"] == 3
     assert report["config"]["method"]["num_reranked"] == num_reranked
     assert rows(report)["l2g"]["medium"]["map"] == 100.0
   config = L2GConfig(num_embedded=3, num_reranked=num_reranked)
-  assert handed == [(config, (4, min(length, num_reranked))), (config, (4, num_reranked))]
+  assert handed == [(config, (4, size)) for size in (9, 6, 9)]
 
 
 def test_global_features_in_a_folder(run, tmp_path, features):

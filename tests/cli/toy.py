@@ -8,6 +8,7 @@ import sys
 
 import cv2
 import numpy as np
+import pytest
 
 from l2g_jax.cli.command import Command
 
@@ -74,6 +75,13 @@ def call(command: Command, **values: object) -> None:
   """Calls a command in this process, with flags by name."""
   parsed, words = command.parse([f"--{name}={value}" for name, value in values.items()])
   command.main(parsed, *words)
+
+
+def refused(command: Command, *flags: object) -> str:
+  """Runs a command in this process; returns the sentence with which it ends."""
+  with pytest.raises(SystemExit, match=r"^Error: ") as end:
+    command.run(arguments=[str(flag) for flag in flags])
+  return str(end.value)
 
 
 def check_refused(result: subprocess.CompletedProcess[str], message: str) -> None:

@@ -142,10 +142,8 @@ def check_by_hand(arguments, results, weights, config):
   ("num_embedded", "num_reranked", "size"),
   [
     (5, 3, SIZE),
-    (5, 5, SIZE),
     (5, 9, SIZE),
-    (5, 40, NUM_IMAGES + 4),
-    (1, 9, SIZE),
+    (1, 40, NUM_IMAGES + 4),
     (40, 60, NUM_IMAGES + 4),
   ],
 )

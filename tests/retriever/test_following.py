@@ -140,7 +140,7 @@ def test_two_images_that_swap_their_names_are_told_apart(folder, search):
 
 def test_many_small_changes_end_as_the_folder(folder, tmp_path, search):
   rng = np.random.default_rng(0)
-  for step in range(12):
+  for step in range(6):
     present = sorted(folder.glob("*.bmp"))
     photos.write(folder / f"new-{rng.integers(1000):03d}.bmp", 100 + step)
     present[rng.integers(len(present))].unlink()
@@ -374,11 +374,11 @@ def run_script(*arguments):
 
 
 def test_killed_anywhere_the_next_search_is_right(tmp_path):
-  counted = run_script("tests.retriever.killing", tmp_path / "kills", 8)
-  assert counted["killed"] == 8
+  counted = run_script("tests.retriever.killing", tmp_path / "kills", 4)
+  assert counted["killed"] == 4
   assert counted["points"] > 100
 
 
 def test_processes_at_once_get_their_own_answers(tmp_path):
-  counted = run_script("tests.retriever.processes", tmp_path / "runs", 24, 4)
-  assert counted == {"runs": 24, "failed": 0, "wrong": 0}
+  counted = run_script("tests.retriever.processes", tmp_path / "runs", 12, 4)
+  assert counted == {"runs": 12, "failed": 0, "wrong": 0}

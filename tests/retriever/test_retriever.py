@@ -8,7 +8,6 @@ from l2g_jax import Retriever
 from l2g_jax.data import load_dataset
 from l2g_jax.errors import InputError, SettingError
 from l2g_jax.features.extraction import ImageJob
-from l2g_jax.features.sift import sift
 from l2g_jax.pipeline.config import L2GConfig
 from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranking.global_features import GlobalFeatures
@@ -129,7 +128,7 @@ def test_a_changed_note_is_refused(folder, tmp_path):
 
 def test_a_data_set_is_ranked_by_every_stage(tmp_path):
   dataset = load_dataset(toy.write_dataset(tmp_path), "toy")
-  retriever = Retriever.open_or_build(dataset, tmp_path / "work", features=sift())
+  retriever = Retriever.open_or_build(dataset, tmp_path / "work", features=FEATURES)
   truth = dataset.ground_truth
   assert retriever.names == truth.imlist
   jobs = [ImageJob(*job) for job in zip(truth.qimlist, dataset.query_paths, strict=True)]

@@ -37,7 +37,7 @@ def write(path, pixels):
   return path
 
 
-def wait_for(holds, seconds=60.0):
+def wait_for(holds, seconds=300.0):
   """Waits until something holds; returns whether it did in time."""
   end = time.monotonic() + seconds
   while not holds():
@@ -82,7 +82,7 @@ def client(keeper):
   with TestClient(create_app(keeper, limits=limits), base_url=BASE) as opened:
     assert wait_for(lambda: keeper.status().num_images == 14)
     yield opened
-    assert keeper.stop(10.0)
+    assert keeper.stop(60.0)
 
 
 @pytest.fixture
