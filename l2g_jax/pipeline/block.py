@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from l2g_jax.embedding import dissimilarity, mds
 from l2g_jax.pipeline.collection import Array, Tables
 from l2g_jax.pipeline.config import Choices, Numbers
+from l2g_jax.pipeline.embedded import embed_shortlist
 from l2g_jax.ranking import rerank
 from l2g_jax.ranking.certainty import match_certainty
 from l2g_jax.ranking.fusion import fuse, normalize
@@ -83,28 +83,14 @@ def _rerank_query(
   """Scores and orders one query's candidates for every weight `[W]`: `[W, C]`; diagnostics."""
   size, head = choices.num_embedded, choices.num_reranked
   candidates, similarities = query.ids, query.similarities
-  pairs = dissimilarity.known_pairs(
+  pairs, embedded = embed_shortlist(
+    numbers,
     candidates[:size],
     similarities[:size],
-    jnp.where(candidates[:size, None] >= 0, near.list_ids, -1),
-    near.list_similarities,
-    num_images=id_bound,
-    num_known=numbers.num_known,
-    num_query_known=numbers.num_query_known,
-    query_pairs=choices.query_pairs,
-    measure=choices.measure,
-  )
-  values, pair_weights = dissimilarity.dissimilarities(
-    pairs, power=numbers.power, completion=choices.completion
-  )
-  embedded = mds.smacof(
-    values,
-    weights=pair_weights,
+    (jnp.where(candidates[:size, None] >= 0, near.list_ids, -1), near.list_similarities),
     num_dimensions=choices.num_dimensions,
-    max_iterations=numbers.max_iterations,
-    rtol=numbers.rtol,
-    method=choices.method,
-    seed=numbers.seed,
+    id_bound=id_bound,
+    choices=choices,
   )
   # A candidate that is not embedded has a zero block.
   embedding = jnp.pad(embedded.embedding, ((0, len(candidates) - size), (0, 0)))

@@ -6,10 +6,10 @@ import functools
 import jax
 import numpy as np
 
-from l2g_jax.embedding import dissimilarity, mds
 from l2g_jax.embedding.reason import Reason
 from l2g_jax.pipeline.collection import rounded_up
 from l2g_jax.pipeline.config import Choices, L2GConfig, Numbers
+from l2g_jax.pipeline.embedded import embed_shortlist
 from l2g_jax.ranked import Ranked
 
 # Points of a map that a person can look at; more hide each other, and are hardly like the query.
@@ -83,27 +83,13 @@ def _embed(
   id_bound: int,
   choices: Choices,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  pairs = dissimilarity.known_pairs(
+  _, embedded = embed_shortlist(
+    numbers,
     ids,
     similarities,
-    near,
-    near_similarities,
-    num_images=id_bound,
-    num_known=numbers.num_known,
-    num_query_known=numbers.num_query_known,
-    query_pairs=choices.query_pairs,
-    measure=choices.measure,
-  )
-  values, weights = dissimilarity.dissimilarities(
-    pairs, power=numbers.power, completion=choices.completion
-  )
-  embedded = mds.smacof(
-    values,
-    weights=weights,
+    (near, near_similarities),
     num_dimensions=2,
-    max_iterations=numbers.max_iterations,
-    rtol=numbers.rtol,
-    method=choices.method,
-    seed=numbers.seed,
+    id_bound=id_bound,
+    choices=choices,
   )
   return embedded.embedding, embedded.normalized_stress, embedded.reason
