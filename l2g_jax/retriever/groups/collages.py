@@ -5,6 +5,7 @@ In a field of its own it has.
 """
 
 import collections
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -85,12 +86,8 @@ def _look(
     features = local.extract(np.ascontiguousarray(pixels[top:bottom, left:right]))
     if len(features.descriptors) < options.min_inliers:
       continue
-    located = type(features)(
-      features.descriptors,
-      features.locations + np.array([left, top], np.float32),
-      features.scales,
-      features.strengths,
-    )
+    locations = features.locations + np.array([left, top], np.float32)
+    located = dataclasses.replace(features, locations=locations)
     for other in pictures.search(features.descriptors, options.mirror_depth):
       pair = min(key, other), max(key, other), False
       if other == key or pair in made.pairs:
