@@ -15,6 +15,11 @@ Unreached = Literal["zero", "bound"]
 # Of settings that grow with the index, see `CannConfig`.
 _LEAST_PROBES = 32
 _LEAST_DEPTH = 500
+# For neighbour lists, of which the first places matter.
+_LIST_PROBES = 16
+# Images that are screened, as multiples of the square root of the images.
+_SCREENED = 7.0
+_SCREENED_FOR_LISTS = 2.0
 # The least that a setting may be.
 _LEAST = {
   "num_lists": 1,
@@ -66,8 +71,9 @@ class CannConfig:
       in collections of some thousand images, and of 0.95 in larger ones.
     rescoring_depth: best images of the scan whose similarity is computed anew, exactly, from all
       their descriptors; at least 0, which leaves the order to the scan. As many as there are images
-      whose order matters, or a few times more, are useful. None = 7 times the square root of the
-      images, at least 500, chosen as `num_probes` was.
+      whose order matters, or a few times more, are useful. None = 1.75 times the square root of
+      the images, at least 500, chosen as `num_probes` was; where 7 times the square root is more,
+      so many images of the scan are screened before, see `scoring.best_images`.
     code_bytes: of a packed descriptor in the cells, a multiple of 4; fewer where fewer suffice.
       More make the estimates of the scan better, and the index larger. The default leaves 2 bits
       to each of 128 dimensions; half to twice as much is useful.
@@ -112,11 +118,23 @@ class CannConfig:
       return self.num_probes
     return max(_LEAST_PROBES, round(0.35 * num_images**0.5))
 
+  def list_probes(self) -> int:
+    """Returns how many cells are scanned for each descriptor when neighbour lists are made."""
+    return _LIST_PROBES if self.num_probes is None else self.num_probes
+
+  def list_screened(self, num_images: int) -> int:
+    """Returns how many images of the scan are screened when neighbour lists are made."""
+    return round(_SCREENED_FOR_LISTS * num_images**0.5)
+
   def depth(self, num_images: int) -> int:
     """Returns `rescoring_depth` for an index of so many images."""
     if self.rescoring_depth is not None:
       return self.rescoring_depth
-    return max(_LEAST_DEPTH, round(7.0 * num_images**0.5))
+    return max(_LEAST_DEPTH, round(_SCREENED / 4.0 * num_images**0.5))
+
+  def screened(self, num_images: int) -> int:
+    """Returns how many images of the scan are screened where the depth has its default."""
+    return round(_SCREENED * num_images**0.5) if self.rescoring_depth is None else 0
 
   def to_json(self) -> dict[str, Any]:
     """Returns the settings as a JSON object."""

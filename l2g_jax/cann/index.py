@@ -258,9 +258,8 @@ class CannIndex:
 
     A scan estimates the similarities of the images that it reaches; for the best of them, as many
     as the rescoring depth, they are computed exactly. Images are ordered by the exact similarity,
-    or, beyond that depth, by the estimate, which is mostly a little lower. So an estimate may stand
-    among the last of the exact ones, never above the best. An image whose exact similarity is 0 is
-    left out.
+    or, beyond that depth, by the estimate; so an estimate may stand among the exact ones. An image
+    whose exact similarity is 0 is left out.
 
     Args:
       query_descriptors: `[q, d]`, any norm, of the kind that the index was given: if those of its
@@ -312,6 +311,7 @@ class CannIndex:
       k,
       num_probes=self.default_probes if num_probes is None else num_probes,
       depth=self.default_depth if rescoring_depth is None else rescoring_depth,
+      screened=self.config.screened(len(self.names)) if rescoring_depth is None else 0,
     )
 
   def similarities(
@@ -411,12 +411,17 @@ class CannIndex:
 
   def _searches(self) -> Searches:
     return Searches(
-      search=self._search_image, compare=self.similarities_from, is_current=self.is_current
+      search=self._search_images, compare=self.similarities_from, is_current=self.is_current
     )
 
-  def _search_image(self, image: int, k: int, depth: int) -> Ranked:
-    ids, similarities = self.search_codes([self.codes(image)], k, rescoring_depth=depth)
-    return Ranked(ids[0], similarities[0])
+  def _search_images(self, images: Sequence[int], k: int, depth: int) -> Ranked:
+    return self._searcher.search(
+      [self.codes(image) for image in images],
+      k,
+      num_probes=self.config.list_probes(),
+      depth=depth,
+      screened=self.config.list_screened(len(self.names)),
+    )
 
   @contextlib.contextmanager
   def _change(self) -> Iterator[storage.Manifest]:

@@ -20,6 +20,8 @@ from l2g_jax.runtime import files
 from l2g_jax.runtime.progress import Meter
 
 IMAGES_PER_PART = 128
+# Images that are searched together, between two words on the progress.
+IMAGES_PER_SEARCH = 64
 # Neighbours whose similarity is exact: more than a re-ranking takes as known.
 DEPTH = 64
 _LOCK = "neighbors-lock"
@@ -33,13 +35,13 @@ class Searches:
   """What lists are made with: functions of an index.
 
   Attributes:
-    search: finds the images most similar to an image of the index, itself among them: of its id,
-      k and the rescoring depth it makes a `Ranked` `[k]`.
+    search: finds the images most similar to some images of the index, themselves among them: of
+      their ids, k and the rescoring depth it makes a `Ranked` `[images, k]`.
     compare: computes exact similarities `[images, ids]` of images of the index.
     is_current: tells whether the index is as it was when it was opened.
   """
 
-  search: Callable[[int, int, int], Ranked]
+  search: Callable[[Sequence[int], int, int], Ranked]
   compare: repair.Compare
   is_current: Callable[[], bool]
 
@@ -170,12 +172,15 @@ def _repairing(job: Job, searches: Searches, source: Generation, meter: Meter) -
 def _search(job: Job, searches: Searches, k: int, meter: Meter, images: Sequence[int]) -> Rows:
   """Searches some images of an index in it."""
   rows = repair.empty_rows(len(images), k)
-  for row, image in enumerate(images):
+  for start in range(0, len(images), IMAGES_PER_SEARCH):
+    some = images[start : start + IMAGES_PER_SEARCH]
     # One more, since an image finds itself.
-    ids, similarities = searches.search(image, k + 1, job.depth + 1)
-    others = ids != image
-    rows.ids[row], rows.similarities[row] = ids[others][:k], similarities[others][:k]
-    meter.advance()
+    found = searches.search(some, k + 1, job.depth + 1)
+    for row, image in enumerate(some):
+      others = found.ids[row] != image
+      rows.ids[start + row] = found.ids[row, others][:k]
+      rows.similarities[start + row] = found.similarities[row, others][:k]
+    meter.advance(len(some))
   return rows
 
 

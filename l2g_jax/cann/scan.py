@@ -1,11 +1,15 @@
 """Colored nearest neighbours of query descriptors in one segment.
 
 `add_scores` reads the packed codes of some cells for each query descriptor: of every image the best
-product counts. `best_cosines` multiplies with all codes of a few images. All sums are of integers,
-and a maximum does not depend on the order: results are the same for any number of threads.
+product counts. Descriptors that read the same cells follow each other, of whichever query, so that
+the cells' codes are in the cache. `best_cosines` multiplies with all codes of a few images. All
+sums are of integers, and a maximum does not depend on the order: results are the same for any
+number of threads, and for any queries that are searched together.
 """
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 
 import numba
 import numpy as np
@@ -30,9 +34,10 @@ _TILE = products.LANES * products.TILE_BLOCKS
 
 @dataclasses.dataclass(frozen=True)
 class Probes:
-  """What is read for the descriptors of a query.
+  """What is read for the q descriptors of one query, or of several.
 
   Attributes:
+    owners: `[q]` int64, the query of each descriptor.
     cells: `[q, p]` int32.
     products: `[q, p]` int32, the inner products with the cells' centroids, as multiples of `units`.
     weights: `[q, D]` int8, for products with packed residuals.
@@ -42,6 +47,7 @@ class Probes:
     counts: `[q]` int64, how much each descriptor counts, see `similarity.bursts`.
   """
 
+  owners: np.ndarray
   cells: np.ndarray
   products: np.ndarray
   weights: np.ndarray
@@ -49,6 +55,11 @@ class Probes:
   least: np.ndarray
   floor: np.ndarray
   counts: np.ndarray
+
+  def __getitem__(self, rows: slice | np.ndarray) -> "Probes":
+    """Returns what is read for some of the descriptors."""
+    fields = dataclasses.fields(self)
+    return Probes(*(np.ascontiguousarray(getattr(self, field.name)[rows]) for field in fields))
 
 
 def worth_table(kernel: kernels.Kernel) -> np.ndarray:
@@ -86,58 +97,80 @@ def prepare(
   if bound:
     least = np.maximum(least, farthest)
     floor = table[_table_places(farthest)]
-  # Neighbours read the same cells, one after another.
-  order = np.argsort(cells[:, 0], kind="stable")
   return Probes(
-    cells=cells[order],
-    products=np.rint((inner + offsets[:, None]) / units[:, None]).astype(np.int32)[order],
-    weights=weights[order],
-    units=units[order],
-    least=np.rint(least / units).astype(np.int32)[order],
-    floor=floor[order],
-    counts=counts[order],
+    owners=np.zeros(len(query), np.int64),
+    cells=cells,
+    products=np.rint((inner + offsets[:, None]) / units[:, None]).astype(np.int32),
+    weights=weights,
+    units=units,
+    least=np.rint(least / units).astype(np.int32),
+    floor=floor,
+    counts=counts,
   )
 
 
+def join(queries: Sequence[Probes]) -> Probes:
+  """Joins what is read for several queries; descriptors that read the same cells are neighbours."""
+  joined = Probes(
+    *(
+      np.concatenate([getattr(probes, field.name) for probes in queries])
+      for field in dataclasses.fields(Probes)
+    )
+  )
+  owners = np.repeat(np.arange(len(queries)), [len(probes.owners) for probes in queries])
+  order = np.argsort(joined.cells[:, 0], kind="stable")
+  return dataclasses.replace(joined, owners=owners)[order]
+
+
 def add_scores(
-  lists: Lists, num_images: int, packed: Packing, probes: Probes, table: np.ndarray
+  lists: Lists,
+  num_queries: int,
+  num_images: int,
+  packed: Packing,
+  probes: Probes,
+  table: np.ndarray,
 ) -> np.ndarray:
   """Returns the sums over a query's descriptors of what they count times their best match's worth.
 
   Args:
     lists: of n images.
+    num_queries: Q.
     num_images: n.
     packed: how residuals are.
     probes: what is read.
     table: see `worth_table`.
 
   Returns:
-    `[n]` int64, as multiples of 1 / UNIT.
+    `[Q, n]` int64, as multiples of 1 / UNIT.
   """
 
   def add_share(share: slice) -> np.ndarray:
     # One place more, for the empty places of blocks.
-    totals = np.zeros(num_images + 1, np.int64)
+    totals = np.zeros((num_queries, num_images + 1), np.int64)
+    mine = probes[share]
     _add_scores(
       lists.blocks,
       lists.images,
       lists.offsets,
-      probes.cells[share],
-      probes.products[share],
-      probes.weights[share],
-      probes.units[share],
-      probes.least[share],
-      probes.floor[share],
-      probes.counts[share],
+      mine.owners,
+      mine.cells,
+      mine.products,
+      mine.weights,
+      mine.units,
+      mine.least,
+      mine.floor,
+      mine.counts,
       packed.num_4,
       packed.num_2,
       table,
       totals,
     )
-    return totals[:-1]
+    return totals[:, :-1]
 
-  totals = sum(in_threads(add_share, spread(len(probes.cells))), np.zeros(num_images, np.int64))
-  return totals + np.sum(probes.counts * probes.floor)
+  totals = functools.reduce(np.add, in_threads(add_share, spread(len(probes.owners))))
+  floors = np.zeros(num_queries, np.int64)
+  np.add.at(floors, probes.owners, probes.counts * probes.floor)
+  return totals + floors[:, None]
 
 
 def best_cosines(descriptors: Descriptors, query: Codes, images: np.ndarray) -> np.ndarray:
@@ -170,6 +203,7 @@ def _add_scores(
   blocks,
   images,
   offsets,
+  owners,
   cells,
   inner,
   weights,
@@ -182,9 +216,9 @@ def _add_scores(
   table,
   totals,
 ):
-  """Raises `totals`, `[n + 1]` int64, by what each query descriptor finds."""
-  best = np.full(len(totals), _UNSEEN, np.int32)
-  seen = np.empty(len(totals) + 1, np.int32)
+  """Raises `totals`, `[Q, n + 1]` int64, by what each query descriptor finds."""
+  best = np.full(totals.shape[1], _UNSEEN, np.int32)
+  seen = np.empty(totals.shape[1] + 1, np.int32)
   sums = np.empty(products.LANES, np.int32)
   for i in range(len(cells)):
     count = 0
@@ -217,7 +251,7 @@ def _add_scores(
       image = seen[place]
       cosine = min(max(best[image] * units[i], -1.0), 1.0)
       worth = table[int((cosine + 1.0) * _TABLE_STEPS + 0.5)]
-      totals[image] += counts[i] * (worth - floor[i])
+      totals[owners[i], image] += counts[i] * (worth - floor[i])
       best[image] = _UNSEEN
 
 

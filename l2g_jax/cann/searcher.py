@@ -14,9 +14,12 @@ from l2g_jax.cann.scoring import Origins
 from l2g_jax.cann.segment import check_fit
 from l2g_jax.errors import InputError
 from l2g_jax.ranked import Ranked
+from l2g_jax.runtime.workers import available_cores
 from l2g_jax.similarity import bursts
 from l2g_jax.similarity.codec import Codes
 
+# Sums that the scan of several queries together holds, over all threads.
+_SUMS = 1 << 24
 # Ids are int32: no more images can be asked for.
 MOST_IMAGES = 2**31 - 1
 
@@ -76,7 +79,9 @@ class Searcher:
       [np.diff(segment.descriptors.offsets)[segment.present] for segment in self._segments]
     )
 
-  def search(self, queries: Sequence[Codes], k: int, *, num_probes: int, depth: int) -> Ranked:
+  def search(
+    self, queries: Sequence[Codes], k: int, *, num_probes: int, depth: int, screened: int
+  ) -> Ranked:
     """Finds the images most similar to each of Q queries, see `CannIndex.search`: `[Q, k]`."""
     k = whole_number("A search needs k", k, least=1, most=MOST_IMAGES)
     num_probes = whole_number("A search needs num_probes", num_probes, least=1)
@@ -84,18 +89,29 @@ class Searcher:
     found = Ranked(
       np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32)
     )
-    for row, codes in enumerate(queries):
-      query = codes[: self._config.max_query_descriptors]
-      if not len(query) or not self.names:
-        continue
-      counts = self._counts(query)
-      ids, similarities = scoring.best_images(
-        self._scan(query, counts, num_probes),
-        k,
-        depth=depth,
-        rescore=lambda ids, query=query, counts=counts: self._score([query], [counts], ids)[0],
-      )
-      found.ids[row, : len(ids)], found.similarities[row, : len(ids)] = ids, similarities
+    if not self.names:
+      return found
+    used = {row: codes[: self._config.max_query_descriptors] for row, codes in enumerate(queries)}
+    rows = [row for row, query in used.items() if len(query)]
+    step = max(1, _SUMS // (len(self.names) * available_cores()))
+    for start in range(0, len(rows), step):
+      some = rows[start : start + step]
+      counts = [self._counts(used[row]) for row in some]
+      scanned = self._scan([used[row] for row in some], counts, num_probes)
+      for row, weights, similarities in zip(some, counts, scanned, strict=True):
+
+        def rescore(ids: np.ndarray, step: int, query=used[row], weights=weights) -> np.ndarray:
+          return self._score([query[::step]], [weights[::step]], ids)[0]
+
+        ids, values = scoring.best_images(
+          similarities,
+          k,
+          depth=depth,
+          screened=screened,
+          step=scoring.screening_step(len(used[row])),
+          rescore=rescore,
+        )
+        found.ids[row, : len(ids)], found.similarities[row, : len(ids)] = ids, values
     return found
 
   def similarities(self, queries: Sequence[Codes], ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -116,14 +132,21 @@ class Searcher:
   def _counts(self, query: Codes) -> np.ndarray:
     return bursts.weights(query, self._config.burst_power)
 
-  def _scan(self, query: Codes, counts: np.ndarray, num_probes: int) -> np.ndarray:
-    """Returns the similarities of a query that is not empty, by the scan, `[N]` float64."""
-    cells, inner = self._cells.find(query, num_probes)
+  def _scan(
+    self, queries: Sequence[Codes], counts: Sequence[np.ndarray], num_probes: int
+  ) -> np.ndarray:
+    """Returns the similarities of queries that are not empty, by the scan, `[Q, N]` float64."""
     packed = self._quantizer.packing
     bound = self._config.unreached == "bound"
-    probes = scan.prepare(query, counts, cells, inner, packed, self._table, bound=bound)
+    probes = [
+      scan.prepare(
+        query, weights, *self._cells.find(query, num_probes), packed, self._table, bound=bound
+      )
+      for query, weights in zip(queries, counts, strict=True)
+    ]
     sums = scoring.scan_images(self._segments, packed, probes, self._table)
-    return sums / (np.sum(counts) * scan.UNIT)
+    totals = np.array([np.sum(weights) for weights in counts])
+    return sums / (totals[:, None] * scan.UNIT)
 
   def _score(
     self, queries: Sequence[Codes], counts: Sequence[np.ndarray], ids: np.ndarray

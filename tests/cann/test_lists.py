@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.cann import CannConfig, CannIndex, lists
+from l2g_jax.cann.searcher import Searcher
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
 from tests.cann import oracle
@@ -36,13 +37,13 @@ def other(tmp_path, images):
 def searches(monkeypatch):
   """Counts images that are searched."""
   made = []
-  search = CannIndex.search_codes
+  search = Searcher.search
 
   def count(self, queries, k, **settings):
     made.append(len(queries))
     return search(self, queries, k, **settings)
 
-  monkeypatch.setattr(CannIndex, "search_codes", count)
+  monkeypatch.setattr(Searcher, "search", count)
   return made
 
 
@@ -125,22 +126,22 @@ def test_more_parts_than_open_files_are_joined(index, other, monkeypatch):
 def test_an_interrupted_run_goes_on(index, other, monkeypatch):
   whole = make(index, 4)
   monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
-  search = CannIndex.search_codes
+  search = Searcher.search
   calls = []
 
   def stop(self, queries, k, **settings):
     calls.append(len(queries))
-    if len(calls) == 20:
+    if len(calls) == 3:
       raise KeyboardInterrupt
     return search(self, queries, k, **settings)
 
   with monkeypatch.context() as patch:
-    patch.setattr(CannIndex, "search_codes", stop)
+    patch.setattr(Searcher, "search", stop)
     with pytest.raises(KeyboardInterrupt):
       make(other, 4)
     assert len([*other.directory.glob("neighbors-*/part-*")]) == 2
     result = make(other, 4)
-  assert sum(calls) == 20 + (NUM_IMAGES - 16)
+  assert calls == [8, 8, 8, 8, NUM_IMAGES - 24]
   np.testing.assert_array_equal(result.ids, whole.ids)
   np.testing.assert_array_equal(result.similarities, whole.similarities)
 
@@ -248,15 +249,15 @@ def test_several_at_once_make_lists_once(index, searches):
 
 def test_a_part_that_another_process_makes_meanwhile_is_taken(index, other, monkeypatch):
   expected = make(index, 5)
-  search = CannIndex.search_codes
+  search = Searcher.search
 
   def race(self, queries, k, **settings):
-    monkeypatch.setattr(CannIndex, "search_codes", search)
+    monkeypatch.setattr(Searcher, "search", search)
     shard = {"rescoring_depth": lists.DEPTH, "shard_index": 0, "num_shards": 1}
     assert other.list_shard(5, show_progress=False, **shard) == 0
     return search(self, queries, k, **settings)
 
-  monkeypatch.setattr(CannIndex, "search_codes", race)
+  monkeypatch.setattr(Searcher, "search", race)
   np.testing.assert_array_equal(make(other, 5).ids, expected.ids)
 
 
@@ -321,19 +322,19 @@ def test_lists_that_another_process_makes_of_an_old_state_stay(index, monkeypatc
   monkeypatch.setattr(lists, "IMAGES_PER_PART", 8)
   changed = index.remove(["image-001"])
   make(changed, 5)
-  search = CannIndex.search_codes
+  search = Searcher.search
   calls = []
 
   def ask(self, queries, k, **settings):
     calls.append(k)
-    if len(calls) == 20:
+    if len(calls) == 3:
       make(CannIndex.open(index.directory), 5)
     return search(self, queries, k, **settings)
 
-  monkeypatch.setattr(CannIndex, "search_codes", ask)
+  monkeypatch.setattr(Searcher, "search", ask)
   # Of a depth of its own, so that all are searched.
   assert make(index, 5, rescoring_depth=7).ids.shape == (NUM_IMAGES, 5)
-  assert len(calls) == NUM_IMAGES
+  assert len(calls) == -(-NUM_IMAGES // lists.IMAGES_PER_PART)
   make(CannIndex.open(index.directory), 5)
   assert set(folders(changed)) == {"neighbors-STATE-5-64", f"neighbors-{index.state}-5-7"}
 

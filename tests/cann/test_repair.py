@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.cann import CannConfig, CannIndex, generations, repair
+from l2g_jax.cann.searcher import Searcher
 from l2g_jax.similarity import kernels
 from tests.cann import oracle
 
@@ -37,17 +38,17 @@ def index(tmp_path, built):
 def searched(monkeypatch):
   """The images that are searched."""
   images = []
-  search = CannIndex.search_codes
+  search = Searcher.search
 
   def note(self, queries, k, **settings):
     images.extend(
       name
       for name, image in zip(self.names, map(self.codes, range(len(self.names))), strict=True)
-      if np.shares_memory(image.values, queries[0].values)
+      if any(np.shares_memory(image.values, query.values) for query in queries)
     )
     return search(self, queries, k, **settings)
 
-  monkeypatch.setattr(CannIndex, "search_codes", note)
+  monkeypatch.setattr(Searcher, "search", note)
   return images
 
 

@@ -179,6 +179,28 @@ def test_an_image_has_its_exact_similarity_or_beyond_the_depth_the_scans(tmp_pat
         assert [(float(s), int(i)) for s, i in pairs] == best + padding
 
 
+@pytest.mark.parametrize(("count", "step"), [(600, 4), (200, 3), (20, 1)])
+def test_screened_images_are_ordered_by_a_share_of_the_descriptors(count, step):
+  rng = np.random.default_rng(21)
+  exact, scanned = rng.uniform(0.1, 1.0, (2, 50)).astype(np.float32)
+  asked = []
+
+  def rescore(ids, step):
+    asked.append((ids.tolist(), step))
+    return exact[ids] if step == 1 else (exact[ids] + 0.01).astype(np.float32)
+
+  assert scoring.screening_step(count) == step
+  ids, values = scoring.best_images(
+    scanned.astype(float), 20, depth=5, screened=30, step=4, rescore=rescore
+  )
+  screened = np.argsort(-scanned, kind="stable")[:30]
+  best = screened[np.argsort(-(exact + scanned)[screened], kind="stable")]
+  assert asked == [(screened.tolist(), 4), (best[:5].tolist(), 1)]
+  expected = exact + 0.01 * ~np.isin(np.arange(50), best[:5])
+  np.testing.assert_allclose(values, np.sort(expected[screened])[::-1][:20], rtol=1e-6)
+  np.testing.assert_allclose(expected[ids], values, rtol=1e-6)
+
+
 def test_an_exact_zero_takes_no_place_of_an_image_behind_it(tmp_path):
   # Cosines near the threshold of the kernel, in codes too short for the scan to tell them apart.
   rng = np.random.default_rng(0)
@@ -312,9 +334,12 @@ def test_settings_out_of_range_are_refused(settings):
 def test_settings_follow_the_size_of_the_collection():
   config = CannConfig()
   assert [config.probes(size) for size in (1, 5000, 10**6)] == [32, 32, 350]
-  assert [config.depth(size) for size in (1, 5000, 10**6)] == [500, 500, 7000]
+  assert [config.depth(size) for size in (1, 5000, 10**6)] == [500, 500, 1750]
+  assert [config.screened(size) for size in (1, 5000, 10**6)] == [7, 495, 7000]
+  assert [config.list_screened(size) for size in (5000, 10**6)] == [141, 2000]
   config = CannConfig(num_probes=3, rescoring_depth=0)
   assert (config.probes(10**6), config.depth(10**6)) == (3, 0)
+  assert (config.list_probes(), config.screened(10**6)) == (3, 0)
 
 
 def test_similarities_of_some_images_are_exact(tmp_path):

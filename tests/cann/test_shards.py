@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.cann import CannConfig, CannIndex, builder, exists, lists
+from l2g_jax.cann.searcher import Searcher
 from l2g_jax.errors import InputError
 from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening
 from tests.cann import oracle
@@ -111,7 +112,7 @@ def test_shards_of_neighbour_lists_are_opened_together(tmp_path, monkeypatch):
   missing = [index.list_shard(5, shard_index=shard, num_shards=2, **options) for shard in (1, 0)]
   assert missing == [3, 0]
   with monkeypatch.context() as patch:
-    patch.setattr(CannIndex, "search_codes", None)
+    patch.setattr(Searcher, "search", None)
     made = index.neighbor_lists(5, **options)
   index = index.add([("more", np.eye(16))]).remove(["more"]).compact()
   np.testing.assert_array_equal(made.ids, index.neighbor_lists(5, **options).ids)
