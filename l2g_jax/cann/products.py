@@ -76,25 +76,36 @@ def lane_products(typing_context, block, query, num_8, num_4, num_2, out):
 
 
 @_instruction
-def lanes_above(typing_context, products, threshold):
-  """Returns a bit for each of the sixteen int32 at an address that is above a threshold."""
+def keep_above(typing_context, products, images, threshold, kept_products, kept_images):
+  """Packs those of sixteen products that are above a threshold, with their images.
+
+  Args:
+    typing_context: Numba's; callers leave it out.
+    products: address of `[16]` int32.
+    images: address of `[16]` int32.
+    threshold: int32.
+    kept_products: address of int32, with room for sixteen, where the products go.
+    kept_images: the same for their images.
+
+  Returns:
+    How many there are.
+  """
 
   def generate(_, builder, __, arguments):
-    products, threshold = arguments
-    above = builder.icmp_signed(">", _load(builder, products, _INTS), _splat(builder, threshold))
-    return builder.zext(builder.bitcast(above, _I16), _I32)
+    products, images, threshold, *targets = arguments
+    values = _load(builder, products, _INTS)
+    above = builder.icmp_signed(">", values, _splat(builder, threshold))
+    mask = ir.VectorType(ir.IntType(1), LANES)
+    store = cgutils.get_or_insert_function(
+      builder.module,
+      ir.FunctionType(ir.VoidType(), [_INTS, _I32.as_pointer(), mask]),
+      "llvm.masked.compressstore.v16i32",
+    )
+    for source, target in zip((values, _load(builder, images, _INTS)), targets, strict=True):
+      builder.call(store, [source, builder.inttoptr(target, _I32.as_pointer()), above])
+    return builder.zext(builder.ctpop(builder.bitcast(above, _I16)), _I64)
 
-  return types.uint32(_ADDRESS, types.int32), generate
-
-
-@_instruction
-def first_lane(typing_context, lanes):
-  """Returns the place of the lowest bit that is set."""
-
-  def generate(_, builder, __, arguments):
-    return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), _I64)
-
-  return types.int64(types.uint32), generate
+  return types.int64(_ADDRESS, _ADDRESS, types.int32, _ADDRESS, _ADDRESS), generate
 
 
 @_instruction

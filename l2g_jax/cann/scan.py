@@ -220,6 +220,10 @@ def _add_scores(
   best = np.full(totals.shape[1], _UNSEEN, np.int32)
   seen = np.empty(totals.shape[1] + 1, np.int32)
   sums = np.empty(products.LANES, np.int32)
+  # Of a cell, the products that count, and their images.
+  longest = np.max(offsets[1:] - offsets[:-1])
+  values = np.empty(products.LANES * longest, np.int32)
+  owned = np.empty(products.LANES * longest, np.int32)
   for i in range(len(cells)):
     count = 0
     query = weights[i].ctypes.data
@@ -227,6 +231,7 @@ def _add_scores(
       base = inner[i, place]
       threshold = np.int32(least[i] - base)
       cell = cells[i, place]
+      kept = 0
       for block in range(offsets[cell], offsets[cell + 1]):
         products.lane_products(
           blocks.ctypes.data + block * blocks.strides[0],
@@ -236,17 +241,20 @@ def _add_scores(
           num_2,
           sums.ctypes.data,
         )
-        lanes = products.lanes_above(sums.ctypes.data, threshold)
-        while lanes:
-          lane = products.first_lane(lanes)
-          lanes &= np.uint32(lanes - 1)
-          image = images[products.LANES * block + lane]
-          value = np.int32(sums[lane] + base)
-          # Without branches, which would be mispredicted.
-          before = best[image]
-          seen[count] = image
-          count += before == _UNSEEN
-          best[image] = max(before, value)
+        kept += products.keep_above(
+          sums.ctypes.data,
+          images.ctypes.data + products.WORD_BYTES * block,
+          threshold,
+          values.ctypes.data + 4 * kept,
+          owned.ctypes.data + 4 * kept,
+        )
+      for j in range(kept):
+        image = owned[j]
+        # Without branches, which would be mispredicted.
+        before = best[image]
+        seen[count] = image
+        count += before == _UNSEEN
+        best[image] = max(before, np.int32(values[j] + base))
     for place in range(count):
       image = seen[place]
       cosine = min(max(best[image] * units[i], -1.0), 1.0)

@@ -15,13 +15,14 @@ def multiply(block, query, num_8, num_4, num_2, out):
 
 
 @numba.njit
-def places_above(values, threshold):
-  lanes = products.lanes_above(values.ctypes.data, np.int32(threshold))
-  places = [0 for _ in range(0)]
-  while lanes:
-    places.append(products.first_lane(lanes))
-    lanes &= np.uint32(lanes - 1)
-  return places
+def keep_above(values, images, threshold, kept):
+  return products.keep_above(
+    values.ctypes.data,
+    images.ctypes.data,
+    np.int32(threshold),
+    kept[0].ctypes.data,
+    kept[1].ctypes.data,
+  )
 
 
 @numba.njit
@@ -55,11 +56,15 @@ def test_products_with_packed_codes(counts):
   np.testing.assert_array_equal(out, codes @ query.astype(int))
 
 
-def test_lanes_above_a_threshold():
-  values = np.array([5, -3, 7, 0] * 4, np.int32)
-  assert places_above(values, 4) == [0, 2, 4, 6, 8, 10, 12, 14]
-  assert places_above(values, 7) == []
-  assert places_above(values, -4) == list(range(16))
+@pytest.mark.parametrize("threshold", [4, 7, -4])
+def test_products_above_a_threshold_are_kept_with_their_images(threshold):
+  values, images = np.array([5, -3, 7, 0] * 4, np.int32), np.arange(100, 116, dtype=np.int32)
+  kept = np.full((2, 17), -9, np.int32)
+  above = values > threshold
+  count = keep_above(values, images, threshold, kept)
+  assert count == above.sum()
+  np.testing.assert_array_equal(kept[:, :count], [values[above], images[above]])
+  assert np.all(kept[:, count:] == -9)
 
 
 def test_maxima_of_extreme_values():
