@@ -314,6 +314,30 @@ class CannIndex:
       screened=self.config.screened(len(self.names)) if rescoring_depth is None else 0,
     )
 
+  def search_images(
+    self, images: Sequence[int] | np.ndarray, k: int, rescoring_depth: int = lists.DEPTH
+  ) -> Ranked:
+    """Finds the images `[n, k]` most similar to images of the index, themselves among them.
+
+    This is how neighbour lists are made: of fewer cells than a search reads, since near images
+    matter, and with the settings' `num_probes` where it is set.
+
+    Args:
+      images: `[n]` ids.
+      k: images wanted, see `search`.
+      rescoring_depth: see `search`.
+
+    Raises:
+      InputError: an id is not one of 0 to N - 1, or a number does not fit, see `search`.
+    """
+    return self._searcher.search(
+      [self.codes(image) for image in images],
+      k,
+      num_probes=self.config.list_probes(),
+      depth=rescoring_depth,
+      screened=self.config.list_screened(len(self.names)),
+    )
+
   def similarities(
     self, query_descriptors: np.ndarray, ids: Sequence[int] | np.ndarray
   ) -> np.ndarray:
@@ -411,16 +435,7 @@ class CannIndex:
 
   def _searches(self) -> Searches:
     return Searches(
-      search=self._search_images, compare=self.similarities_from, is_current=self.is_current
-    )
-
-  def _search_images(self, images: Sequence[int], k: int, depth: int) -> Ranked:
-    return self._searcher.search(
-      [self.codes(image) for image in images],
-      k,
-      num_probes=self.config.list_probes(),
-      depth=depth,
-      screened=self.config.list_screened(len(self.names)),
+      search=self.search_images, compare=self.similarities_from, is_current=self.is_current
     )
 
   @contextlib.contextmanager
