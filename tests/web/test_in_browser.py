@@ -115,7 +115,7 @@ def page(driver, address):
   driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
   opened = Page(driver, address)
   opened.open("/")
-  opened.wait(lambda: "15 photographs" in opened.text("#state-text"))
+  opened.wait(lambda: "14 photographs" in opened.text("#state-text"))
   yield opened
   # The policy of the page tells of what it refused, and scripts of their errors.
   log = [entry["message"] for entry in driver.get_log("browser")]
@@ -455,4 +455,4 @@ def test_a_new_picture_is_found_while_the_page_is_open(page, folder):
   finally:
     (folder / "later.jpg").unlink()
   page.open("/")
-  page.wait(lambda: "15 photographs" in page.text("#state-text"))
+  page.wait(lambda: "14 photographs" in page.text("#state-text"))
