@@ -26,9 +26,9 @@ _PLUG_INS = {
   ),
   "pillow-jxl-plugin": ("pillow_jxl", None, (".jxl",)),
 }
-_RAW = (
+_RAW = frozenset(
   ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw"
-  " .rw2 .rwl .sr2 .srf .srw .x3f"
+  " .rw2 .rwl .sr2 .srf .srw .x3f".split()  # noqa: SIM905
 )
 _VIDEOS = ".3gp .avi .flc .fli .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .webm .wmv"
 _DOCUMENTS = ".ai .cdr .emf .eps .indd .kra .pdf .ps .svg .svgz .wmf .xcf"
@@ -55,7 +55,7 @@ def endings() -> Mapping[str, str]:
 @functools.cache
 def unread_kinds() -> Mapping[str, str]:
   """Returns descriptions of formats that can't be read, and the remedy, by ending."""
-  kinds = dict.fromkeys(_RAW.split(), "in a camera's raw format (export them as JPEG)")
+  kinds = dict.fromkeys(_RAW, "in a camera's raw format (export them as JPEG)")
   kinds |= dict.fromkeys(_VIDEOS.split(), "in a video format (export single pictures)")
   kinds |= dict.fromkeys(_DOCUMENTS.split(), "in a format of documents (export them as PNG)")
   for package, (_, _, plug_in_endings) in _PLUG_INS.items():
@@ -67,7 +67,8 @@ def unread_kinds() -> Mapping[str, str]:
 def open_image(file: BinaryIO, ending: str) -> ImageFile.ImageFile:
   """Opens an image without decoding its pixels.
 
-  The content decides the format. A format without a signature is tried only for its own endings.
+  The content decides the format. A format without a signature is tried only for its own endings. Of
+  a camera's raw file, which may be a TIFF, the first picture is a small preview: it is refused.
   Unlike `Image.open`, this refuses no size: the caller has to check it.
 
   Args:
@@ -84,6 +85,8 @@ def open_image(file: BinaryIO, ending: str) -> ImageFile.ImageFile:
   for name in names:
     factory, accept = Image.OPEN[name]
     try:
+      if name == "TIFF" and ending.lower() in _RAW:
+        continue
       # A plug-in that lacks a decoder returns a text instead.
       if name == own if accept is None else accept(prefix) is True:
         file.seek(0)
