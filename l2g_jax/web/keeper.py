@@ -24,8 +24,8 @@ from l2g_jax.web import warming
 from l2g_jax.web.found import Found, Stamp, image_id, look_at
 
 # New photographs that a step takes in: as many as are there already, but at least and at most so
-# many. The first step ends after a minute or two; what a kill loses is a part of a step.
-FIRST_STEP = 64
+# many. The first step ends within a minute or so; what a kill loses is a part of a step.
+FIRST_STEP = 24
 MOST_STEP = 1024
 # A file is read once it has been still for so long, but nothing waits for others longer than that.
 _SETTLED_SECONDS = 2.0

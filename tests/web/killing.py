@@ -1,8 +1,8 @@
 """Kills a server amid taking in photographs, and starts it again.
 
-python -m tests.web.killing DIRECTORY prints, as JSON, of each point of killing: how the first server
-ended, what could be searched before, what after the second has caught up, and how many photographs
-that one described.
+python -m tests.web.killing DIRECTORY prints, as JSON, of each point of killing: how the first
+server ended, what could be searched before, what after the second has caught up, and how many
+photographs that one described.
 """
 
 import functools
