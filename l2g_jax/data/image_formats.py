@@ -26,9 +26,9 @@ _PLUG_INS = {
   ),
   "pillow-jxl-plugin": ("pillow_jxl", None, (".jxl",)),
 }
-_RAW = frozenset(
+_RAW = (
   ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw"
-  " .rw2 .rwl .sr2 .srf .srw .x3f".split()  # noqa: SIM905
+  " .rw2 .rwl .sr2 .srf .srw .x3f"
 )
 _VIDEOS = ".3gp .avi .flc .fli .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .webm .wmv"
 _DOCUMENTS = ".ai .cdr .emf .eps .indd .kra .pdf .ps .svg .svgz .wmf .xcf"
@@ -55,7 +55,7 @@ def endings() -> Mapping[str, str]:
 @functools.cache
 def unread_kinds() -> Mapping[str, str]:
   """Returns descriptions of formats that can't be read, and the remedy, by ending."""
-  kinds = dict.fromkeys(_RAW, "in a camera's raw format (export them as JPEG)")
+  kinds = dict.fromkeys(_RAW.split(), "in a camera's raw format (export them as JPEG)")
   kinds |= dict.fromkeys(_VIDEOS.split(), "in a video format (export single pictures)")
   kinds |= dict.fromkeys(_DOCUMENTS.split(), "in a format of documents (export them as PNG)")
   for package, (_, _, plug_in_endings) in _PLUG_INS.items():
@@ -85,7 +85,7 @@ def open_image(file: BinaryIO, ending: str) -> ImageFile.ImageFile:
   for name in names:
     factory, accept = Image.OPEN[name]
     try:
-      if name == "TIFF" and ending.lower() in _RAW:
+      if name == "TIFF" and ending.lower() in _RAW.split():
         continue
       # A plug-in that lacks a decoder returns a text instead.
       if name == own if accept is None else accept(prefix) is True:
