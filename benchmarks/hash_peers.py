@@ -1,10 +1,11 @@
 """Distances of perceptual hashes between all pictures of a folder; it needs none of the library.
 
-  python benchmarks/hash_peers.py FOLDER OUTPUT.npz
+  python benchmarks/hash_peers.py FOLDER OUTPUT.npz [fast]
 
 It runs in the environment of the peers, which may be another: ImageHash, pdqhash, imagededup. The
 output holds, of every method that is there, `[N, N]` float32 distances and the seconds, and of two
-methods, as `..., 8 ways`, the least over turns by quarters and mirror images of one of a pair.
+methods, as `..., 8 ways`, the least over turns by quarters and mirror images of one of a pair. With
+`fast` these are left out, and so are hashes of segments.
 """
 
 import importlib
@@ -23,12 +24,12 @@ _NO_DISTANCE = 1e3
 _TURNED = ("ImageHash phash", "pdqhash")
 
 
-def main(folder: str, output: str) -> None:
+def main(folder: str, output: str, *, is_fast: bool) -> None:
   """Hashes the pictures of a folder by every method that is installed, and writes distances."""
   paths = sorted(path for path in pathlib.Path(folder).iterdir() if path.is_file())
   arrays, seconds, missing = {}, {}, []
   for name, compute in _methods(missing):
-    for ways in (1, 8) if name in _TURNED else (1,):
+    for ways in (1, 8) if name in _TURNED and not is_fast else (1,):
       start = time.perf_counter()
       bits = np.stack([compute(picture) for path in paths for picture in _ways(path, ways)])
       bits = bits.reshape(len(paths), ways, -1)
@@ -36,7 +37,7 @@ def main(folder: str, output: str) -> None:
       arrays[label] = _distances(bits)
       seconds[label] = time.perf_counter() - start
       print(f"{label}: {seconds[label]:.0f} s", flush=True)
-  if importlib.util.find_spec("imagehash"):
+  if importlib.util.find_spec("imagehash") and not is_fast:
     start = time.perf_counter()
     arrays["crop_resistant_hash"] = _crop_resistant(paths)
     seconds["crop_resistant_hash"] = time.perf_counter() - start
@@ -62,10 +63,11 @@ def _methods(missing: list[str]):
     missing.append("pdqhash")
   if importlib.util.find_spec("imagededup"):
     imagededup = importlib.import_module("imagededup.methods")
-    for hasher in (imagededup.PHash(), imagededup.DHash()):
+    for name in ("PHash", "DHash", "WHash", "AHash"):
+      hasher = getattr(imagededup, name)()
       methods.append(
         (
-          f"imagededup {type(hasher).__name__}",
+          f"imagededup {name}",
           lambda picture, h=hasher: _hex_bits(h.encode_image(image_array=np.asarray(picture))),
         )
       )
@@ -114,4 +116,4 @@ def _crop_resistant(paths) -> np.ndarray:
 
 
 if __name__ == "__main__":
-  main(sys.argv[1], sys.argv[2])
+  main(sys.argv[1], sys.argv[2], is_fast=sys.argv[3:] == ["fast"])

@@ -48,6 +48,12 @@ def _define(values: flags.FlagValues) -> None:
     "Python in which the peers are installed; omitted: this.",
     flag_values=values,
   )
+  flags.DEFINE_bool(
+    "slow_peers",
+    True,
+    "Run the peers that take much longer too: hashes of turned pictures and of segments.",
+    flag_values=values,
+  )
   flags.DEFINE_bool("sweep", False, "Show other thresholds too.", flag_values=values)
 
 
@@ -70,7 +76,7 @@ def compare(values: Values, _: Ceilings) -> dict[str, Sequence[Row]]:
   )
   prepared = sum(retriever.watch.seconds.values())
   rows = list(our_rows(retriever, truth, prepared))
-  rows += peer_rows(made.folder, truth, values.peer_python)
+  rows += peer_rows(made.folder, truth, values.peer_python, is_fast=not values.slow_peers)
   tables: dict[str, Sequence[Row]] = {
     f"{made.num_pictures} pictures, recall by kind of change": rows
   }
@@ -121,12 +127,15 @@ def pairs_of(found: Groups) -> set[Names]:
   return {pair for pair in pairs if len(pair) == 2}
 
 
-def peer_rows(folder: pathlib.Path, truth: Truth, python: str | None) -> list[Row]:
+def peer_rows(
+  folder: pathlib.Path, truth: Truth, python: str | None, *, is_fast: bool
+) -> list[Row]:
   """Returns the rows of peers, and prints which are missing."""
   with tempfile.TemporaryDirectory() as scratch:
     output = pathlib.Path(scratch) / "distances.npz"
     program = pathlib.Path(hash_peers.__file__)
-    subprocess.run([python or sys.executable, program, folder, output], check=True)
+    command = [python or sys.executable, program, folder, output, *["fast"] * is_fast]
+    subprocess.run(command, check=True)
     with np.load(output) as arrays:
       head = json.loads(str(arrays["head"]))
       values = [arrays[f"distances_{number}"] for number in range(len(head["methods"]))]

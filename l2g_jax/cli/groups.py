@@ -1,13 +1,13 @@
 """Finds the pictures of a folder that show the same: duplicates, crops, collages, screenshots.
 
-  l2g groups FOLDER [--mirrors] [--kind=objects] [--output=FILE]
+  l2g groups FOLDER [--mirrors] [--kind=KIND] [--output=FILE]
 
 Prints groups with the picture to keep first. No picture is ever changed or deleted.
 """
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from absl import flags
 
@@ -21,7 +21,8 @@ from l2g_jax.data.image_names import printable
 from l2g_jax.errors import InputError
 from l2g_jax.report import spreadsheet
 from l2g_jax.retriever import groups
-from l2g_jax.retriever.groups import GroupOptions, Groups, Relation
+from l2g_jax.retriever.groups import GroupOptions, Groups
+from l2g_jax.retriever.groups.options import GroupKind
 from l2g_jax.runtime import files
 
 _DEFAULTS = GroupOptions()
@@ -36,9 +37,10 @@ def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_enum(
     "kind",
     _DEFAULTS.kind,
-    ["duplicates", "objects"],
+    list(get_args(GroupKind)),
     "duplicates: pictures that share pixels, all or a part; objects: other photographs of the same"
-    " thing as well.",
+    " thing as well. Of these alone, copies, crops, insets (in collages and screenshots) or views"
+    " (other photographs).",
     flag_values=values,
   )
   flags.DEFINE_bool(
@@ -89,14 +91,14 @@ def to_text(found: Groups) -> str:
   """Returns groups as lines for a reader; `*` marks the best of each."""
   lines = []
   for number, group in enumerate(found, start=1):
-    main_name = group.members[0].name
     lines.append(f"{number}. {len(group.members)} pictures")
     for member in group.members:
-      relation = _relation_to(main_name, member.name, group.relations)
+      relation = group.relation_of(member.name)
       size = f"{member.width} x {member.height}, {member.bytes / 1e3:.0f} kB"
-      told = "keep" if member.is_best else _describe(relation, member.name)
+      told = "copy of a copy" if relation is None else relation.describe(member.name)
       mark = "*" if member.is_best else " "
-      lines.append(f"  {mark} {printable(member.name)}  ({size}): {told}")
+      said = "keep" if member.is_best else told
+      lines.append(f"  {mark} {printable(member.name)}  ({size}): {said}")
     lines.append("")
   count = sum(len(group.members) for group in found)
   kind = found.settings["kind"]
@@ -130,36 +132,13 @@ def to_csv(found: Groups) -> str:
         name: value for name, value in vars(member).items() if name in _COLUMNS
       }
       row |= {"group": number, "kind": group.kind, "path": str(member.path)}
-      relation = _relation_to(group.members[0].name, member.name, group.relations)
+      relation = group.relation_of(member.name)
       if relation is not None:
-        other = relation.first if relation.second == member.name else relation.second
-        row |= {"relation": _describe(relation, member.name), "to": other}
+        told, other = relation.describe(member.name), relation.other(member.name)
+        row |= {"relation": told, "to": other}
         row |= {"turn": relation.turn, "mirrored": relation.mirrored, "score": relation.score}
       rows.append([row.get(name) for name in _COLUMNS])
   return spreadsheet.csv_text(_COLUMNS, rows)
-
-
-def _relation_to(main_name: str, name: str, relations: tuple[Relation, ...]) -> Relation | None:
-  """Returns a member's relation to the first of its group, or else to any member."""
-  own = [relation for relation in relations if name in (relation.first, relation.second)]
-  direct = [relation for relation in own if main_name in (relation.first, relation.second)]
-  return next(iter(direct or own), None) if name != main_name else None
-
-
-def _describe(relation: Relation | None, name: str) -> str:
-  """Says what a picture is to the other of a relation."""
-  if relation is None:
-    return "copy of a copy"
-  told: str = relation.kind
-  if relation.kind == "part":
-    told = "crop" if relation.second == name else "shows it" if relation.is_inset else "whole"
-    if not relation.is_within:
-      told = "overlaps"
-  return (
-    told
-    + (", mirrored" if relation.mirrored else "")
-    + (f", turned {relation.turn}" if relation.turn else "")
-  )
 
 
 def _writer(path: str):

@@ -67,7 +67,8 @@ def unread_kinds() -> Mapping[str, str]:
 def open_image(file: BinaryIO, ending: str) -> ImageFile.ImageFile:
   """Opens an image without decoding its pixels.
 
-  The content decides the format. A format without a signature is tried only for its own endings.
+  The content decides the format. A format without a signature is tried only for its own endings. Of
+  a camera's raw file, which may be a TIFF, the first picture is a small preview: it is refused.
   Unlike `Image.open`, this refuses no size: the caller has to check it.
 
   Args:
@@ -84,6 +85,8 @@ def open_image(file: BinaryIO, ending: str) -> ImageFile.ImageFile:
   for name in names:
     factory, accept = Image.OPEN[name]
     try:
+      if name == "TIFF" and ending.lower() in _RAW.split():
+        continue
       # A plug-in that lacks a decoder returns a text instead.
       if name == own if accept is None else accept(prefix) is True:
         file.seek(0)

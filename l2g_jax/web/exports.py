@@ -50,7 +50,7 @@ def document(search: Search, results: Sequence[Result], overlaps: Sequence[Overl
       "mirror": query.mirror,
     },
     "generation": search.state.generation,
-    "num_images": search.results.num_images,
+    "num_images": search.state.num_readable,
     "weight": search.results.weight,
     "remarks": list(search.results.remarks),
     "results": [

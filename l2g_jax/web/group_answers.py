@@ -3,17 +3,22 @@
 import dataclasses
 import json
 import pathlib
+from typing import get_args
 
 from l2g_jax.data.image_names import printable
 from l2g_jax.report import spreadsheet
 from l2g_jax.retriever.groups import Group, Groups
+from l2g_jax.retriever.groups.relation import RelationKind
 from l2g_jax.web.exports import below, write_pairs
 from l2g_jax.web.found import image_id
 from l2g_jax.web.schemas import GroupAnswer, MemberAnswer, RelationAnswer
 
-_COLUMNS = ("group", "kind", "keep", "name", "file", "width", "height", "bytes", "sharpness")
+_COLUMNS = (
+  *("group", "kind", "keep", "name", "file", "relation", "to"),
+  *("width", "height", "bytes", "sharpness"),
+)
 
-_LOOSEST_FIRST = ("object", "part", "duplicate", "same pixels", "same file")
+_LOOSEST_FIRST: tuple[RelationKind, ...] = get_args(RelationKind)[::-1]
 
 
 def answer(group: Group) -> GroupAnswer:
@@ -39,6 +44,8 @@ def answer(group: Group) -> GroupAnswer:
         kind=relation.kind,
         turn=relation.turn,
         mirrored=relation.mirrored,
+        is_inset=relation.is_inset,
+        is_within=relation.is_within,
         inliers=relation.inliers,
         region_first=_corners(relation.region_first),
         region_second=_corners(relation.region_second),
@@ -48,10 +55,10 @@ def answer(group: Group) -> GroupAnswer:
   )
 
 
-def kind_of(group: Group) -> str:
+def kind_of(group: Group) -> RelationKind:
   """Returns the loosest of the relations that hold a group together."""
   kinds = {relation.kind for relation in group.relations}
-  return next((kind for kind in _LOOSEST_FIRST if kind in kinds), group.kind)
+  return next(kind for kind in _LOOSEST_FIRST if kind in kinds)
 
 
 def table(groups: Groups, root: pathlib.Path) -> str:
@@ -65,6 +72,7 @@ def table(groups: Groups, root: pathlib.Path) -> str:
         "yes" if member.is_best else "",
         printable(member.name),
         below(pathlib.Path(member.path), root),
+        *_relation(group, member.name),
         member.width,
         member.height,
         member.bytes,
@@ -89,6 +97,14 @@ def pairs(groups: Groups, root: pathlib.Path) -> str:
     for group in groups.groups
     if (paths := {item.name: below(pathlib.Path(item.path), root) for item in group.members})
     for relation in group.relations
+  )
+
+
+def _relation(group: Group, name: str) -> tuple[str, str]:
+  """Says what a member is to the best, or to another member, and names that."""
+  relation = group.relation_of(name)
+  return (
+    ("", "") if relation is None else (relation.describe(name), printable(relation.other(name)))
   )
 
 

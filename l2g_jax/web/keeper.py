@@ -24,8 +24,8 @@ from l2g_jax.web import warming
 from l2g_jax.web.found import Found, Stamp, image_id, look_at
 
 # New photographs that a step takes in: as many as are there already, but at least and at most so
-# many. The first step ends after a minute or two; what a kill loses is a part of a step.
-FIRST_STEP = 64
+# many. The first step ends within a minute or so; what a kill loses is a part of a step.
+FIRST_STEP = 24
 MOST_STEP = 1024
 # A file is read once it has been still for so long, but nothing waits for others longer than that.
 _SETTLED_SECONDS = 2.0
@@ -88,6 +88,11 @@ class State:
     return {key: number for number, key in enumerate(self.ids)}
 
   @functools.cached_property
+  def num_readable(self) -> int:
+    """How many images could be read; the others are in the collection, without features."""
+    return len(self.retriever.names) - len(self.retriever.collection.failures)
+
+  @functools.cached_property
   def featureless(self) -> Sequence[str]:
     """The names of images that could be read, and have no local features."""
     collection = self.retriever.collection
@@ -120,7 +125,7 @@ class Status:
     state: `preparing` until there is something to search, `ready` from then on; `failed` where
       nothing can be searched and the message says why. It goes on trying.
     message: a sentence for the user; empty where there is nothing to say.
-    num_images: that can be searched.
+    num_images: that can be searched, those that can't be read left out.
     num_found: in the folder now.
     generation: of the state that can be searched; 0 = there is none yet.
     work: what goes on.
@@ -155,7 +160,8 @@ class Keeper:
     self._found = Found()
     self._message, self._failed = "", False
     self._meters: list[Meter] = []
-    self._is_busy = False
+    # What goes on where no meter tells; empty between two steps.
+    self._doing = ""
     # What the last step took in, what it may take in, and whether it left some for the next.
     self._taken: dict[str, Stamp] = {}
     self._settled: dict[str, Stamp] = {}
@@ -196,7 +202,7 @@ class Keeper:
     return Status(
       state=names,
       message=self._message,
-      num_images=0 if state is None else len(state.retriever.names),
+      num_images=0 if state is None else state.num_readable,
       num_found=len(found.jobs),
       generation=0 if state is None else state.generation,
       work=self._work(),
@@ -207,9 +213,7 @@ class Keeper:
     if meters:
       meter = meters[0]
       return Work(meter.description, meter.done, meter.total, meter.seconds_left())
-    if self._is_busy:
-      return Work("taking in photographs", 0, None, None)
-    return None
+    return Work(self._doing, 0, None, None) if self._doing else None
 
   def _keep(self) -> None:
     with open_meters() as self._meters:
@@ -224,7 +228,7 @@ class Keeper:
           self._fail(f"Taking in photographs failed and is tried again: {error!r}.")
           wait = _RETRY_SECONDS
         finally:
-          self._is_busy = False
+          self._doing = ""
         self._woken.wait(wait)
         self._woken.clear()
 
@@ -263,7 +267,7 @@ class Keeper:
 
   def _take(self) -> None:
     """Takes in a step, and publishes the state after it."""
-    self._is_busy = True
+    self._doing = "opening the collection"
     if self._retriever is None:
       self._retriever = Retriever.open_or_build(
         self.collection.images,
@@ -276,6 +280,7 @@ class Keeper:
     retriever = self._retriever.snapshot()
     _, _, described = retriever.describe()
     # The first user does not wait for programs to be compiled.
+    self._doing = "getting ready to search"
     warming.warm_search(retriever)
     last = self._state
     is_other = last is None or _keys(last.retriever) != _keys(retriever)
@@ -283,6 +288,7 @@ class Keeper:
     self._state = State(generation, retriever, described)
     self._failed, self._message = False, ""
     if not self._has_more:
+      self._doing = "getting ready to draw maps"
       warming.warm_map(retriever)
 
   def _choose(self, jobs: Sequence[ImageJob], known: Set[str]) -> Sequence[ImageJob]:
@@ -295,6 +301,8 @@ class Keeper:
     step = 0 if is_first else min(MOST_STEP, max(self._first_step, num_known))
     left = set(new[step:])
     self._has_more = bool(left)
+    if new[:step]:
+      self._doing = "taking in photographs"
     chosen = [job for job in settled if job.name not in left]
     self._taken = {job.name: self._settled[job.name] for job in chosen}
     return chosen

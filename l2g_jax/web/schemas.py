@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from l2g_jax.retriever.groups.relation import RelationKind
 from l2g_jax.web.keeper import Work
 
 Point = tuple[float, float]
@@ -16,7 +17,7 @@ class StatusAnswer:
     folder: that is searched.
     state: `preparing`, `ready` or `failed`.
     message: a sentence, or empty.
-    num_images: that can be searched.
+    num_images: that can be searched, those that can't be read left out.
     num_found: in the folder now.
     generation: grows with each new state.
     work: what goes on, if anything does.
@@ -120,7 +121,7 @@ class SearchAnswer:
 
   Attributes:
     generation: of the collection that was searched.
-    num_images: of it.
+    num_images: of it, that could be read.
     weight: w, of the embedding against the global feature.
     seconds: that the search took.
     remarks: sentences on how the order came about.
@@ -259,9 +260,11 @@ class RelationAnswer:
   Attributes:
     first: identifier of one.
     second: identifier of the other.
-    kind: such as `same file`, `duplicate`, `part` or `object`.
+    kind: `same file`, `same pixels`, `duplicate`, `part` or `object`.
     turn: by which the second is turned against the first, clockwise in degrees.
     mirrored: whether it is mirrored.
+    is_inset: of a part, whether the first shows it reduced, as a collage or a screenshot does.
+    is_within: of a part, whether it lies within the first; else both show a part of a third.
     inliers: matched points that agree.
     region_first: four corners of what they share, in fractions of the first; none if unknown.
     region_second: the same in the second.
@@ -269,9 +272,11 @@ class RelationAnswer:
 
   first: str
   second: str
-  kind: str
+  kind: RelationKind
   turn: int
   mirrored: bool
+  is_inset: bool
+  is_within: bool
   inliers: int
   region_first: list[Point] | None
   region_second: list[Point] | None
@@ -282,12 +287,12 @@ class GroupAnswer:
   """Pictures that belong together.
 
   Attributes:
-    kind: of the relation that holds them together.
+    kind: the loosest of the relations that hold them together.
     members: best first.
     relations: of pairs of them.
   """
 
-  kind: str
+  kind: RelationKind
   members: list[MemberAnswer]
   relations: list[RelationAnswer]
 

@@ -112,7 +112,7 @@ def _search_answer(
   results = done.results
   return schemas.SearchAnswer(
     generation=done.state.generation,
-    num_images=results.num_images,
+    num_images=done.state.num_readable,
     weight=results.weight,
     seconds=round(done.seconds, 3),
     remarks=list(results.remarks),

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator
 
-from l2g_jax.data.image_formats import endings
+from l2g_jax.data.image_formats import endings, unread_kinds
 from l2g_jax.data.image_names import printable
 from l2g_jax.web import decoding
 from l2g_jax.web.decoders import Decoders
@@ -115,14 +115,14 @@ class Received:
   Attributes:
     path: the file.
     name: as the client calls it.
-    ending: of the name, if it is one of pictures.
+    ending: of the name, if it says the format.
     num_bytes: that came so far.
   """
 
   def __init__(self, root: pathlib.Path, file_name: str):
     self.name = printable(file_name.replace("\\", "/").rpartition("/")[2])[-200:]
     ending = pathlib.PurePosixPath(self.name).suffix.lower()
-    self.ending = ending if ending in endings() else ".bin"
+    self.ending = ending if ending in endings() or ending in unread_kinds() else ".bin"
     self.num_bytes = 0
     self._digest = hashlib.blake2b(digest_size=8)
     # What a killed server leaves is counted among the kept, and goes when it is old.

@@ -39,6 +39,8 @@ def test_groups_are_printed_and_written(folder, work, tmp_path, capsys):
   assert [member["is_best"] for member in group["members"]] == [True, False]
   assert group["relations"][0]["kind"] == "part"
 
+  toy.call(groups.COMMAND, **flags, kind="insets")
+  assert "0 groups of insets, 0 members; 3 images." in capsys.readouterr().out
   for ending in ("csv", "txt"):
     for _ in range(2):  # An earlier result is replaced.
       toy.call(groups.COMMAND, **flags, output=tmp_path / f"groups.{ending}")

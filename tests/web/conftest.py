@@ -80,7 +80,7 @@ def client(keeper):
   """A browser on this machine, once all pictures can be searched for."""
   limits = Limits(upload_bytes=200_000, pixels=500_000)
   with TestClient(create_app(keeper, limits=limits), base_url=BASE) as opened:
-    assert wait_for(lambda: keeper.status().num_images == 14)
+    assert wait_for(lambda: keeper.status().num_images == 13)
     yield opened
     assert keeper.stop(60.0)
 

@@ -4,7 +4,8 @@ import contextlib
 import pathlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import uvicorn
 
@@ -17,9 +18,14 @@ _PATIENCE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def serve(images: pathlib.Path, work_dir: pathlib.Path) -> Iterator[str]:
-  """Serves a folder with SIFT at a free port; yields the address, without a slash at its end."""
-  collection = Collection(images, work_dir, {"features": sift()})
+def serve(
+  images: pathlib.Path, work_dir: pathlib.Path, options: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+  """Serves a folder at a free port, with SIFT unless options of a retriever say otherwise.
+
+  Yields the address, without a slash at its end.
+  """
+  collection = Collection(images, work_dir, options or {"features": sift()})
   keeper = Keeper(collection, poll_seconds=_POLL_SECONDS)
   app = create_app(keeper)
   server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))

@@ -23,10 +23,26 @@ def test_groups_are_found_when_they_are_asked_for(client, ids):
   assert [member["name"] for member in group["members"]] == ["plain", "part"]
   assert [member["is_best"] for member in group["members"]] == [True, False]
   (relation,) = group["relations"]
+  assert (relation["kind"], relation["is_inset"], relation["is_within"]) == ("part", False, True)
   assert {relation["first"], relation["second"]} == {ids["plain"], ids["part"]}
   table = client.get("/api/groups/export", params={"format": "csv"}).text
   rows = list(csv.DictReader(io.StringIO(table)))
-  assert {("plain.png", "yes"), ("part.png", "")} <= {(row["file"], row["keep"]) for row in rows}
+  told = {(row["file"], row["keep"], row["relation"], row["to"]) for row in rows}
+  assert {("plain.png", "yes", "", ""), ("part.png", "", "crop", "plain")} <= told
   pairs = client.get("/api/groups/export", params={"format": "pairs"}).text
   assert sorted(pairs.split()) == ["part.png", "plain.png"]
   assert client.get("/api/groups/export", params={"format": "json"}).json()["groups"]
+
+
+def test_groups_of_one_kind_are_asked_for(client):
+  def found(kind):
+    asked = {"kind": kind}
+    assert wait_for(lambda: client.get("/api/groups", params=asked).status_code == 200)
+    table = client.get("/api/groups/export", params={**asked, "format": "csv"}).text
+    return client.get("/api/groups", params=asked).json()["total"], len(table.splitlines()) - 1
+
+  assert found("crops") == (1, 2)
+  assert found("insets") == (0, 0)
+  assert client.get("/api/groups", params={"kind": "others"}).status_code == 422
+  described = client.get("/openapi.json").json()["components"]["schemas"]
+  assert {"is_inset", "is_within"} <= described["RelationAnswer"]["properties"].keys()

@@ -1,7 +1,6 @@
 """The pages in Chromium over a folder of small pictures; skipped where there is no Chromium."""
 
 import shutil
-import urllib.parse
 
 import numpy as np
 import pytest
@@ -15,17 +14,23 @@ pytest.importorskip("selenium")
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
-from l2g_jax.web.found import image_id
 from tests.web import serving
+from tests.web.browser_page import (
+  BOX,
+  Page,
+  check_download,
+  check_first,
+  drag_finger,
+  drag_mouse,
+  overlap,
+  points,
+)
 
 pytestmark = pytest.mark.skipif(
   chromium.BROWSER is None or chromium.DRIVER is None,
   reason="Chromium and its driver are not installed.",
 )
-_BOX = "0.06,0.12,0.46,0.54"
-_PATIENCE = 30
 
 
 @pytest.fixture(scope="module")
@@ -50,100 +55,19 @@ def address(folder):
     yield base
 
 
-class Page:
-  """A page in the browser."""
-
-  def __init__(self, driver, address):
-    self.driver = driver
-    self.address = address
-    # Lines of the console that the test expects: a browser reports every refused request there.
-    self.expected = (image_id("torn"),)
-
-  def open(self, path):
-    self.driver.get(self.address + path)
-
-  def get(self, selector):
-    """Waits for an element that is shown."""
-    return self.wait(lambda: next((one for one in self.all(selector) if one.is_displayed()), None))
-
-  def all(self, selector):
-    return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-  def text(self, selector):
-    return self.driver.find_element(By.CSS_SELECTOR, selector).text
-
-  def run(self, script, *values):
-    return self.driver.execute_script(script, *values)
-
-  def ask(self, path):
-    """Asks the interface from the page; returns what it answers as JSON."""
-    script = "const done = arguments[1]; fetch(arguments[0]).then(a => a.json()).then(done)"
-    return self.driver.execute_async_script(script, path)
-
-  def wait(self, condition):
-    return WebDriverWait(self.driver, _PATIENCE, poll_frequency=0.05).until(lambda _: condition())
-
-  def id(self, name):
-    """Returns the identifier of a picture of the collection."""
-    images = self.ask(f"/api/images?text={name}")["images"]
-    return next(image["id"] for image in images if image["name"] == name)
-
-  def given(self):
-    """Returns what the address of the page holds."""
-    return dict(urllib.parse.parse_qsl(urllib.parse.urlparse(self.driver.current_url).query))
-
-  def box(self):
-    return np.array([float(value) for value in self.given()["box"].split(",")])
-
-  def search(self, name="thing-0-0", more=f"&box={_BOX}"):
-    """Opens the search for a part of a picture and waits for its results."""
-    self.open(f"/search?picture={self.id(name)}{more}")
-    return self.results()
-
-  def results(self):
-    """Waits for results; returns their names, best first."""
-    self.wait(lambda: self.all("#results:not([aria-busy]) > li"))
-    return [element.text for element in self.all("#results .name")]
-
-  def press(self, *keys):
-    ActionChains(self.driver, duration=0).send_keys(*keys).perform()
-
-
 @pytest.fixture
 def page(driver, address):
   size = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
   driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
   opened = Page(driver, address)
   opened.open("/")
-  opened.wait(lambda: "15 photographs" in opened.text("#state-text"))
+  opened.wait(lambda: "14 photographs" in opened.text("#state-text"))
   yield opened
   # The policy of the page tells of what it refused, and scripts of their errors.
   log = [entry["message"] for entry in driver.get_log("browser")]
   assert [line for line in log if not any(word in line for word in opened.expected)] == []
   loaded = opened.run("return performance.getEntriesByType('resource').map(e => e.name)")
   assert all(name.startswith((address, "blob:")) for name in loaded)
-
-
-def check_first(names, thing):
-  """Checks that the three pictures of a thing come first."""
-  same = {samples.name(thing, view) for view in range(3)}
-  assert same - {"thing-1-1"} <= set(names[:5])
-
-
-def overlap(polygon, box):
-  """Returns intersection over union of two boxes; that of the polygon is around its corners."""
-  corners = np.array(polygon)
-  one = np.concatenate([corners.min(0), corners.max(0)])
-  low, high = np.maximum(one[:2], box[:2]), np.minimum(one[2:], box[2:])
-  area = lambda first, second: float(np.prod(np.maximum(np.subtract(second, first), 0)))
-  both = area(low, high)
-  return both / (area(one[:2], one[2:]) + area(box[:2], box[2:]) - both)
-
-
-def points(element):
-  return [
-    [float(v) for v in pair.split(",")] for pair in element.get_dom_attribute("points").split()
-  ]
 
 
 def test_the_collection_is_shown_and_filtered(page):
@@ -195,30 +119,11 @@ def test_what_is_no_picture_is_refused_in_a_sentence(page, tmp_path):
   assert page.driver.current_url.endswith("/")
 
 
-def drag_mouse(page, start, end):
-  drag = ActionChains(page.driver, duration=50)
-  drag.w3c_actions.pointer_action.move_to_location(*start).pointer_down()
-  drag.w3c_actions.pointer_action.move_to_location(*end).pointer_up()
-  drag.perform()
-
-
-def drag_finger(page, start, end):
-  between = [(first + second) // 2 for first, second in zip(start, end, strict=True)]
-  for kind, places in (
-    ("touchStart", [start]),
-    ("touchMove", [between]),
-    ("touchMove", [end]),
-    ("touchEnd", []),
-  ):
-    touches = {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in places]}
-    page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", touches)
-
-
 @pytest.mark.parametrize("drag", [drag_mouse, drag_finger])
 def test_a_box_is_dragged_with_mouse_or_finger(page, drag):
   page.search(more="")
   frame = page.get("#picture").rect
-  x1, y1, x2, y2 = (float(value) for value in _BOX.split(","))
+  x1, y1, x2, y2 = (float(value) for value in BOX.split(","))
   place = lambda x, y: (
     round(frame["x"] + x * frame["width"]),
     round(frame["y"] + y * frame["height"]),
@@ -241,7 +146,7 @@ def test_the_box_stays_on_its_thing_when_the_picture_is_turned(page):
   page.search()
   page.get("#right").click()
   page.wait(lambda: page.given().get("turn") == "90")
-  x1, y1, x2, y2 = (float(value) for value in _BOX.split(","))
+  x1, y1, x2, y2 = (float(value) for value in BOX.split(","))
   np.testing.assert_allclose(page.box(), [1 - y2, x1, 1 - y1, x2], atol=1e-3)
   check_first(page.results(), 0)
   view = [float(value) for value in page.get("#picture").get_dom_attribute("viewBox").split()]
@@ -324,7 +229,7 @@ def test_two_pictures_are_compared(page):
   page.get("#next").click()
   page.wait(lambda: page.given()["rank"] == str(rank + 1))
   page.get("#back").click()
-  assert page.given()["box"] == _BOX
+  assert page.given()["box"] == BOX
 
 
 def test_the_map_is_moved_and_opens_pictures(page):
@@ -370,23 +275,13 @@ def test_groups_are_found_and_nothing_is_touched(page, folder):
   assert "thing-1-1" in copy.text
   for form in ("csv", "json", "pairs"):
     check_download(page, f"#export a[href*='format={form}']")
+  page.get("[name=kind][value=copies]").click()
+  page.wait(lambda: page.all(".group") and "crop" not in page.text("#groups"))
+  assert "copy" in page.text("#groups")
+  assert page.given()["kind"] == "copies"
+  page.get("[name=kind][value=insets]").click()
+  page.wait(lambda: "belong together in this way" in page.text("#summary"))
   assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def check_download(page, selector, kind=""):
-  """Checks that a link gives a file of a kind."""
-  link = page.run("return document.querySelector(arguments[0]).href", selector)
-  fetched = page.driver.execute_async_script(
-    """const done = arguments[1];
-    fetch(arguments[0]).then(async (a) => done([
-      a.status, a.headers.get("content-type"), a.headers.get("content-disposition"),
-      (await a.blob()).size]))""",
-    link,
-  )
-  assert fetched[0] == 200
-  assert kind in fetched[1]
-  assert fetched[2].startswith("attachment")
-  assert fetched[3] > 20
 
 
 def test_results_are_exported(page):
@@ -418,7 +313,7 @@ def test_left_out_files_are_listed_with_reasons(page):
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_is_wider_than_the_window(page, width, scheme):
   size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-  query = f"picture={page.id('thing-0-0')}&box={_BOX}"
+  query = f"picture={page.id('thing-0-0')}&box={BOX}"
   paths = {
     "/": "#collection > li",
     f"/search?{query}": "#results > li",
@@ -455,4 +350,4 @@ def test_a_new_picture_is_found_while_the_page_is_open(page, folder):
   finally:
     (folder / "later.jpg").unlink()
   page.open("/")
-  page.wait(lambda: "15 photographs" in page.text("#state-text"))
+  page.wait(lambda: "14 photographs" in page.text("#state-text"))

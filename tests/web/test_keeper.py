@@ -70,6 +70,20 @@ def test_a_large_folder_can_be_searched_before_all_of_it_is_taken_in(folder, sta
   assert sizes[4:] == [20]
 
 
+def test_what_goes_on_is_told(folder, monkeypatch):
+  told = []
+  write(folder, 1, 2, 3)
+  keeper = Keeper(collection_of(folder, folder.parent / "work"))
+  tell = lambda retriever: told.append(keeper.status().work.title)
+  monkeypatch.setattr(keepers, "_SETTLED_SECONDS", 0.0)
+  monkeypatch.setattr(warming, "warm_search", tell)
+  monkeypatch.setattr(warming, "warm_map", tell)
+  choose = keeper._choose
+  monkeypatch.setattr(keeper, "_choose", lambda *given: (choose(*given), tell(None))[0])
+  keeper._look()
+  assert told == ["taking in photographs", "getting ready to search", "getting ready to draw maps"]
+
+
 def test_what_comes_changes_moves_and_goes_is_followed(folder, started):
   write(folder, 1, 2, 3, 4, 5)
   keeper = started()

@@ -73,6 +73,16 @@ def test_an_upload_is_known_by_its_content(client):
   assert (found["name"], found["copy"]) == ("plain", "the same file")
 
 
+@pytest.mark.fast
+def test_the_preview_in_a_raw_file_is_no_picture(client):
+  file = io.BytesIO()
+  Image.new("RGB", (160, 120)).save(file, "TIFF")
+  assert send(client, file.getvalue(), "a.TIF").status_code == 200
+  answer = send(client, file.getvalue(), "a.NEF")
+  assert answer.status_code == 415
+  assert "a camera's raw format (export" in answer.json()["detail"]
+
+
 def bomb():
   file = io.BytesIO()
   Image.new("1", (20000, 20000)).save(file, "PNG")

@@ -39,7 +39,7 @@ def find_groups(
   """
   pictures = open_pictures(retriever)
   relations = [*_same_files(pictures), *_pixel_relations(pictures, options, progress)]
-  if options.kind == "objects":
+  if options.finds_views:
     known = {frozenset((relation.first, relation.second)) for relation in relations}
     relations += [
       relation

@@ -17,11 +17,10 @@ from l2g_jax.errors import InputError
 from l2g_jax.retriever.groups.look import Facts
 from l2g_jax.retriever.groups.options import GroupKind, GroupOptions
 from l2g_jax.retriever.groups.pictures import Pictures
-from l2g_jax.retriever.groups.relation import Quad, Relation
+from l2g_jax.retriever.groups.relation import COPIES, Quad, Relation
 
 # What differs by less than these shares of the best is no reason to prefer it.
 _DETAIL, _SHARPNESS = 0.9, 0.8
-_COPIES = ("same file", "same pixels", "duplicate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +55,20 @@ class Group:
   Attributes:
     members: the best first, then its copies, its parts, and what shows it reduced.
     relations: between members.
-    kind: `duplicates` or `objects`, what was looked for.
+    kind: what was looked for, see `GroupOptions`.
   """
 
   members: tuple[Member, ...]
   relations: tuple[Relation, ...]
   kind: GroupKind
+
+  def relation_of(self, name: str) -> Relation | None:
+    """Returns the relation of a member to the best, or else to any; None of the best itself."""
+    best = self.members[0].name
+    if name == best:
+      return None
+    own = [relation for relation in self.relations if name in (relation.first, relation.second)]
+    return next((one for one in own if one.other(name) == best), own[0] if own else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +93,26 @@ class Groups:
 
 
 def make_groups(pictures: Pictures, relations: Sequence[Relation], options: GroupOptions) -> Groups:
-  """Groups pictures by their relations."""
+  """Groups pictures by their relations; of one kind alone, by these and by copies."""
+  is_narrow = options.kind not in ("duplicates", "objects")
+  if is_narrow:
+    kept = ("copies", options.kind)
+    relations = [relation for relation in relations if relation.group_kind in kept]
   copies = _Copies(relations)
-  if options.kind == "duplicates":
-    found = _around_wholes(copies, relations)
-  else:
+  if options.finds_views:
     found = _around_hubs(copies, relations)
+  else:
+    found = _around_wholes(copies, relations)
   facts = _Facts(pictures)
   groups = [
-    _make_group(pictures, facts, clusters, copies, relations, options.kind) for clusters in found
+    _make_group(pictures, facts, clusters, copies, relations, options) for clusters in found
   ]
+  if is_narrow:
+    groups = [
+      group
+      for group in groups
+      if any(relation.group_kind == options.kind for relation in group.relations)
+    ]
   return Groups(
     tuple(sorted(groups, key=lambda group: (-len(group.members), group.members[0].name))),
     num_images=len(pictures.collection.names),
@@ -110,7 +127,7 @@ class _Copies:
     self._parents: dict[str, str] = {}
     for relation in relations:
       first, second = self.of(relation.first), self.of(relation.second)
-      if relation.kind in _COPIES:
+      if relation.kind in COPIES:
         self._parents[max(first, second)] = min(first, second)
     self.members: dict[str, list[str]] = collections.defaultdict(list)
     for name in sorted(self._parents):
@@ -197,9 +214,9 @@ def _make_group(
   clusters: Sequence[str],
   copies: _Copies,
   relations: Sequence[Relation],
-  kind: GroupKind,
+  options: GroupOptions,
 ) -> Group:
-  if kind == "objects":
+  if options.finds_views:
     # None is the whole of another, so that the best of all is the best.
     ordered = _best_first([name for own in clusters for name in copies.members[own]], facts)
   else:
@@ -232,7 +249,7 @@ def _make_group(
         regions=tuple(regions[name]),
       )
     )
-  return Group(tuple(members), own, kind)
+  return Group(tuple(members), own, options.kind)
 
 
 def _best_first(names: Sequence[str], facts: "_Facts") -> list[str]:

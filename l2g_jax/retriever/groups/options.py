@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from l2g_jax import settings
 from l2g_jax.ranking import spatial
 
-GroupKind = Literal["duplicates", "objects"]
+GroupKind = Literal["duplicates", "copies", "crops", "insets", "objects", "views"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,9 @@ class GroupOptions:
 
   Attributes:
     kind: `duplicates`, pictures that show the same pixels, all or a part of them; or `objects`,
-      other photographs of the same thing as well.
+      other photographs of the same thing as well. One relation alone: `copies`, of all pixels;
+      `crops`; `insets`, in collages and screenshots; `views`, other photographs of the thing. Of
+      these three, the copies of their pictures come along.
     mirrors: whether pictures are looked for in the mirror too, at a search an image.
     depth: neighbours of an image that are compared with it, at least 1; of equal files one counts.
       More find more crops of small parts, in time in proportion.
@@ -38,6 +40,11 @@ class GroupOptions:
   min_inliers: int = 4
   min_correlation: float = 0.97
   min_object_inliers: int = 15
+
+  @property
+  def finds_views(self) -> bool:
+    """Whether other photographs of the same thing are looked for."""
+    return self.kind in ("objects", "views")
 
   def __post_init__(self):
     settings.choice("kind", self.kind, get_args(GroupKind))

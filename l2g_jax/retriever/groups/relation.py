@@ -8,8 +8,11 @@ import numpy as np
 
 from l2g_jax.retriever.groups.look import Facts
 from l2g_jax.retriever.groups.measurement import Overlay, Sight
+from l2g_jax.retriever.groups.options import GroupKind
 
 RelationKind = Literal["same file", "same pixels", "duplicate", "part", "object"]
+# Those of pictures with the same frame.
+COPIES = ("same file", "same pixels", "duplicate")
 Quad = list[list[float]]
 
 # Frames that are shared to this share of their area are the same.
@@ -54,6 +57,32 @@ class Relation:
   is_inset: bool = False
   is_within: bool = True
   scale: float = 1.0
+
+  @property
+  def group_kind(self) -> GroupKind:
+    """The narrowest kind of groups that has it."""
+    if self.kind in COPIES:
+      return "copies"
+    if self.kind == "object":
+      return "views"
+    return "insets" if self.is_inset else "crops"
+
+  def other(self, name: str) -> str:
+    """Returns the other of the two pictures."""
+    return self.first if name == self.second else self.second
+
+  def describe(self, name: str) -> str:
+    """Says what one of the two is to the other."""
+    told: str = self.kind
+    if self.kind == "part":
+      told = "crop" if self.second == name else "shows it" if self.is_inset else "whole"
+      if not self.is_within:
+        told = "overlaps"
+    return (
+      told
+      + (", mirrored" if self.mirrored else "")
+      + (f", turned {self.turn}" if self.turn else "")
+    )
 
   def to_json(self) -> dict[str, Any]:
     """Returns a JSON value."""

@@ -16,7 +16,7 @@ let generation = null;
 
 const given = new URLSearchParams(location.search);
 mirrors.checked = given.get("mirrors") === "1";
-for (const kind of kinds) kind.checked = kind.value === (given.get("kind") === "objects" ? "objects" : "duplicates");
+(kinds.find((kind) => kind.value === given.get("kind")) ?? kinds[0]).checked = true;
 
 function asked(more) {
   const kind = kinds.find((choice) => choice.checked).value;
@@ -43,7 +43,7 @@ async function load({ afresh = true } = {}) {
     if (answer.work) return;
     part("summary").textContent = answer.total
       ? `${count(answer.total, "group")}, the largest first. The frame shows what a picture shares with the one that is suggested to keep.`
-      : "No two photographs of this folder belong together.";
+      : "No two photographs of this folder belong together in this way.";
   } catch (error) {
     part("progress").hidden = true;
     part("summary").textContent = "";
@@ -71,10 +71,13 @@ function card(group) {
 }
 
 function titleOf({ kind, relations }) {
-  const has = (...names) => relations.some((one) => names.includes(one.kind));
-  if (kind === "objects" && has("object")) return "Different pictures of the same thing";
-  if (has("part")) return "A picture and parts of it";
-  return has("duplicate") ? "The same picture, saved differently" : "The same picture, more than once";
+  if (kind === "object") return "Different pictures of the same thing";
+  if (kind === "part") {
+    const parts = relations.filter((one) => one.kind === "part");
+    if (parts.every((one) => one.is_inset)) return "A picture, and what shows it in small";
+    return parts.some((one) => one.is_inset) ? "A picture, parts of it, and what shows it in small" : "A picture and parts of it";
+  }
+  return kind === "duplicate" ? "The same picture, saved differently" : "The same picture, more than once";
 }
 
 function tile(member, best, group) {
@@ -128,12 +131,18 @@ function relation(found, member, other) {
     "same file": `same file as ${name}`,
     "same pixels": `same pixels as ${name}`,
     duplicate: `same picture as ${name}`,
-    part: isSecond ? `a crop of ${name}` : `shows more than ${name}`,
+    part: partWords(found, isSecond, name),
     object: `same thing as in ${name}`,
   }[found.kind] ?? found.kind;
   const turn = isSecond || found.mirrored ? found.turn : (360 - found.turn) % 360;
   const turned = { 90: "turned right", 180: "upside down", 270: "turned left" }[turn];
   return [word, turned, found.mirrored ? "mirrored" : ""].filter(Boolean).join(", ");
+}
+
+function partWords({ is_inset, is_within }, isSecond, name) {
+  if (!is_within) return `shares a part with ${name}`;
+  if (is_inset) return isSecond ? `shown in small in ${name}` : `shows ${name} in small`;
+  return isSecond ? `a crop of ${name}` : `shows more than ${name}`;
 }
 
 function offer() {

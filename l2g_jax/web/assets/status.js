@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 
 const [SOON, LATE] = [1000, 15000];
 // What the library calls its work, in words of those who look at photographs.
-const TITLES = [[/features$/, "Looking at the pictures"], [/^neighbour lists$/, "Comparing them with one another"]];
+const TITLES = [[/features$/, "Looking at the pictures"], [/^(neighbour lists|backgrounds)$/, "Comparing them with one another"]];
 let last = null;
 let pause = SOON;
 let timer = null;

@@ -99,6 +99,27 @@ def test_another_view_is_an_object(retriever):
   assert group.kind == "objects"
 
 
+# The collage shows what was cropped, too.
+SHOWN = ({"a-crop", "collage"}, {"b", "collage"})
+
+
+@pytest.mark.parametrize(
+  ("kind", "expected"),
+  [
+    ("copies", [{"a", "a-copy", "a-pixels", "a-low", "a-turned"}, {"flat", "flat-copy"}]),
+    ("crops", [{"a", "a-copy", "a-pixels", "a-low", "a-turned", "a-crop"}]),
+    ("insets", [{"a", "a-copy", "a-pixels", "a-low", "a-turned", "collage"}, *SHOWN]),
+    ("views", [{"c", "c-from-aside"}]),
+  ],
+)
+def test_relations_of_one_kind_are_looked_for_alone(retriever, kind, expected):
+  groups = find_groups(retriever, GroupOptions(kind=kind))
+  assert [{member.name for member in group.members} for group in groups] == expected
+  for group in groups:
+    kinds = {relation.group_kind for relation in group.relations}
+    assert {kind} <= kinds <= {"copies", kind}
+
+
 def measured(monkeypatch):
   """Counts the pairs that are measured from now on, by the names of their files."""
   calls = []

@@ -1,0 +1,32 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli import toy
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+
+def test_a_server_that_is_killed_amid_taking_in_goes_on_at_its_next_start(tmp_path):
+  output = subprocess.run(
+    [sys.executable, "-m", "tests.web.killing", tmp_path],
+    cwd=toy.ROOT,
+    env=os.environ | toy.environment(tmp_path),
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+  ).stdout
+  report = json.loads(output.splitlines()[-1])
+  assert set(report) == {"add", "neighbor_lists"}
+  for told in report.values():
+    assert told["ended"] == -signal.SIGKILL
+    assert told["before"]["searched"] == 4
+    assert told["after"]["searched"] == 12
+  # What could be searched is never described anew, and what was indexed is not either.
+  assert report["add"]["after"]["made"] <= 8
+  assert report["neighbor_lists"]["after"]["made"] == 4
