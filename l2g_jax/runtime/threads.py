@@ -1,7 +1,11 @@
 """Work spread over the cores by threads; results do not depend on their number."""
 
+import contextlib
 import functools
 import itertools
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -12,6 +16,18 @@ import threadpoolctl
 from l2g_jax.runtime.workers import available_cores
 
 T = TypeVar("T")
+# As `nice` counts; 0 is how a program starts.
+_NICENESS = 10
+
+
+def give_way() -> None:
+  """Lets this thread, and the threads and processes that it starts, give way to all others.
+
+  Linux alone counts each thread for itself; elsewhere this does nothing.
+  """
+  if sys.platform == "linux":
+    with contextlib.suppress(OSError):
+      os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def spread(count: int) -> list[slice]:

@@ -20,6 +20,7 @@ from l2g_jax.retriever import Retriever
 from l2g_jax.retriever.described import DescribedImages
 from l2g_jax.retriever.listing import Folder, folder_directory
 from l2g_jax.runtime.progress import Meter, open_meters
+from l2g_jax.runtime.threads import give_way
 from l2g_jax.web import warming
 from l2g_jax.web.found import Found, Stamp, image_id, look_at
 
@@ -216,6 +217,8 @@ class Keeper:
     return Work(self._doing, 0, None, None) if self._doing else None
 
   def _keep(self) -> None:
+    # People wait for searches, not for this.
+    give_way()
     with open_meters() as self._meters:
       while not self._stopped:
         try:
