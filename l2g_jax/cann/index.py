@@ -314,6 +314,17 @@ class CannIndex:
       depth=self.default_depth if rescoring_depth is None else rescoring_depth,
     )
 
+  def share(self, start: int, stop: int) -> Searcher:
+    """Returns what searches the images from `start` to before `stop`, see `shares`.
+
+    Raises:
+      InputError: there are no such images.
+    """
+    num_images = len(self.names)
+    if not 0 <= start < stop <= num_images:
+      raise InputError(f"Images {start} to {stop} are no share of the {num_images} of the index.")
+    return self._searcher.cut(start, stop)
+
   def similarities(
     self, query_descriptors: np.ndarray, ids: Sequence[int] | np.ndarray
   ) -> np.ndarray:

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,18 @@ BLOCK_COSINES = 1 << 21
 # Which images these are, in whatever index: runs of (checksum of the segment that they were added
 # with, first row in it, count).
 Origins = list[tuple[str, int, int]]
+
+
+class Scanned(NamedTuple):
+  """The best images of a scan.
+
+  Attributes:
+    ids: `[n]` int64, by descending value, ties by the smaller.
+    values: `[n]` float64, their similarities by the scan.
+  """
+
+  ids: np.ndarray
+  values: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,12 +144,12 @@ def exact_similarities(
 
 
 def best_images(
-  scanned: np.ndarray, k: int, *, depth: int, rescore: Callable[[np.ndarray], np.ndarray]
+  best: Scanned, k: int, *, depth: int, rescore: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
   """Orders images by the best that is known of each: its exact similarity, or else the scan's.
 
   Args:
-    scanned: `[N]` similarities by the scan.
+    best: the `depth + k` best of the scan: so k are left even if all exact similarities are 0.
     k: images wanted.
     depth: best images of the scan whose exact similarities are computed.
     rescore: returns the exact similarities of some ids.
@@ -144,22 +157,21 @@ def best_images(
   Returns:
     At most k ids, and their similarities, float32 above 0, descending; ties by the smaller id.
   """
-  # Enough that k are left even if all exact similarities turn out to be 0.
-  ids = _largest(scanned, depth + k)
-  values = scanned[ids].astype(np.float32)
+  ids, values = best.ids, best.values.astype(np.float32)
   values[:depth] = rescore(ids[:depth])
   ids, values = ids[values > 0.0], values[values > 0.0]
   order = np.lexsort((ids, -values))[:k]
   return ids[order], values[order]
 
 
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
-  """Returns the positions of the largest values, in descending order, ties by the smaller."""
+def best_scanned(values: np.ndarray, count: int) -> Scanned:
+  """Returns the images with the largest of the values `[N]` that a scan gave."""
   chosen = np.arange(len(values))
   if count < len(values):
     least = np.partition(values, len(values) - count)[len(values) - count]
     chosen = np.flatnonzero(values >= least)
-  return chosen[np.argsort(-values[chosen], kind="stable")][:count]
+  ids = chosen[np.argsort(-values[chosen], kind="stable")][:count]
+  return Scanned(ids, values[ids])
 
 
 def _checksum(bundle: pathlib.Path) -> str:

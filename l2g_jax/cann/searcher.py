@@ -1,16 +1,17 @@
 """What an index holds, opened for search: its segments, its quantiser and the cells of queries."""
 
+import copy
 import itertools
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from l2g_jax.cann import scan, scoring, storage
+from l2g_jax.cann import scan, scoring, shares, storage
 from l2g_jax.cann.coarse import CellFinder
 from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.quantizer import load_quantizer
-from l2g_jax.cann.scoring import Origins
+from l2g_jax.cann.scoring import Origins, Scanned
 from l2g_jax.cann.segment import check_fit
 from l2g_jax.errors import InputError
 from l2g_jax.ranked import Ranked
@@ -19,6 +20,15 @@ from l2g_jax.similarity.codec import Codes
 
 # Ids are int32: no more images can be asked for.
 MOST_IMAGES = 2**31 - 1
+
+
+def check_search(k: int, num_probes: int, depth: int) -> tuple[int, int, int]:
+  """Returns what a search is asked for as whole numbers; InputError where it is out of range."""
+  return (
+    whole_number("A search needs k", k, least=1, most=MOST_IMAGES),
+    whole_number("A search needs num_probes", num_probes, least=1),
+    whole_number("A search needs rescoring_depth", depth, least=0),
+  )
 
 
 class Searcher:
@@ -78,9 +88,7 @@ class Searcher:
 
   def search(self, queries: Sequence[Codes], k: int, *, num_probes: int, depth: int) -> Ranked:
     """Finds the images most similar to each of Q queries, see `CannIndex.search`: `[Q, k]`."""
-    k = whole_number("A search needs k", k, least=1, most=MOST_IMAGES)
-    num_probes = whole_number("A search needs num_probes", num_probes, least=1)
-    depth = whole_number("A search needs rescoring_depth", depth, least=0)
+    k, num_probes, depth = check_search(k, num_probes, depth)
     found = Ranked(
       np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32)
     )
@@ -90,13 +98,31 @@ class Searcher:
         continue
       counts = self._counts(query)
       ids, similarities = scoring.best_images(
-        self._scan(query, counts, num_probes),
+        scoring.best_scanned(self._scan(query, counts, num_probes), depth + k),
         k,
         depth=depth,
         rescore=lambda ids, query=query, counts=counts: self._score([query], [counts], ids)[0],
       )
       found.ids[row, : len(ids)], found.similarities[row, : len(ids)] = ids, similarities
     return found
+
+  def cut(self, start: int, stop: int) -> "Searcher":
+    """Returns a searcher of the images from `start` to before `stop`, whose ids begin at 0.
+
+    It holds their packed codes in memory, and finds of each image what this one finds.
+    """
+    part = copy.copy(self)
+    part._segments = shares.cut_segments(self._segments, start, stop)
+    part.names = self.names[start:stop]
+    part.origins = [run for segment in part._segments for run in segment.present_origins()]
+    return part
+
+  def scan(self, query: Codes, count: int, *, num_probes: int) -> Scanned:
+    """Finds the `count` best images of a query by the scan; none where the query is empty."""
+    query = query[: self._config.max_query_descriptors]
+    if not len(query) or not self.names:
+      return Scanned(np.zeros(0, np.int64), np.zeros(0))
+    return scoring.best_scanned(self._scan(query, self._counts(query), num_probes), count)
 
   def similarities(self, queries: Sequence[Codes], ids: Sequence[int] | np.ndarray) -> np.ndarray:
     """Computes the exact similarities `[queries, ids]` float32.
