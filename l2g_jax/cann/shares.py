@@ -5,6 +5,7 @@ joined answers of all shares are those of the whole index, to the last bit.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,11 +21,11 @@ _CELLS = 1024
 def bounds(num_images: int, num_shares: int) -> list[tuple[int, int]]:
   """Cuts images into ranges (start, stop) of even length, none of which is empty."""
   edges = np.linspace(0, num_images, min(num_images, num_shares) + 1).astype(int).tolist()
-  return list(zip(edges, edges[1:], strict=False))
+  return list(itertools.pairwise(edges))
 
 
 def join(parts: Sequence[Scanned], count: int) -> Scanned:
-  """Returns the `count` best images of what was found in shares, given in the order of their ids."""
+  """Returns the `count` best of what was found in shares, which are given in order of ids."""
   ids = np.concatenate([part.ids for part in parts])
   values = np.concatenate([part.values for part in parts])
   # Equal values stand in the order of their ids in each share, and the shares in that of theirs.

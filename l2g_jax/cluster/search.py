@@ -22,7 +22,7 @@ _QUERIES = 8
 
 
 class ClusterSearcher:
-  """Searches an index over the nodes; its rankings are those of `CannIndex.search_many`, bit by bit.
+  """Searches an index over the nodes, and ranks to the bit as `CannIndex.search_many` does.
 
   One actor a share answers. An actor that dies, or whose node dies, is replaced on another node,
   and what it was asked is asked again. Use it as a context, which ends the actors.
@@ -105,23 +105,21 @@ class ClusterSearcher:
     self, queries: Sequence[Codes], k: int, num_probes: int, depth: int
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the ids and similarities of each query."""
-    blocks = [ray.put(queries[i : i + _QUERIES]) for i in range(0, len(queries), _QUERIES)]
-    scanning = [
-      [actor.scan.remote(block, depth + k, num_probes) for actor in self._actors]
-      for block in blocks[:1]
-    ]
-    for number, block in enumerate(blocks):
-      answers = ray.get(scanning.pop())
-      best = [shares.join(parts, depth + k) for parts in zip(*answers, strict=True)]
+
+    def scan(first: int) -> tuple[Any, list[Any]]:
+      block = ray.put([*queries[first : first + _QUERIES]])
+      return block, [actor.scan.remote(block, depth + k, num_probes) for actor in self._actors]
+
+    following = scan(0)
+    for first in range(0, len(queries), _QUERIES):
+      block, scanning = following
+      best = [shares.join(parts, depth + k) for parts in zip(*ray.get(scanning), strict=True)]
       rescoring = [
         actor.similarities.remote(block, [_between(each.ids[:depth], *bounds) for each in best])
         for actor, bounds in zip(self._actors, self._bounds, strict=True)
       ]
       # Actors are never idle: they scan the next queries while these are put together.
-      for following in blocks[number + 1 : number + 2]:
-        scanning.append(
-          [actor.scan.remote(following, depth + k, num_probes) for actor in self._actors]
-        )
+      following = scan(first + _QUERIES)
       exact = ray.get(rescoring)
       for row, each in enumerate(best):
         similarities = np.zeros(len(each.ids[:depth]), np.float32)
@@ -145,9 +143,7 @@ class _Share:
     found = [self._searcher.scan(query, count, num_probes=num_probes) for query in queries]
     return [Scanned(each.ids + self._start, each.values) for each in found]
 
-  def similarities(
-    self, queries: Sequence[Codes], ids: Sequence[np.ndarray]
-  ) -> list[np.ndarray]:
+  def similarities(self, queries: Sequence[Codes], ids: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Returns the exact similarities of each query to some images of its own."""
     return [
       self._searcher.similarities([query], own - self._start)[0]

@@ -14,6 +14,7 @@ from l2g_jax.cann import CannConfig, CannIndex, builder, exists, lists
 from l2g_jax.cluster.nodes import Needs
 from l2g_jax.cluster.tasks import run
 from l2g_jax.data.images import CropPolicy
+from l2g_jax.errors import InputError
 from l2g_jax.features import store
 from l2g_jax.features import tasks as extraction_tasks
 from l2g_jax.features.extraction import ImageJob, OnError, extract_local
@@ -22,7 +23,6 @@ from l2g_jax.features.protocol import LocalExtractor
 from l2g_jax.features.tasks import Progress, Task
 from l2g_jax.features.whitened import WhitenedImages
 from l2g_jax.features.whitening import Whitening, fit_whitening
-from l2g_jax.errors import InputError
 from l2g_jax.ranked import Ranked
 from l2g_jax.retriever.following import WHITENING_SAMPLE
 from l2g_jax.runtime.progress import Meter

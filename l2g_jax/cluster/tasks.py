@@ -58,8 +58,7 @@ def run(
       for result in done:
         running.remove(result)
         running |= {
-          remote.remote(function, task, reference, needs.cpus)
-          for task in itertools.islice(left, 1)
+          remote.remote(function, task, reference, needs.cpus) for task in itertools.islice(left, 1)
         }
         with errors_as_ours():
           value = ray.get(result)
@@ -88,9 +87,7 @@ def use_cores(count: int) -> None:
   os.environ[CORES] = str(count)
 
 
-def _call(
-  function: Callable[[Any, Any], Any], task: Any, reference: tuple[Any], cores: int
-) -> Any:
+def _call(function: Callable[[Any, Any], Any], task: Any, reference: tuple[Any], cores: int) -> Any:
   use_cores(cores)
   return function(task, _fetch(reference[0]))
 

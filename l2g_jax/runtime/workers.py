@@ -25,10 +25,8 @@ def available_cores() -> int:
     InputError: the environment variable `CORES`, the most that they are, is no number from 1 on.
   """
   process = psutil.Process()
-  if hasattr(process, "cpu_affinity"):  # not on macOS
-    cores = len(process.cpu_affinity())
-  else:
-    cores = os.cpu_count() or 1
+  has_affinity = hasattr(process, "cpu_affinity")  # not on macOS
+  cores = len(process.cpu_affinity()) if has_affinity else os.cpu_count() or 1
   most = os.environ.get(CORES, "")
   if not most:
     return cores
