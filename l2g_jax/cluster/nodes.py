@@ -20,6 +20,9 @@ from l2g_jax.errors import InputError, SettingError
 _LOOPBACK = "127.0.0.2"
 # The least that Ray takes: results are small, and data lie in files.
 _STORE_BYTES = 80 << 20
+# A killed node is noticed after some seconds, and not after fifteen; one that is slow to answer is
+# given as long as elsewhere.
+_HEARTBEATS = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 500}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +141,7 @@ def local_nodes(
     stack.enter_context(_environment(RAY_TMPDIR=folder, RAY_USAGE_STATS_ENABLED="0"))
     head: dict[str, Any] = {"num_cpus": 0, "include_dashboard": False}
     head |= {"object_store_memory": _STORE_BYTES, "node_ip_address": _LOOPBACK}
+    head["_system_config"] = _HEARTBEATS
     cluster = Cluster(initialize_head=True, head_node_args=head)
     stack.callback(cluster.shutdown)
     nodes = LocalNodes(cluster, cpus)
@@ -151,6 +155,8 @@ def local_nodes(
     )
     stack.callback(ray.shutdown)
     if kill_every is not None:
+      # A thread can't take care of signals; the nodes that it starts end with the head.
+      cluster._shutdown_at_exit = False
       stack.enter_context(_killing(nodes, kill_every))
     yield nodes
 
