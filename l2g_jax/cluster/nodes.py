@@ -3,13 +3,15 @@
 import contextlib
 import dataclasses
 import logging
+import multiprocessing
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
-import threading
+import time
 from collections.abc import Iterator
-from typing import Any
+from multiprocessing.connection import Connection
 
 import ray
 from ray.cluster_utils import Cluster
@@ -95,28 +97,28 @@ def connected(address: str) -> Iterator[None]:
 class LocalNodes:
   """Nodes on this machine, which can be killed.
 
+  They belong to a process of their own: starting them forks, which a process that computes must
+  not do.
+
   Attributes:
-    num_killed: nodes that were killed so far.
+    num_killed: nodes that were killed, as far as is known: those of `kill_every` at the end.
   """
 
-  def __init__(self, cluster: Cluster, cpus: int):
+  def __init__(self, pipe: Connection):
     self.num_killed = 0
-    self._cluster = cluster
-    self._cpus = cpus
-    self._nodes: list[Any] = []
-
-  def add(self) -> None:
-    """Starts a node."""
-    self._nodes.append(
-      self._cluster.add_node(
-        num_cpus=self._cpus, object_store_memory=_STORE_BYTES, node_ip_address=_LOOPBACK
-      )
-    )
+    self._pipe = pipe
 
   def kill(self) -> None:
     """Kills the node that has run longest, with what runs on it, as a power failure would."""
-    self._cluster.remove_node(self._nodes.pop(0), allow_graceful=False)
-    self.num_killed += 1
+    self._ask("kill")
+
+  def stop(self) -> None:
+    """Ends all nodes."""
+    self._ask("stop")
+
+  def _ask(self, request: str) -> None:
+    self._pipe.send(request)
+    self.num_killed = self._pipe.recv()
 
 
 @contextlib.contextmanager
@@ -132,6 +134,9 @@ def local_nodes(
     cpus: cores of each; as Ray counts them: the machine may have fewer.
     kill_every: seconds after which one of them is killed and another one started, again and again;
       None = none is.
+
+  Raises:
+    InputError: the nodes did not start.
   """
   # Paths of sockets must be short.
   short = "/tmp" if pathlib.Path("/tmp").is_dir() else None
@@ -139,45 +144,58 @@ def local_nodes(
   with contextlib.ExitStack() as stack:
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     stack.enter_context(_environment(RAY_TMPDIR=folder, RAY_USAGE_STATS_ENABLED="0"))
-    head: dict[str, Any] = {"num_cpus": 0, "include_dashboard": False}
-    head |= {"object_store_memory": _STORE_BYTES, "node_ip_address": _LOOPBACK}
-    head["_system_config"] = _HEARTBEATS
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    stack.callback(cluster.shutdown)
-    nodes = LocalNodes(cluster, cpus)
-    for _ in range(count):
-      nodes.add()
+    context = multiprocessing.get_context("spawn")
+    pipe, other = context.Pipe()
+    process = context.Process(target=_keep_nodes, args=(other, count, cpus, kill_every))
+    process.start()
+    # The process sees the end of the pipe when this one ends, even if it is killed.
+    other.close()
+    stack.callback(process.join)
+    stack.callback(pipe.close)
+    try:
+      address = pipe.recv()
+    except EOFError as error:
+      raise InputError("The nodes of Ray did not start on this machine; see above.") from error
+    nodes = LocalNodes(pipe)
+    stack.callback(nodes.stop)
     ray.init(
-      address=cluster.address,
+      address=address,
       _node_ip_address=_LOOPBACK,
       log_to_driver=False,
       logging_level=logging.WARNING,
     )
     stack.callback(ray.shutdown)
-    if kill_every is not None:
-      # A thread can't take care of signals; the nodes that it starts end with the head.
-      cluster._shutdown_at_exit = False
-      stack.enter_context(_killing(nodes, kill_every))
     yield nodes
 
 
-@contextlib.contextmanager
-def _killing(nodes: LocalNodes, seconds: float) -> Iterator[None]:
-  """Kills a node every so many seconds, in a thread, and starts another."""
-  done = threading.Event()
-
-  def run() -> None:
-    while not done.wait(seconds):
-      nodes.kill()
-      nodes.add()
-
-  thread = threading.Thread(target=run)
-  thread.start()
+def _keep_nodes(pipe: Connection, count: int, cpus: int, kill_every: float | None) -> None:
+  """Starts nodes, kills them when it is asked or due, and ends with the process that asks."""
+  # An interrupt is for the process that asks, which then ends the nodes.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  node = {"object_store_memory": _STORE_BYTES, "node_ip_address": _LOOPBACK}
+  head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _HEARTBEATS}
+  cluster = Cluster(initialize_head=True, head_node_args=node | head)
   try:
-    yield
+    nodes = [cluster.add_node(num_cpus=cpus, **node) for _ in range(count)]
+    pipe.send(cluster.address)
+    num_killed, due = 0, time.monotonic()
+    request = None
+    while request != "stop":
+      due += kill_every or 0.0
+      left = None if kill_every is None else max(0.0, due - time.monotonic())
+      request = pipe.recv() if pipe.poll(left) else None
+      if request != "stop":
+        cluster.remove_node(nodes.pop(0), allow_graceful=False)
+        num_killed += 1
+      if request is None:
+        nodes.append(cluster.add_node(num_cpus=cpus, **node))
+      elif request == "kill":
+        pipe.send(num_killed)
+  except EOFError:
+    return
   finally:
-    done.set()
-    thread.join()
+    cluster.shutdown()
+  pipe.send(num_killed)
 
 
 @contextlib.contextmanager
