@@ -22,9 +22,13 @@ from l2g_jax.errors import InputError, SettingError
 _LOOPBACK = "127.0.0.2"
 # The least that Ray takes: results are small, and data lie in files.
 _STORE_BYTES = 80 << 20
-# A killed node is noticed after some seconds, and not after fifteen; one that is slow to answer is
-# given as long as elsewhere.
-_HEARTBEATS = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 500}
+# Of local nodes. A killed one is noticed after some seconds, not after fifteen. Work has the
+# priority of this process, not one of the lowest.
+_SETTINGS = {
+  "health_check_period_ms": 500,
+  "health_check_initial_delay_ms": 500,
+  "worker_niceness": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +146,10 @@ def local_nodes(
   short = "/tmp" if pathlib.Path("/tmp").is_dir() else None
   folder = tempfile.mkdtemp(prefix="l2g-", dir=short)
   with contextlib.ExitStack() as stack:
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
     stack.enter_context(_environment(RAY_TMPDIR=folder, RAY_USAGE_STATS_ENABLED="0"))
     context = multiprocessing.get_context("spawn")
     pipe, other = context.Pipe()
-    process = context.Process(target=_keep_nodes, args=(other, count, cpus, kill_every))
+    process = context.Process(target=_keep_nodes, args=(other, folder, count, cpus, kill_every))
     process.start()
     # The process sees the end of the pipe when this one ends, even if it is killed.
     other.close()
@@ -168,12 +171,17 @@ def local_nodes(
     yield nodes
 
 
-def _keep_nodes(pipe: Connection, count: int, cpus: int, kill_every: float | None) -> None:
-  """Starts nodes, kills them when it is asked or due, and ends with the process that asks."""
+def _keep_nodes(
+  pipe: Connection, folder: str, count: int, cpus: int, kill_every: float | None
+) -> None:
+  """Starts nodes, kills them when it is asked or due, and ends with the process that asks.
+
+  The folder of Ray is removed at the end.
+  """
   # An interrupt is for the process that asks, which then ends the nodes.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   node = {"object_store_memory": _STORE_BYTES, "node_ip_address": _LOOPBACK}
-  head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _HEARTBEATS}
+  head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _SETTINGS}
   cluster = Cluster(initialize_head=True, head_node_args=node | head)
   try:
     nodes = [cluster.add_node(num_cpus=cpus, **node) for _ in range(count)]
@@ -195,6 +203,7 @@ def _keep_nodes(pipe: Connection, count: int, cpus: int, kill_every: float | Non
     return
   finally:
     cluster.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
   pipe.send(num_killed)
 
 
