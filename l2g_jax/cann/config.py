@@ -73,7 +73,7 @@ class CannConfig:
       their descriptors; at least 0, which leaves the order to the scan. As many as there are images
       whose order matters, or a few times more, are useful. None = 1.75 times the square root of
       the images, at least 500, chosen as `num_probes` was; where 7 times the square root is more,
-      so many images of the scan are screened before, see `scoring.best_images`.
+      so many images of the scan are screened before, see `scoring.screen`.
     code_bytes: of a packed descriptor in the cells, a multiple of 4; fewer where fewer suffice.
       More make the estimates of the scan better, and the index larger. The default leaves 2 bits
       to each of 128 dimensions; half to twice as much is useful.
@@ -122,9 +122,10 @@ class CannConfig:
     """Returns how many cells are scanned for each descriptor when neighbour lists are made."""
     return _LIST_PROBES if self.num_probes is None else self.num_probes
 
-  def list_screened(self, num_images: int) -> int:
-    """Returns how many images of the scan are screened when neighbour lists are made."""
-    return round(_SCREENED_FOR_LISTS * num_images**0.5)
+  def list_screened(self, num_images: int, depth: int) -> int:
+    """Returns how many images are screened when lists of some depth are made; 0 = none."""
+    count = round(_SCREENED_FOR_LISTS * num_images**0.5)
+    return count if 0 < depth < count else 0
 
   def depth(self, num_images: int) -> int:
     """Returns `rescoring_depth` for an index of so many images."""
@@ -133,8 +134,9 @@ class CannConfig:
     return max(_LEAST_DEPTH, round(_SCREENED / 4.0 * num_images**0.5))
 
   def screened(self, num_images: int) -> int:
-    """Returns how many images of the scan are screened where the depth has its default."""
-    return round(_SCREENED * num_images**0.5) if self.rescoring_depth is None else 0
+    """Returns how many images a search screens before it scores them exactly; 0 = none."""
+    count = round(_SCREENED * num_images**0.5)
+    return count if self.rescoring_depth is None and count > self.depth(num_images) else 0
 
   def to_json(self) -> dict[str, Any]:
     """Returns the settings as a JSON object."""

@@ -246,6 +246,11 @@ class CannIndex:
     """Images that a search scores exactly, unless it says otherwise."""
     return self.config.depth(len(self.names))
 
+  @property
+  def default_screened(self) -> int:
+    """Images that a search screens, unless it says how deep it scores; 0 = none."""
+    return self.config.screened(len(self.names))
+
   def search(
     self,
     query_descriptors: np.ndarray,
@@ -311,7 +316,7 @@ class CannIndex:
       k,
       num_probes=self.default_probes if num_probes is None else num_probes,
       depth=self.default_depth if rescoring_depth is None else rescoring_depth,
-      screened=self.config.screened(len(self.names)) if rescoring_depth is None else 0,
+      screened=self.default_screened if rescoring_depth is None else 0,
     )
 
   def search_images(
@@ -335,8 +340,19 @@ class CannIndex:
       k,
       num_probes=self.config.list_probes(),
       depth=rescoring_depth,
-      screened=self.config.list_screened(len(self.names)),
+      screened=self.config.list_screened(len(self.names), rescoring_depth),
     )
+
+  def share(self, start: int, stop: int) -> Searcher:
+    """Returns what searches the images from `start` to before `stop`, see `shares`.
+
+    Raises:
+      InputError: there are no such images.
+    """
+    num_images = len(self.names)
+    if not 0 <= start < stop <= num_images:
+      raise InputError(f"Images {start} to {stop} are no share of the {num_images} of the index.")
+    return self._searcher.cut(start, stop)
 
   def similarities(
     self, query_descriptors: np.ndarray, ids: Sequence[int] | np.ndarray

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,12 +23,21 @@ BLOCK_COSINES = 1 << 21
 _SCREENING_STEP = 4
 _LEAST_SCREENING = 64
 
-# Computes similarities of some ids with every so manyth descriptor of a query.
-Rescore = Callable[[np.ndarray, int], np.ndarray]
-
 # Which images these are, in whatever index: runs of (checksum of the segment that they were added
 # with, first row in it, count).
 Origins = list[tuple[str, int, int]]
+
+
+class Scanned(NamedTuple):
+  """The best images of a scan.
+
+  Attributes:
+    ids: `[n]` int64, by descending value, ties by the smaller.
+    values: `[n]` float64, their similarities by the scan.
+  """
+
+  ids: np.ndarray
+  values: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,44 +152,26 @@ def exact_similarities(
   return scores
 
 
-def best_images(
-  scanned: np.ndarray,
-  k: int,
-  *,
-  depth: int,
-  screened: int,
-  step: int,
-  rescore: Rescore,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Orders images by the best that is known of each: its exact similarity, or else an estimate.
+def screen(best: Scanned, screened: int, rescore: Callable[[np.ndarray], np.ndarray]) -> Scanned:
+  """Orders the first images of a scan by a share of the query's descriptors, and by the scan.
 
-  Where more images are screened than are scored exactly, a share of the query's descriptors is
-  compared with them first; the best by the sum of that similarity and the scan's are scored in
-  full. Measured on 20,000 images like FIRe's, 98 % of the 100 best of 990 are among the 247 that
-  a quarter of 600 descriptors leaves, where the scan alone has 93 %.
+  Measured on 20,000 images like FIRe's, 98 % of the 100 best of 990 are among the 247 that a
+  quarter of 600 descriptors leaves, where the scan alone has 93 %.
 
   Args:
-    scanned: `[N]` similarities by the scan.
-    k: images wanted.
-    depth: best images whose exact similarities are computed.
-    screened: best images of the scan that are screened; fewer than `depth` = none.
-    step: of the descriptors that screen, see `screening_step`.
-    rescore: returns the similarities of some ids, by every so manyth descriptor.
+    best: of the scan.
+    screened: how many of them.
+    rescore: returns the similarities of some ids to every so manyth descriptor of the query, see
+      `screening_step`.
 
   Returns:
-    At most k ids, and their similarities, float32 above 0, descending; ties by the smaller id.
+    The images, with the similarities that `rescore` returned in place of the scan's.
   """
-  # Enough that k are left even if all exact similarities turn out to be 0.
-  ids = _largest(scanned, max(depth, screened) + k)
-  values = scanned[ids].astype(np.float32)
-  if 0 < depth < screened:
-    partial = rescore(ids[:screened], step)
-    order = np.argsort(-(partial + values[:screened]), kind="stable")
-    ids[:screened], values[:screened] = ids[:screened][order], partial[order]
-  values[:depth] = rescore(ids[:depth], 1)
-  ids, values = ids[values > 0.0], values[values > 0.0]
-  order = np.lexsort((ids, -values))[:k]
-  return ids[order], values[order]
+  ids, values = best.ids.copy(), best.values.copy()
+  partial = rescore(ids[:screened])
+  order = np.argsort(-(partial + values[:screened]), kind="stable")
+  ids[:screened], values[:screened] = ids[:screened][order], partial[order]
+  return Scanned(ids, values)
 
 
 def screening_step(num_descriptors: int) -> int:
@@ -187,13 +179,35 @@ def screening_step(num_descriptors: int) -> int:
   return max(1, min(_SCREENING_STEP, num_descriptors // _LEAST_SCREENING))
 
 
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
-  """Returns the positions of the largest values, in descending order, ties by the smaller."""
+def best_images(
+  best: Scanned, k: int, *, depth: int, rescore: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Orders images by the best that is known of each: its exact similarity, or else an estimate.
+
+  Args:
+    best: the `depth + k` best of the scan: so k are left even if all exact similarities are 0.
+    k: images wanted.
+    depth: best images whose exact similarities are computed.
+    rescore: returns the exact similarities of some ids.
+
+  Returns:
+    At most k ids, and their similarities, float32 above 0, descending; ties by the smaller id.
+  """
+  ids, values = best.ids, best.values.astype(np.float32)
+  values[:depth] = rescore(ids[:depth])
+  ids, values = ids[values > 0.0], values[values > 0.0]
+  order = np.lexsort((ids, -values))[:k]
+  return ids[order], values[order]
+
+
+def best_scanned(values: np.ndarray, count: int) -> Scanned:
+  """Returns the images with the largest of the values `[N]` that a scan gave."""
   chosen = np.arange(len(values))
   if count < len(values):
     least = np.partition(values, len(values) - count)[len(values) - count]
     chosen = np.flatnonzero(values >= least)
-  return chosen[np.argsort(-values[chosen], kind="stable")][:count]
+  ids = chosen[np.argsort(-values[chosen], kind="stable")][:count]
+  return Scanned(ids, values[ids])
 
 
 def _checksum(bundle: pathlib.Path) -> str:

@@ -1,16 +1,17 @@
 """What an index holds, opened for search: its segments, its quantiser and the cells of queries."""
 
+import copy
 import itertools
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from l2g_jax.cann import scan, scoring, storage
+from l2g_jax.cann import scan, scoring, shares, storage
 from l2g_jax.cann.coarse import CellFinder
 from l2g_jax.cann.config import CannConfig, whole_number
 from l2g_jax.cann.quantizer import load_quantizer
-from l2g_jax.cann.scoring import Origins
+from l2g_jax.cann.scoring import Origins, Scanned
 from l2g_jax.cann.segment import check_fit
 from l2g_jax.errors import InputError
 from l2g_jax.ranked import Ranked
@@ -22,6 +23,15 @@ from l2g_jax.similarity.codec import Codes
 _SUMS = 1 << 24
 # Ids are int32: no more images can be asked for.
 MOST_IMAGES = 2**31 - 1
+
+
+def check_search(k: int, num_probes: int, depth: int) -> tuple[int, int, int]:
+  """Returns what a search is asked for as whole numbers; InputError where it is out of range."""
+  return (
+    whole_number("A search needs k", k, least=1, most=MOST_IMAGES),
+    whole_number("A search needs num_probes", num_probes, least=1),
+    whole_number("A search needs rescoring_depth", depth, least=0),
+  )
 
 
 class Searcher:
@@ -82,10 +92,16 @@ class Searcher:
   def search(
     self, queries: Sequence[Codes], k: int, *, num_probes: int, depth: int, screened: int
   ) -> Ranked:
-    """Finds the images most similar to each of Q queries, see `CannIndex.search`: `[Q, k]`."""
-    k = whole_number("A search needs k", k, least=1, most=MOST_IMAGES)
-    num_probes = whole_number("A search needs num_probes", num_probes, least=1)
-    depth = whole_number("A search needs rescoring_depth", depth, least=0)
+    """Finds the images most similar to each of Q queries, see `CannIndex.search`: `[Q, k]`.
+
+    Args:
+      queries: their codes.
+      k: see `CannIndex.search`.
+      num_probes: likewise.
+      depth: likewise.
+      screened: images of the scan that are screened, more than `depth`; 0 = none.
+    """
+    k, num_probes, depth = check_search(k, num_probes, depth)
     found = Ranked(
       np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32)
     )
@@ -96,26 +112,43 @@ class Searcher:
     step = max(1, _SUMS // (len(self.names) * available_cores()))
     for start in range(0, len(rows), step):
       some = rows[start : start + step]
-      counts = [self._counts(used[row]) for row in some]
-      scanned = self._scan([used[row] for row in some], counts, num_probes)
-      for row, weights, similarities in zip(some, counts, scanned, strict=True):
-
-        def rescore(ids: np.ndarray, step: int, query=used[row], weights=weights) -> np.ndarray:
-          return self._score([query[::step]], [weights[::step]], ids)[0]
-
-        ids, values = scoring.best_images(
-          similarities,
-          k,
-          depth=depth,
-          screened=screened,
-          step=scoring.screening_step(len(used[row])),
-          rescore=rescore,
-        )
+      scanned = self._scan([used[row] for row in some], num_probes)
+      for row, values in zip(some, scanned, strict=True):
+        ids, values = self._best(used[row], values, k, depth, screened)
         found.ids[row, : len(ids)], found.similarities[row, : len(ids)] = ids, values
     return found
 
-  def similarities(self, queries: Sequence[Codes], ids: Sequence[int] | np.ndarray) -> np.ndarray:
+  def cut(self, start: int, stop: int) -> "Searcher":
+    """Returns a searcher of the images from `start` to before `stop`, whose ids begin at 0.
+
+    It holds their packed codes in memory, and finds of each image what this one finds.
+    """
+    part = copy.copy(self)
+    part._segments = shares.cut_segments(self._segments, start, stop)
+    part.names = self.names[start:stop]
+    part.origins = [run for segment in part._segments for run in segment.present_origins()]
+    return part
+
+  def scan(self, query: Codes, count: int, *, num_probes: int) -> Scanned:
+    """Finds the `count` best images of a query by the scan; none where the query is empty."""
+    query = query[: self._config.max_query_descriptors]
+    if not len(query) or not self.names:
+      return Scanned(np.zeros(0, np.int64), np.zeros(0))
+    return scoring.best_scanned(self._scan([query], num_probes)[0], count)
+
+  def similarities(
+    self,
+    queries: Sequence[Codes],
+    ids: Sequence[int] | np.ndarray,
+    *,
+    screening: bool = False,
+  ) -> np.ndarray:
     """Computes the exact similarities `[queries, ids]` float32.
+
+    Args:
+      queries: their codes.
+      ids: of images.
+      screening: whether to take only so many descriptors of a query as screen images.
 
     Raises:
       InputError: the ids are not a row of whole numbers from 0 to N - 1.
@@ -127,17 +160,36 @@ class Searcher:
     if not fits or np.any((values < 0) | (values >= len(self.names))):
       raise InputError(f"Ids must be from 0 to {len(self.names) - 1}, whole numbers in one row.")
     used = [query[: self._config.max_query_descriptors] for query in queries]
-    return self._score(used, [self._counts(query) for query in used], values)
+    steps = [scoring.screening_step(len(query)) if screening else 1 for query in used]
+    return scoring.exact_similarities(
+      self._segments,
+      self._config.kernel,
+      [query[::step] for query, step in zip(used, steps, strict=True)],
+      [self._counts(query)[::step] for query, step in zip(used, steps, strict=True)],
+      values,
+    )
+
+  def _best(
+    self, query: Codes, scanned: np.ndarray, k: int, depth: int, screened: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns at most k ids and similarities of a query, of what the scan gave, `[N]`."""
+    best = scoring.best_scanned(scanned, max(depth, screened) + k)
+    if screened:
+      best = scoring.screen(
+        best, screened, lambda ids: self.similarities([query], ids, screening=True)[0]
+      )
+    return scoring.best_images(
+      best, k, depth=depth, rescore=lambda ids: self.similarities([query], ids)[0]
+    )
 
   def _counts(self, query: Codes) -> np.ndarray:
     return bursts.weights(query, self._config.burst_power)
 
-  def _scan(
-    self, queries: Sequence[Codes], counts: Sequence[np.ndarray], num_probes: int
-  ) -> np.ndarray:
+  def _scan(self, queries: Sequence[Codes], num_probes: int) -> np.ndarray:
     """Returns the similarities of queries that are not empty, by the scan, `[Q, N]` float64."""
     packed = self._quantizer.packing
     bound = self._config.unreached == "bound"
+    counts = [self._counts(query) for query in queries]
     probes = [
       scan.prepare(
         query, weights, *self._cells.find(query, num_probes), packed, self._table, bound=bound
@@ -147,9 +199,3 @@ class Searcher:
     sums = scoring.scan_images(self._segments, packed, probes, self._table)
     totals = np.array([np.sum(weights) for weights in counts])
     return sums / (totals[:, None] * scan.UNIT)
-
-  def _score(
-    self, queries: Sequence[Codes], counts: Sequence[np.ndarray], ids: np.ndarray
-  ) -> np.ndarray:
-    kernel = self._config.kernel
-    return scoring.exact_similarities(self._segments, kernel, queries, counts, ids)

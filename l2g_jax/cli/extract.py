@@ -38,7 +38,7 @@ from l2g_jax.features.extraction import ImageJob, extract_shard
 from l2g_jax.features.protocol import LocalExtractor, as_local
 
 
-def _define(values: flags.FlagValues) -> None:
+def _define_source(values: flags.FlagValues) -> None:
   flags.DEFINE_enum("model", None, sorted([*LOCAL, *GLOBAL]), "Extractor.", flag_values=values)
   flags.DEFINE_string(
     "weights",
@@ -52,7 +52,6 @@ def _define(values: flags.FlagValues) -> None:
     "dataset", None, "Folder below --data_root, in place of --images.", flag_values=values
   )
   flags.DEFINE_string("data_root", "data", "Folder that holds data sets.", flag_values=values)
-  flags.DEFINE_string("output", None, "Folder for the features.", flag_values=values)
   flags.DEFINE_enum(
     "precision",
     None,
@@ -60,6 +59,13 @@ def _define(values: flags.FlagValues) -> None:
     "In which features are kept; omitted: float16 for local ones, float32 for global ones.",
     flag_values=values,
   )
+
+
+SOURCE = Group("Extraction", _define_source)
+
+
+def _define_work(values: flags.FlagValues) -> None:
+  flags.DEFINE_string("output", None, "Folder for the features.", flag_values=values)
   flags.DEFINE_integer(
     "shard_index", 0, "Which of the shards this process makes, from 0.", flag_values=values
   )
@@ -73,8 +79,8 @@ def main(values: Values) -> None:
   """Extracts, and tells at the end which images could not be used."""
   if values.num_workers is not None and values.num_workers < 1:
     raise InputError(f"--num_workers must be at least 1, not {values.num_workers}.")
-  extractor = _make_extractor(values)
-  sets = _list_jobs(values)
+  extractor = make_extractor(values)
+  sets = list_jobs(values)
   root = pathlib.Path(values.output)
   keep_compiled(root)
   failures = {}
@@ -88,14 +94,20 @@ def main(values: Values) -> None:
     print(f"Terms: {notice}")
 
 
-def _make_extractor(values: Values) -> LocalExtractor:
+def make_extractor(values: Values) -> LocalExtractor:
+  """Returns the extractor that the flags describe; a global one as a local one."""
   if values.model in GLOBAL:
     return as_local(make_global(values, values.model, values.weights))
   return make_local(values, values.model, values.weights)
 
 
-def _list_jobs(values: Values) -> dict[str, Sequence[ImageJob]]:
-  """Returns the images of each store."""
+def read_precision(values: Values) -> store.Precision:
+  """Returns the type in which features are kept."""
+  return values.precision or ("float32" if values.model in GLOBAL else "float16")
+
+
+def list_jobs(values: Values) -> dict[str, Sequence[ImageJob]]:
+  """Returns the images of each store: of a folder, or of a data set and its queries."""
   if (values.images is None) == (values.dataset is None):
     raise InputError("Either --images or --dataset must say what to extract from.")
   if values.images is not None:
@@ -120,7 +132,7 @@ def _extract(
     shard_index=values.shard_index,
     num_shards=values.num_shards,
     crop_policy=values.crop_policy,
-    precision=values.precision or ("float32" if values.model in GLOBAL else "float16"),
+    precision=read_precision(values),
     num_workers=values.num_workers,
   )
   if result.missing_parts:
@@ -137,5 +149,9 @@ def _extract(
 
 
 COMMAND = Command(
-  "extract", __doc__, [Group("Extraction", _define), EXTRACTORS], main, required=("model", "output")
+  "extract",
+  __doc__,
+  [SOURCE, Group("Work", _define_work), EXTRACTORS],
+  main,
+  required=("model", "output"),
 )

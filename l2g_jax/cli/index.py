@@ -1,9 +1,7 @@
 """Makes a folder of photographs ready for searches, or indexes a feature store in shards."""
 
 import pathlib
-from collections.abc import Sequence
 
-import numpy as np
 from absl import flags
 
 from l2g_jax.cann import CannConfig, CannIndex, exists, lists
@@ -16,7 +14,8 @@ from l2g_jax.data.photo_folders import describe_left_out, find_photographs
 from l2g_jax.errors import InputError
 from l2g_jax.features import store
 from l2g_jax.features.store import FeatureStore
-from l2g_jax.features.whitening import Whitening, apply_whitening, fit_whitening
+from l2g_jax.features.whitened import WhitenedImages
+from l2g_jax.features.whitening import Whitening, fit_whitening
 from l2g_jax.retriever import Retriever
 from l2g_jax.retriever.following import WHITENING_SAMPLE
 from l2g_jax.similarity import kernels
@@ -86,21 +85,17 @@ def _define_settings(values: flags.FlagValues) -> None:
   flags.DEFINE_integer("seed", _CONFIG.seed, "Seed of every sample and start.", flag_values=values)
 
 
-class _Images(Sequence):
-  """The names and descriptors of a store, whitened if there is a whitening."""
+SETTINGS = Group("Settings", _define_settings)
 
-  def __init__(self, features: FeatureStore, whitening: Whitening | None):
-    self._features = features
-    self._whitening = whitening
 
-  def __len__(self) -> int:
-    return len(self._features)
-
-  def __getitem__(self, image: int) -> tuple[str, np.ndarray]:
-    values = self._features[image].descriptors
-    if self._whitening is not None:
-      values = apply_whitening(self._whitening, values)
-    return self._features.names[image], values
+def read_config(values: Values) -> CannConfig:
+  """Returns the settings of a store's index that the flags describe."""
+  return CannConfig(
+    kernel=kernels.parse(values.kernel),
+    burst_power=values.burst_power,
+    code_bytes=values.code_bytes,
+    seed=values.seed,
+  )
 
 
 def main(values: Values) -> None:
@@ -147,14 +142,9 @@ def _build(values: Values, root: pathlib.Path) -> None:
     _report(CannIndex.open(root))
     return
   features = store.open_store(values.features)
-  config = CannConfig(
-    kernel=kernels.parse(values.kernel),
-    burst_power=values.burst_power,
-    code_bytes=values.code_bytes,
-    seed=values.seed,
-  )
+  config = read_config(values)
   whitening = _whitening(values, root, features)
-  images = _Images(features, whitening)
+  images = WhitenedImages(features, whitening)
   note = None if whitening is None else whitening.to_note()
   if values.num_shards == 1:
     _report(CannIndex.build(root, images, config, whitening=note))
@@ -202,7 +192,7 @@ def _report(index: CannIndex) -> None:
 _STORE_COMMAND = Command(
   "index",
   _STORE,
-  [Group("Index", _define), Group("Settings", _define_settings)],
+  [Group("Index", _define), SETTINGS],
   index_store,
   required=("output",),
 )

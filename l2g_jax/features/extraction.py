@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from l2g_jax.features.jobs import (
 )
 from l2g_jax.features.parts import StoredImage
 from l2g_jax.features.protocol import LocalExtractor, LocalFeatures
-from l2g_jax.features.tasks import PATH, OnError, Task, run, save
+from l2g_jax.features.tasks import PATH, OnError, Progress, Task, run, save
 from l2g_jax.runtime import checksums, files
 from l2g_jax.runtime.progress import Meter
 from l2g_jax.runtime.workers import available_cores
@@ -45,6 +45,9 @@ IMAGES_PER_PART = 64
 _ATTEMPTS = 3
 _NOTICE = "Another process extracts features to {}; waiting until it is done."
 _CHANGES = f"{PATH} changes while it is read; run again when it is complete."
+
+# Makes parts of a store with so many workers, as `tasks.run` does.
+_Run = Callable[[Sequence[Task], int], Iterator[Progress]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +90,7 @@ def extract_local(
   checksum_memory: os.PathLike | str | None = None,
   verify: bool = False,
   has_shards: bool = True,
+  run_tasks: _Run = run,
 ) -> store.FeatureStore:
   """Extracts local features into a store, or opens a store that is complete.
 
@@ -111,6 +115,7 @@ def extract_local(
     verify: whether to compare checksums of earlier parts, not only sizes.
     has_shards: whether `extract_shard` may write to the folder too. If not, all parts that the list
       does not need are removed, those of interrupted runs included.
+    run_tasks: makes the parts that are missing; the default does it on this machine.
 
   Returns:
     The store.
@@ -130,6 +135,7 @@ def extract_local(
       num_workers=num_workers,
       show_progress=show_progress,
       verify=verify,
+      run_tasks=run_tasks,
     )
     reasons = [f"{name}: {reason}" for name, reason in made.failures.items()]
     if reasons and on_error == "raise":
@@ -277,6 +283,7 @@ def _make_images(
   num_workers: int | None,
   show_progress: bool,
   verify: bool,
+  run_tasks: _Run = run,
 ) -> _Made:
   """Extracts and saves the features that no part of the store has yet."""
   notes: dict[str, Sequence[str]] = {}
@@ -303,7 +310,7 @@ def _make_images(
       unit="images",
       disabled=not (show_progress and tasks),
     ) as meter:
-      for progress in run(tasks, num_workers or available_cores()):
+      for progress in run_tasks(tasks, num_workers or available_cores()):
         failures |= progress.failures
         notes |= progress.notes
         changed |= set(progress.changed)

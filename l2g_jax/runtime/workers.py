@@ -9,16 +9,30 @@ from typing import TypeVar
 
 import psutil
 
+from l2g_jax.errors import InputError
+
+# The environment variable that bounds the cores of a process: several may share a machine.
+CORES = "L2G_JAX_CORES"
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-  """Returns the number of cores that this process may use, or all where the system won't say."""
+  """Returns the number of cores that this process may use, or all where the system won't say.
+
+  Raises:
+    InputError: the environment variable `CORES`, the most that they are, is no number from 1 on.
+  """
   process = psutil.Process()
-  if hasattr(process, "cpu_affinity"):  # not on macOS
-    return len(process.cpu_affinity())
-  return os.cpu_count() or 1
+  has_affinity = hasattr(process, "cpu_affinity")  # not on macOS
+  cores = len(process.cpu_affinity()) if has_affinity else os.cpu_count() or 1
+  most = os.environ.get(CORES, "")
+  if not most:
+    return cores
+  if not most.isdecimal() or int(most) < 1:
+    raise InputError(f"The environment variable {CORES} must be at least 1, not {most!r}.")
+  return min(cores, int(most))
 
 
 def run_tasks(

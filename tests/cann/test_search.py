@@ -7,6 +7,7 @@ import pytest
 from l2g_jax.cann import CannConfig, CannIndex, scoring
 from l2g_jax.errors import InputError
 from l2g_jax.similarity import kernels
+from l2g_jax.similarity.codec import encode
 from tests.cann import oracle
 
 ALL = 10**6
@@ -180,25 +181,39 @@ def test_an_image_has_its_exact_similarity_or_beyond_the_depth_the_scans(tmp_pat
 
 
 @pytest.mark.parametrize(("count", "step"), [(600, 4), (200, 3), (20, 1)])
-def test_screened_images_are_ordered_by_a_share_of_the_descriptors(count, step):
-  rng = np.random.default_rng(21)
-  exact, scanned = rng.uniform(0.1, 1.0, (2, 50)).astype(np.float32)
-  asked = []
-
-  def rescore(ids, step):
-    asked.append((ids.tolist(), step))
-    return exact[ids] if step == 1 else (exact[ids] + 0.01).astype(np.float32)
-
+def test_no_fewer_than_some_descriptors_screen(count, step):
   assert scoring.screening_step(count) == step
-  ids, values = scoring.best_images(
-    scanned.astype(float), 20, depth=5, screened=30, step=4, rescore=rescore
-  )
-  screened = np.argsort(-scanned, kind="stable")[:30]
-  best = screened[np.argsort(-(exact + scanned)[screened], kind="stable")]
-  assert asked == [(screened.tolist(), 4), (best[:5].tolist(), 1)]
-  expected = exact + 0.01 * ~np.isin(np.arange(50), best[:5])
-  np.testing.assert_allclose(values, np.sort(expected[screened])[::-1][:20], rtol=1e-6)
-  np.testing.assert_allclose(expected[ids], values, rtol=1e-6)
+
+
+def test_screened_images_are_ordered_by_a_share_of_the_descriptors_and_the_scan():
+  rng = np.random.default_rng(21)
+  partial, scanned = rng.uniform(0.1, 1.0, (2, 50)).astype(np.float32)
+  best = scoring.best_scanned(scanned.astype(float), 40)
+  screened = scoring.screen(best, 30, lambda ids: partial[ids])
+  both = (partial + scanned)[best.ids[:30]]
+  np.testing.assert_array_equal(screened.ids[:30], best.ids[:30][np.argsort(-both)])
+  np.testing.assert_array_equal(screened.ids[30:], best.ids[30:])
+  np.testing.assert_array_equal(screened.values[:30], partial[screened.ids[:30]])
+  np.testing.assert_array_equal(screened.values[30:], best.values[30:])
+
+
+def test_a_search_scores_the_best_of_those_that_it_screens(tmp_path, monkeypatch):
+  monkeypatch.setattr(scoring, "_LEAST_SCREENING", 3)
+  images = oracle.collection(22, num_images=60)
+  index = build(tmp_path, images, num_lists=4, num_probes=4)
+  searcher = index._searcher
+  name = max(images, key=lambda name: len(images[name]))
+  query = encode(images[name], where="query")
+  found = searcher.search([query], 60, num_probes=4, depth=5, screened=20)
+  everything = np.arange(60)
+  exact = searcher.similarities([query], everything)[0]
+  partial = searcher.similarities([query], everything, screening=True)[0]
+  assert not np.array_equal(partial, exact)
+  count = np.sum(found.ids[0] >= 0)
+  ids, values = found.ids[0, :count], found.similarities[0, :count]
+  assert np.sum(np.isclose(values, exact[ids])) >= 5
+  assert np.sum(np.isclose(values, exact[ids]) | np.isclose(values, partial[ids])) >= 20
+  assert index.names[ids[0]] == name
 
 
 def test_an_exact_zero_takes_no_place_of_an_image_behind_it(tmp_path):
@@ -335,8 +350,9 @@ def test_settings_follow_the_size_of_the_collection():
   config = CannConfig()
   assert [config.probes(size) for size in (1, 5000, 10**6)] == [32, 32, 350]
   assert [config.depth(size) for size in (1, 5000, 10**6)] == [500, 500, 1750]
-  assert [config.screened(size) for size in (1, 5000, 10**6)] == [7, 495, 7000]
-  assert [config.list_screened(size) for size in (5000, 10**6)] == [141, 2000]
+  assert [config.screened(size) for size in (1, 5000, 10**6)] == [0, 0, 7000]
+  assert [config.list_screened(size, 64) for size in (1000, 5000, 10**6)] == [0, 141, 2000]
+  assert config.list_screened(10**6, 0) == 0
   config = CannConfig(num_probes=3, rescoring_depth=0)
   assert (config.probes(10**6), config.depth(10**6)) == (3, 0)
   assert (config.list_probes(), config.screened(10**6)) == (3, 0)
