@@ -106,6 +106,8 @@ def copy_segment(
   folder = root / SPOOL
   storage.remove(folder)
   learned = load_quantizer(root / manifest["quantizer"])
+  if learned.grid is None:
+    raise InputError(f"{root} has numbers that do not fit together; build the index again.")
   num_pieces = 0
   for batch in _batches(images):
     names, rows, cells = zip(*batch, strict=True)

@@ -145,15 +145,14 @@ def best_cosines(
   descriptors: Descriptors | PackedDescriptors, query: Codes, images: np.ndarray
 ) -> np.ndarray:
   """Returns the exact best cosines `[images, q]` float32 in some images; -inf in empty ones."""
-  is_packed = isinstance(descriptors, PackedDescriptors)
-  if is_packed:
+  if isinstance(descriptors, PackedDescriptors):
     query = stored.rotate(descriptors.grid, query)
   padding = (0, -len(query) % _TILE), (0, 0)
   blocks = interleave(np.pad(padded_values(query.values), padding))
   best = np.full((len(images), products.LANES * len(blocks)), -np.inf, np.float32)
 
   def raise_share(share: slice) -> None:
-    if is_packed:
+    if isinstance(descriptors, PackedDescriptors):
       _best_unpacked_products(
         blocks,
         descriptors.packed,
