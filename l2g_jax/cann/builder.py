@@ -8,12 +8,13 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from l2g_jax.cann import generations, quantizer, segment, storage
+from l2g_jax.cann import generations, packed, quantizer, segment, storage, stored
 from l2g_jax.cann.config import CannConfig
+from l2g_jax.cann.packed import PackedDescriptors
 from l2g_jax.cann.quantizer import Quantizer, load_quantizer, save_quantizer
 from l2g_jax.cann.segment import Descriptors, open_descriptors
 from l2g_jax.cann.storage import JOB, QUANTIZER, SHARDS, SPOOL, Manifest, Note
@@ -83,11 +84,49 @@ def write_segment(
     learned = quantizer.train(num_images, read, config, dimension=manifest["dimension"])
     manifest["quantizer"] = storage.new_name(root, manifest, "quantizer")
     save_quantizer(root / manifest["quantizer"], learned)
+    if learned.grid is not None:
+      manifest["learned_from"] = num_images
   else:
     learned = load_quantizer(root / manifest["quantizer"])
   for piece in pieces:
-    _save_lists(folder, piece, learned)
-  _merge(root, manifest, folder, pieces)
+    _finish_piece(folder, piece, learned)
+  _merge(root, manifest, folder, pieces, learned)
+
+
+def copy_segment(
+  root: pathlib.Path, manifest: Manifest, images: Iterable[tuple[str, np.ndarray, np.ndarray]]
+) -> None:
+  """Writes packed images as they are, as a segment, and enters it in a manifest.
+
+  Args:
+    root: the index's directory.
+    manifest: of the index, with its quantiser.
+    images: (name, packed descriptors, their cells), read once.
+  """
+  folder = root / SPOOL
+  storage.remove(folder)
+  learned = load_quantizer(root / manifest["quantizer"])
+  if learned.grid is None:
+    raise InputError(f"{root} has numbers that do not fit together; build the index again.")
+  num_pieces = 0
+  for batch in _batches(images):
+    names, rows, cells = zip(*batch, strict=True)
+    descriptors = PackedDescriptors(
+      dimension=manifest["dimension"],
+      packed=np.concatenate(rows),
+      cells=np.concatenate(cells),
+      offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+      names=packed.join_names(names),
+      grid=learned.grid,
+    )
+    packed.save_packed(_descriptors(folder, num_pieces), descriptors)
+    codes = descriptors.decode(slice(None))
+    segment.save_lists(
+      _lists(folder, num_pieces), codes, descriptors.cells, descriptors.offsets, learned
+    )
+    num_pieces += 1
+  if num_pieces:
+    _merge(root, manifest, folder, range(num_pieces), learned)
 
 
 def build_shard(
@@ -131,7 +170,7 @@ def build_shard(
     encoded = storage.encoded(stream, dimension=manifest["dimension"], names=())
     names, codes = zip(*encoded, strict=True)
     segment.save_descriptors(_descriptors(folder, piece), names, codes, dimension=dimension)
-    _save_lists(folder, piece, learned)
+    _finish_piece(folder, piece, learned)
   return ShardReport(
     num_images=sum(len(_images(piece, len(images))) for piece in mine),
     missing_pieces=sum(not _has_piece(folder, piece) for piece in pieces),
@@ -171,48 +210,49 @@ def _merge_shards(root: pathlib.Path) -> Manifest:
   manifest = storage.new_manifest(CannConfig.from_json(job["config"]), job["dimension"])
   storage.write_whitening(root, manifest, storage.read_whitening(folder, job))
   manifest["quantizer"] = storage.new_name(root, manifest, "quantizer")
-  save_quantizer(root / manifest["quantizer"], load_quantizer(folder / QUANTIZER))
+  learned = load_quantizer(folder / QUANTIZER)
+  save_quantizer(root / manifest["quantizer"], learned)
+  if learned.grid is not None:
+    manifest["learned_from"] = job["num_images"]
   taken: set[str] = set()
   for piece in pieces:
-    for name in open_descriptors(_descriptors(folder, piece)).image_names():
+    for name in segment.open_either(_descriptors(folder, piece), learned.grid).image_names():
       if name in taken:
         raise InputError(f"Image {name!r} comes twice.")
       taken.add(name)
-  _merge(root, manifest, folder, pieces)
+  _merge(root, manifest, folder, pieces, learned)
   return manifest
 
 
 def _spool(folder: pathlib.Path, images: Iterable[tuple[str, Codes]], *, dimension: int) -> int:
   """Writes the descriptors of a stream as pieces; returns how many images there were."""
-  names: list[str] = []
-  codes: list[Codes] = []
   count = 0
-
-  def write() -> None:
-    piece = (count - 1) // IMAGES_PER_PIECE
+  for piece, batch in enumerate(_batches(images)):
+    names, codes = zip(*batch, strict=True)
     segment.save_descriptors(_descriptors(folder, piece), names, codes, dimension=dimension)
-    names.clear()
-    codes.clear()
-
-  for name, values in images:
-    names.append(name)
-    codes.append(values)
-    count += 1
-    if len(names) == IMAGES_PER_PIECE:
-      write()
-  if names:
-    write()
+    count += len(batch)
   return count
 
 
+def _batches(images: Iterable[tuple]) -> Iterator[list[tuple]]:
+  """Yields the images of one piece after another."""
+  stream = iter(images)
+  while batch := list(itertools.islice(stream, IMAGES_PER_PIECE)):
+    yield batch
+
+
 def _merge(
-  root: pathlib.Path, manifest: Manifest, folder: pathlib.Path, pieces: Sequence[int]
+  root: pathlib.Path,
+  manifest: Manifest,
+  folder: pathlib.Path,
+  pieces: Sequence[int],
+  learned: Quantizer,
 ) -> None:
   """Merges pieces to a segment and enters it in a manifest."""
   descriptors, lists = (storage.new_name(root, manifest, kind) for kind in ("descriptors", "lists"))
   parts = [_descriptors(folder, piece) for piece in pieces]
-  num_images = [len(open_descriptors(part)) for part in parts]
-  segment.merge_descriptors(root / descriptors, parts)
+  num_images = [len(segment.open_either(part, learned.grid)) for part in parts]
+  segment.merge_descriptors(root / descriptors, parts, learned.grid)
   segment.merge_lists(root / lists, [_lists(folder, piece) for piece in pieces], num_images)
   manifest["segments"].append({"descriptors": descriptors, "lists": lists, "removed": []})
 
@@ -238,8 +278,26 @@ def _start_job(
   return job
 
 
-def _save_lists(folder: pathlib.Path, piece: int, learned: Quantizer) -> None:
-  segment.save_lists(_lists(folder, piece), open_descriptors(_descriptors(folder, piece)), learned)
+def _finish_piece(folder: pathlib.Path, piece: int, learned: Quantizer) -> None:
+  """Makes the lists of a piece, and packs its descriptors where the quantiser says so."""
+  path = _descriptors(folder, piece)
+  descriptors = open_descriptors(path)
+  codes = Codes(descriptors.values[:, : descriptors.dimension], descriptors.scales)
+  cells = quantizer.find_cells(learned.coarse, codes)
+  if learned.grid is not None:
+    # In place of the codes.
+    packed.save_packed(
+      path,
+      PackedDescriptors(
+        dimension=descriptors.dimension,
+        packed=stored.pack(learned.grid, codes, cells),
+        cells=cells,
+        offsets=descriptors.offsets,
+        names=descriptors.names,
+        grid=learned.grid,
+      ),
+    )
+  segment.save_lists(_lists(folder, piece), codes, cells, descriptors.offsets, learned)
 
 
 def _has_piece(folder: pathlib.Path, piece: int) -> bool:

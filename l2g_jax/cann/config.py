@@ -26,6 +26,7 @@ _LEAST = {
   "num_probes": 1,
   "rescoring_depth": 0,
   "code_bytes": 4,
+  "descriptor_bytes": 8,
   "max_query_descriptors": 1,
   "seed": 0,
 }
@@ -77,6 +78,10 @@ class CannConfig:
     code_bytes: of a packed descriptor in the cells, a multiple of 4; fewer where fewer suffice.
       More make the estimates of the scan better, and the index larger. The default leaves 2 bits
       to each of 128 dimensions; half to twice as much is useful.
+    descriptor_bytes: of a descriptor as it is stored for exact similarities, with its cell, a
+      multiple of 4, at least 8; fewer where fewer suffice. Similarities called exact are those to
+      what is stored. 44 leave 2 to 3 bits to each of 128 dimensions. None, the default, keeps 8
+      bits a dimension and a scale, 132 bytes of 128 dimensions.
     max_query_descriptors: the first descriptors of a query that are used, at least 1; extractors
       put the strongest first. Fewer make a search shorter, in proportion. None = all, the default.
     unreached: what an image counts for a query descriptor that met none of its descriptors: `zero`,
@@ -92,6 +97,7 @@ class CannConfig:
   num_probes: int | None = None
   rescoring_depth: int | None = None
   code_bytes: int = 32
+  descriptor_bytes: int | None = None
   max_query_descriptors: int | None = None
   unreached: Unreached = "zero"
   seed: int = 0
@@ -109,8 +115,9 @@ class CannConfig:
         # NumPy's integers become Python's, which JSON can hold.
         most = settings.LARGEST_SEED if name == "seed" else settings.LARGEST_INTEGER
         object.__setattr__(self, name, settings.integer(name, value, least=least, most=most))
-    if self.code_bytes % 4:
-      raise SettingError("code_bytes", "a multiple of 4", self.code_bytes)
+    for name in ("code_bytes", "descriptor_bytes"):
+      if (getattr(self, name) or 0) % 4:
+        raise SettingError(name, "a multiple of 4", getattr(self, name))
 
   def probes(self, num_images: int) -> int:
     """Returns `num_probes` for an index of so many images."""
@@ -144,6 +151,8 @@ class CannConfig:
     # Settings of earlier versions are without it, and weigh all the same.
     if not self.burst_power:
       del values["burst_power"]
+    if self.descriptor_bytes is None:
+      del values["descriptor_bytes"]
     return values
 
   @classmethod

@@ -204,11 +204,18 @@ class CannIndex:
     """Builds the index anew of the images that were not removed, and returns it as it is then.
 
     Ids stay as they are. Images keep their origins, and with them their neighbour lists.
+    Descriptors of `descriptor_bytes` are copied as they are, with the cells, unless the images are
+    more than twice as many as the cells were learned from. Then both are learned anew, and what is
+    decoded is rounded once more.
     """
-    images = ((name, self.codes(image)) for image, name in enumerate(self.names))
     with self._change() as manifest:
-      manifest |= {"quantizer": None, "segments": []}
-      builder.write_segment(self.directory, manifest, images)
+      copied = 0 <= len(self.names) <= 2 * manifest.get("learned_from", -1)
+      manifest |= {"segments": []} if copied else {"segments": [], "quantizer": None}
+      if copied:
+        builder.copy_segment(self.directory, manifest, self._searcher.packed_images())
+      else:
+        images = ((name, self.codes(image)) for image, name in enumerate(self.names))
+        builder.write_segment(self.directory, manifest, images)
       for entry in manifest["segments"]:
         entry["origins"] = self.origins
     return CannIndex.open(self.directory)

@@ -25,6 +25,7 @@ TILE_ROWS = 4
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _INTS = ir.VectorType(_I32, LANES)
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
+_SHORTS = ir.VectorType(_I16, LANES)
 _VNNI = "llvm.x86.avx512.vpdpbusd.512"
 _ADDRESS = types.int64
 # Called without the typing context, which a type checker does not know.
@@ -155,6 +156,63 @@ def raise_maxima(typing_context, queries, words, rows, stride, offsets, scales, 
     return None
 
   return types.void(*[_ADDRESS] * 8), generate
+
+
+@_instruction
+def copy_values(typing_context, source, target):
+  """Copies four int16 from an address to another."""
+
+  def generate(_, builder, __, arguments):
+    source, target = arguments
+    _store(builder, target, _load(builder, source, _I64))
+    return None
+
+  return types.void(_ADDRESS, _ADDRESS), generate
+
+
+@_instruction
+def add_rows(typing_context, first, second, blocks, shift, out):
+  """Adds two rows of int16, whose sums must be of 16 bits, and rounds them to int8.
+
+  Args:
+    typing_context: Numba's; callers leave it out.
+    first: address of int16 `[16 blocks]`.
+    second: address of as many.
+    blocks: of sixteen values.
+    shift: a value of 8 bits is 2^shift of a sum; what is beyond +-127 becomes that.
+    out: address of int8 `[16 blocks]`.
+
+  Returns:
+    The sum of the squares that went to `out`.
+  """
+
+  def generate(_, builder, __, arguments):
+    first, second, blocks, shift, out = arguments
+    total = _variable(builder, _INTS, 0)
+    shifts = _splat(builder, builder.trunc(shift, _I16))
+    half = _splat(builder, builder.lshr(builder.shl(_I16(1), builder.trunc(shift, _I16)), _I16(1)))
+    with cgutils.for_range(builder, blocks) as loop:
+      values = [
+        _load(builder, _at(builder, row, loop.index, 2 * LANES), _SHORTS) for row in (first, second)
+      ]
+      sums = builder.ashr(builder.add(builder.add(*values), half), shifts)
+      for sign, bound in (("<", 127), (">", -127)):
+        limit = ir.Constant(_SHORTS, [bound] * LANES)
+        sums = builder.select(builder.icmp_signed(sign, sums, limit), sums, limit)
+      _store(
+        builder,
+        _at(builder, out, loop.index, LANES),
+        builder.trunc(sums, ir.VectorType(_I8, LANES)),
+      )
+      wide = builder.sext(sums, _INTS)
+      builder.store(builder.add(builder.load(total), builder.mul(wide, wide)), total)
+    lanes = builder.load(total)
+    result = _I32(0)
+    for lane in range(LANES):
+      result = builder.add(result, builder.extract_element(lanes, _I32(lane)))
+    return result
+
+  return types.int32(_ADDRESS, _ADDRESS, types.int64, types.int64, _ADDRESS), generate
 
 
 def _dot(builder, total, unsigned, signed):

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from l2g_jax.cann import coarse, packing, products
+from l2g_jax.cann import coarse, packing, products, stored
 from l2g_jax.cann.coarse import CellFinder, Centroids, CoarseQuantizer
 from l2g_jax.cann.config import CannConfig
 from l2g_jax.cann.packing import Packing
+from l2g_jax.cann.stored import Grid
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
 from l2g_jax.runtime.arrays import check_arrays
@@ -27,14 +28,29 @@ _COUNTED_IMAGES = 1000
 _RESIDUALS = 1 << 18
 _BLOCK = 1 << 14
 _WORD_BYTES = 4
+# The arrays of a grid, and their layout.
+_GRID: dict[str, Any] = {
+  "grid_rotation": ("int16", ("dimension", "grid_width")),
+  "grid_centers": ("int16", ("cells", "grid_width")),
+  "grid_spacing": ("float32", ("grid_width",)),
+  "grid_bits": ("uint8", ("grid_width",)),
+}
+_CELL_BYTES = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer:
-  """The coarse quantiser, and the packing of what it leaves of descriptors."""
+  """The coarse quantiser, and the packing of what it leaves of descriptors.
+
+  Attributes:
+    coarse: the cells.
+    packing: of the codes in them.
+    grid: of the descriptors for exact similarities; None = they are kept as codes of 8 bits.
+  """
 
   coarse: CoarseQuantizer
   packing: Packing
+  grid: Grid | None = None
 
 
 def train(
@@ -62,8 +78,13 @@ def train(
   cells = coarse.train(codes[: coarse.sample_size(num_cells)], num_cells, seed=config.seed)
   codes = codes[:_RESIDUALS]
   nearest = find_cells(cells, codes)
-  residuals = decode(codes) - coarse.centers(cells.cells, dimension)[nearest]
-  return Quantizer(cells, packing.fit_packing(residuals, config.code_bytes // _WORD_BYTES))
+  centers = coarse.centers(cells.cells, dimension)
+  residuals = decode(codes) - centers[nearest]
+  fitted = packing.fit_packing(residuals, config.code_bytes // _WORD_BYTES)
+  if config.descriptor_bytes is None:
+    return Quantizer(cells, fitted)
+  num_bytes = config.descriptor_bytes - _CELL_BYTES
+  return Quantizer(cells, fitted, stored.fit_grid(residuals, decode(codes), centers, num_bytes))
 
 
 def find_cells(cells: CoarseQuantizer, codes: Codes) -> np.ndarray:
@@ -71,9 +92,8 @@ def find_cells(cells: CoarseQuantizer, codes: Codes) -> np.ndarray:
   return CellFinder(cells).find(codes, 1)[0][:, 0]
 
 
-def encode(quantizer: Quantizer, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the cells `[n]` int32 and packed residuals `[n, words, 4]` uint8 of n codes."""
-  cells = find_cells(quantizer.coarse, codes)
+def encode(quantizer: Quantizer, codes: Codes, cells: np.ndarray) -> np.ndarray:
+  """Returns packed residuals `[n, words, 4]` uint8 of n codes in cells `[n]`."""
   centers = coarse.centers(quantizer.coarse.cells, codes.values.shape[1])
   packed = np.empty((len(codes), quantizer.packing.num_words, 4), np.uint8)
 
@@ -83,12 +103,13 @@ def encode(quantizer: Quantizer, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
     packed[rows] = packing.pack(quantizer.packing, residuals)
 
   in_threads(pack_block, range(0, len(codes), _BLOCK))
-  return cells, packed
+  return packed
 
 
 def save_quantizer(directory: os.PathLike | str, quantizer: Quantizer) -> None:
   """Writes a quantiser as a bundle."""
-  regions, cells = quantizer.coarse.regions, quantizer.coarse.cells
+  regions, cells, grid = quantizer.coarse.regions, quantizer.coarse.cells, quantizer.grid
+  grid_arrays = {} if grid is None else {name: getattr(grid, name[5:]) for name in _GRID}
   files.save_bundle(
     directory,
     kind=_KIND,
@@ -101,12 +122,14 @@ def save_quantizer(directory: os.PathLike | str, quantizer: Quantizer) -> None:
       "firsts": quantizer.coarse.firsts,
       "rotation": quantizer.packing.rotation,
       "spacing": quantizer.packing.spacing,
+      **grid_arrays,
     },
     metadata={
       "regions_step": regions.step,
       "cells_step": cells.step,
       "num_4": quantizer.packing.num_4,
       "num_2": quantizer.packing.num_2,
+      **({} if grid is None else {"grid_unit": grid.unit}),
     },
   )
 
@@ -123,7 +146,8 @@ def load_quantizer(directory: os.PathLike | str, *, verify: bool = False) -> Qua
     "rotation": ("float32", ("dimension", "packed")),
     "spacing": ("float32", ("packed",)),
   }
-  check_arrays(directory, bundle.arrays, layout)
+  has_grid = "grid_unit" in bundle.metadata
+  check_arrays(directory, bundle.arrays, layout | (_GRID if has_grid else {}))
   arrays = {name: np.array(array) for name, array in bundle.arrays.items()}
   learned = Quantizer(
     CoarseQuantizer(
@@ -137,6 +161,9 @@ def load_quantizer(directory: os.PathLike | str, *, verify: bool = False) -> Qua
       bundle.metadata["num_4"],
       bundle.metadata["num_2"],
     ),
+    Grid(**{name[5:]: arrays[name] for name in _GRID}, unit=bundle.metadata["grid_unit"])
+    if has_grid
+    else None,
   )
   _check(learned, directory)
   return learned
@@ -158,5 +185,15 @@ def _check(learned: Quantizer, directory: os.PathLike | str) -> None:
     or not (math.isfinite(cells.regions.step) and math.isfinite(cells.cells.step))
     or min(packed.num_4, packed.num_2) < 0
     or len(packed.spacing) != 8 * packed.num_4 + 16 * packed.num_2
+  ):
+    raise InputError(f"{directory} has numbers that do not fit together; build the index again.")
+  grid = learned.grid
+  if grid is not None and (
+    len(grid.rotation) != dimension
+    or len(grid.centers) != len(cells.cells.used)
+    or grid.centers.shape[1] % products.LANES
+    or not stored.fits_bytes(grid.bits)
+    or not np.all(np.isfinite(grid.spacing))
+    or not math.isfinite(grid.unit)
   ):
     raise InputError(f"{directory} has numbers that do not fit together; build the index again.")

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
-from l2g_jax.cann import packing, products
+from l2g_jax.cann import packing, products, stored
 from l2g_jax.cann.coarse import interleave, padded_values
+from l2g_jax.cann.packed import PackedDescriptors
 from l2g_jax.cann.packing import Packing
 from l2g_jax.cann.segment import Descriptors, Lists
 from l2g_jax.runtime.threads import in_threads, spread
@@ -173,13 +174,29 @@ def add_scores(
   return totals + floors[:, None]
 
 
-def best_cosines(descriptors: Descriptors, query: Codes, images: np.ndarray) -> np.ndarray:
+def best_cosines(
+  descriptors: Descriptors | PackedDescriptors, query: Codes, images: np.ndarray
+) -> np.ndarray:
   """Returns the exact best cosines `[images, q]` float32 in some images; -inf in empty ones."""
+  if isinstance(descriptors, PackedDescriptors):
+    query = stored.rotate(descriptors.grid, query)
   padding = (0, -len(query) % _TILE), (0, 0)
   blocks = interleave(np.pad(padded_values(query.values), padding))
   best = np.full((len(images), products.LANES * len(blocks)), -np.inf, np.float32)
 
   def raise_share(share: slice) -> None:
+    if isinstance(descriptors, PackedDescriptors):
+      _best_unpacked_products(
+        blocks,
+        descriptors.packed,
+        descriptors.cells,
+        descriptors.grid.centers,
+        *descriptors.grid.tables,
+        descriptors.offsets,
+        images[share],
+        best[share],
+      )
+      return
     _best_products(
       blocks,
       descriptors.values,
@@ -266,32 +283,51 @@ def _add_scores(
 @numba.njit(cache=True, nogil=True)
 def _best_products(blocks, values, scales, offsets, images, best):
   """Raises `best`, `[images, 16 blocks]` float32, to the products with all codes of the images."""
+  for i in range(len(images)):
+    start, stop = offsets[images[i]], offsets[images[i] + 1]
+    _raise_best(blocks, values[start:stop], scales[start:stop], best[i])
+
+
+@numba.njit(cache=True, nogil=True)
+def _best_unpacked_products(blocks, packed, cells, centers, tables, firsts, offsets, images, best):
+  """Raises `best` as `_best_products` does, from packed descriptors."""
+  most = 0
+  for image in images:
+    most = max(most, offsets[image + 1] - offsets[image])
+  values = np.empty((most, centers.shape[1]), np.int8)
+  scales = np.empty(most, np.float32)
+  for i in range(len(images)):
+    start, stop = offsets[images[i]], offsets[images[i] + 1]
+    rows = values[: stop - start]
+    stored.unpack_rows(packed[start:stop], cells[start:stop], centers, tables, firsts, rows, scales)
+    _raise_best(blocks, rows, scales, best[i])
+
+
+@numba.njit(cache=True, nogil=True)
+def _raise_best(blocks, values, scales, best):
+  """Raises `best`, `[16 blocks]` float32, to the products with all rows of one image."""
   words = blocks.shape[1]
   stride = values.strides[0]
   rows = products.TILE_ROWS
-  sums = np.empty(0, np.int32)
-  for i in range(len(images)):
-    start, stop = offsets[images[i]], offsets[images[i] + 1]
-    count = stop - start
-    if count > len(sums):
-      sums = np.empty(count, np.int32)
-    for row in range(count):
-      total = np.int32(0)
-      for place in range(values.shape[1]):
-        total += values[start + row, place]
-      sums[row] = 128 * total
-    # The last tile overlaps the one before; in fewer rows than a tile the same row counts again.
-    step = 1 if count >= rows else 0
-    for block in range(0, len(blocks), products.TILE_BLOCKS):
-      for row in range(0, count, rows if step else 1):
-        row = min(row, count - rows) if step else row
-        products.raise_maxima(
-          blocks[block].ctypes.data,
-          words,
-          values.ctypes.data + (start + row) * stride,
-          step * stride,
-          sums.ctypes.data + 4 * row,
-          scales.ctypes.data + 4 * (start + row),
-          4 * step,
-          best[i].ctypes.data + 4 * products.LANES * block,
-        )
+  count = len(values)
+  sums = np.empty(count, np.int32)
+  for row in range(count):
+    total = np.int32(0)
+    for place in range(values.shape[1]):
+      total += values[row, place]
+    sums[row] = 128 * total
+  # The last tile overlaps the one before; in fewer rows than a tile the same row counts again.
+  step = 1 if count >= rows else 0
+  for block in range(0, len(blocks), products.TILE_BLOCKS):
+    for row in range(0, count, rows if step else 1):
+      row = min(row, count - rows) if step else row
+      products.raise_maxima(
+        blocks[block].ctypes.data,
+        words,
+        values.ctypes.data + row * stride,
+        step * stride,
+        sums.ctypes.data + 4 * row,
+        scales.ctypes.data + 4 * row,
+        4 * step,
+        best.ctypes.data + 4 * products.LANES * block,
+      )

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from l2g_jax.cann import scan, storage
+from l2g_jax.cann.packed import PackedDescriptors
 from l2g_jax.cann.packing import Packing
 from l2g_jax.cann.scan import Probes
-from l2g_jax.cann.segment import Descriptors, Lists, open_descriptors, open_lists
+from l2g_jax.cann.segment import Descriptors, Lists, open_either, open_lists
+from l2g_jax.cann.stored import Grid
 from l2g_jax.runtime import files
 from l2g_jax.similarity import kernels
 from l2g_jax.similarity.codec import Codes, concatenate
@@ -52,7 +54,7 @@ class Segment:
     origins: of the n images; a compacted segment remembers those of its images.
   """
 
-  descriptors: Descriptors
+  descriptors: Descriptors | PackedDescriptors
   lists: Lists
   names: list[str]
   present: np.ndarray
@@ -78,9 +80,11 @@ class Segment:
     return runs
 
 
-def open_segment(directory: pathlib.Path, entry: storage.Manifest, *, verify: bool) -> Segment:
-  """Opens a segment that the manifest of an index names."""
-  descriptors = open_descriptors(directory / entry["descriptors"], verify=verify)
+def open_segment(
+  directory: pathlib.Path, entry: storage.Manifest, grid: Grid | None, *, verify: bool
+) -> Segment:
+  """Opens a segment that the manifest of an index names, whose quantiser may have a grid."""
+  descriptors = open_either(directory / entry["descriptors"], grid, verify=verify)
   present = np.ones(len(descriptors), bool)
   present[entry["removed"]] = False
   if "origins" in entry:

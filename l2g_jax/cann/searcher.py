@@ -3,13 +3,14 @@
 import copy
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from l2g_jax.cann import scan, scoring, shares, storage
 from l2g_jax.cann.coarse import CellFinder
 from l2g_jax.cann.config import CannConfig, whole_number
+from l2g_jax.cann.packed import PackedDescriptors
 from l2g_jax.cann.quantizer import load_quantizer
 from l2g_jax.cann.scoring import Origins, Scanned
 from l2g_jax.cann.segment import check_fit
@@ -51,7 +52,8 @@ class Searcher:
       self._quantizer = load_quantizer(directory / manifest["quantizer"], verify=verify)
       self._cells = CellFinder(self._quantizer.coarse)
     self._segments = [
-      scoring.open_segment(directory, entry, verify=verify) for entry in manifest["segments"]
+      scoring.open_segment(directory, entry, self._quantizer.grid, verify=verify)
+      for entry in manifest["segments"]
     ]
     for segment in self._segments:
       check_fit(
@@ -82,6 +84,15 @@ class Searcher:
         return segment.descriptors[int(segment.present[row])]
       row -= len(segment.present)
     raise AssertionError(image)
+
+  def packed_images(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yields the name, packed descriptors and cells of each image, where they are packed."""
+    for segment in self._segments:
+      stored = segment.descriptors
+      assert isinstance(stored, PackedDescriptors)
+      for row in segment.present.tolist():
+        rows = slice(*stored.offsets[row : row + 2])
+        yield segment.names[row], stored.packed[rows], stored.cells[rows]
 
   def counts(self) -> np.ndarray:
     """Returns the number of descriptors of every image, `[N]` int64."""

@@ -15,9 +15,11 @@ from typing import Any
 import numba
 import numpy as np
 
-from l2g_jax.cann import products, quantizer
+from l2g_jax.cann import packed, products, quantizer
 from l2g_jax.cann.coarse import padded_values
+from l2g_jax.cann.packed import PackedDescriptors
 from l2g_jax.cann.quantizer import Quantizer
+from l2g_jax.cann.stored import Grid
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
 from l2g_jax.runtime.arrays import check_arrays
@@ -90,14 +92,11 @@ def save_descriptors(
   codes = concatenate(images, dimension=dimension)
   _write_descriptors(
     directory,
-    dimension,
+    dimension=dimension,
     values=padded_values(codes.values),
     scales=codes.scales,
     offsets=np.cumsum([0, *map(len, images)], dtype=np.int64),
-    # Names of files may hold bytes that are no UTF-8, which Python reads as lone surrogates.
-    names=np.frombuffer(
-      "".join(f"{name}\0" for name in names).encode("utf-8", "surrogatepass"), np.uint8
-    ),
+    names=packed.join_names(names),
   )
 
 
@@ -125,18 +124,40 @@ def open_descriptors(directory: os.PathLike | str, *, verify: bool = False) -> D
   return opened
 
 
-def save_lists(directory: os.PathLike | str, descriptors: Descriptors, learned: Quantizer) -> None:
-  """Packs descriptors and writes them by cell."""
-  codes = Codes(descriptors.values[:, : descriptors.dimension], descriptors.scales)
-  cells, packed = quantizer.encode(learned, codes)
-  owners = np.repeat(np.arange(len(descriptors), dtype=np.int32), np.diff(descriptors.offsets))
+def open_either(
+  directory: os.PathLike | str, grid: Grid | None, *, verify: bool = False
+) -> Descriptors | PackedDescriptors:
+  """Opens the descriptors of an index, which are packed where it has a grid."""
+  if grid is None:
+    return open_descriptors(directory, verify=verify)
+  return packed.open_packed(directory, grid, verify=verify)
+
+
+def save_lists(
+  directory: os.PathLike | str,
+  codes: Codes,
+  cells: np.ndarray,
+  offsets: np.ndarray,
+  learned: Quantizer,
+) -> None:
+  """Packs descriptors and writes them by cell.
+
+  Args:
+    directory: of the lists.
+    codes: of n images, t in all.
+    cells: `[t]`, where each code belongs.
+    offsets: `[n + 1]`, where each image's codes start.
+    learned: the quantiser.
+  """
+  words = quantizer.encode(learned, codes, cells)
+  owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
   order = np.argsort(cells, kind="stable")
   counts = np.bincount(cells, minlength=len(learned.coarse.cells.used))
   # A code is so many places further than its rank, for the empty places of the cells before.
   empty = np.cumsum(-counts % products.LANES) - -counts % products.LANES
   places = np.arange(len(order)) + np.repeat(empty, counts)
-  blocks, images = _empty_blocks(counts, packed.shape[1], len(descriptors))
-  blocks[places // products.LANES, :, places % products.LANES] = packed[order]
+  blocks, images = _empty_blocks(counts, words.shape[1], len(offsets) - 1)
+  blocks[places // products.LANES, :, places % products.LANES] = words[order]
   images[places] = owners[order]
   _write_lists(directory, blocks=_as_words(blocks), images=images, counts=counts)
 
@@ -163,7 +184,7 @@ def open_lists(directory: os.PathLike | str, *, verify: bool = False) -> Lists:
 
 def check_fit(
   directory: os.PathLike | str,
-  descriptors: Descriptors,
+  descriptors: Descriptors | PackedDescriptors,
   lists: Lists,
   learned: Quantizer,
   *,
@@ -185,34 +206,43 @@ def check_fit(
     {descriptors.dimension, len(learned.packing.rotation)} != {dimension}
     or len(lists.counts) != len(learned.coarse.cells.used)
     or lists.blocks.shape[1] != learned.packing.num_words
-    or lists.counts.sum() != len(descriptors.values)
+    or lists.counts.sum() != descriptors.offsets[-1]
     or np.any((images < 0) | (images > len(descriptors)))
   ):
     raise InputError(f"A segment of the index in {directory} does not fit it; build it again.")
 
 
-def merge_descriptors(directory: os.PathLike | str, parts: Sequence[os.PathLike | str]) -> None:
+def merge_descriptors(
+  directory: os.PathLike | str, parts: Sequence[os.PathLike | str], grid: Grid | None
+) -> None:
   """Writes the descriptors of the images of several parts, one after another."""
+  opened = functools.partial(open_either, grid=grid)
   # A file at a time is open: there may be more parts than a process may open files.
-  first = open_descriptors(parts[0])
-  sizes = np.array([(len(part), *part.values.shape) for part in map(open_descriptors, parts)])
+  first = opened(parts[0])
+  sizes = np.array([(len(part), part.offsets[-1]) for part in map(opened, parts)])
   starts = np.cumsum([0, *sizes[:, 1]])
 
   def blocks(field: str) -> Iterator[np.ndarray]:
-    return (getattr(open_descriptors(part), field) for part in parts)
+    return (getattr(opened(part), field) for part in parts)
 
   def offsets() -> Iterator[np.ndarray]:
     yield np.zeros(1, np.int64)
     for start, part in zip(starts, parts, strict=False):
-      yield start + open_descriptors(part).offsets[1:]
+      yield start + opened(part).offsets[1:]
 
   names = np.concatenate(list(blocks("names")))
-  total = int(starts[-1])
-  _write_descriptors(
+
+  def stream(field: str) -> files.Stream:
+    array = getattr(first, field)
+    return files.Stream((int(starts[-1]), *array.shape[1:]), array.dtype, blocks(field))
+
+  write, fields = _write_descriptors, ("values", "scales")
+  if grid is not None:
+    write, fields = packed.write_packed, ("packed", "cells")
+  write(
     directory,
-    first.dimension,
-    values=files.Stream((total, first.values.shape[1]), np.int8, blocks("values")),
-    scales=files.Stream((total,), np.float32, blocks("scales")),
+    dimension=first.dimension,
+    **{field: stream(field) for field in fields},
     offsets=files.Stream((int(sizes[:, 0].sum()) + 1,), np.int64, offsets()),
     names=names,
   )
@@ -262,7 +292,7 @@ def merge_lists(
 
 
 def _write_descriptors(
-  directory: os.PathLike | str, dimension: int, **arrays: np.ndarray | files.Stream
+  directory: os.PathLike | str, *, dimension: int, **arrays: np.ndarray | files.Stream
 ) -> None:
   files.save_bundle(
     directory,

@@ -80,6 +80,13 @@ def _define_settings(values: flags.FlagValues) -> None:
     "code_bytes", _CONFIG.code_bytes, "Bytes of a packed descriptor.", 4, flag_values=values
   )
   flags.DEFINE_integer(
+    "descriptor_bytes",
+    None,
+    "Bytes of a descriptor for exact similarities, such as 44; omitted: 8 bits a dimension.",
+    8,
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
     "list_depth", lists.DEPTH, "Neighbours whose similarity is exact.", 0, flag_values=values
   )
   flags.DEFINE_integer("seed", _CONFIG.seed, "Seed of every sample and start.", flag_values=values)
@@ -94,6 +101,7 @@ def read_config(values: Values) -> CannConfig:
     kernel=kernels.parse(values.kernel),
     burst_power=values.burst_power,
     code_bytes=values.code_bytes,
+    descriptor_bytes=values.descriptor_bytes,
     seed=values.seed,
   )
 

@@ -150,7 +150,7 @@ def test_files_that_a_writer_replaces_while_they_are_opened_are_looked_for_again
 ):
   opened = scoring.open_segment
 
-  def replaced(directory, entry, *, verify):
+  def replaced(*args, **settings):
     monkeypatch.setattr(scoring, "open_segment", opened)
     index.add([("more", np.eye(16))]).compact()
     raise error

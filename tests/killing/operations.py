@@ -25,6 +25,7 @@ IMAGES = [
   (name, values[:, :12]) for name, values in oracle.collection(0, num_images=12, most=6).items()
 ]
 CONFIG = CannConfig(num_lists=3)
+PACKED = dataclasses.replace(CONFIG, descriptor_bytes=8)
 NEIGHBORS = 30
 # What made these images of those with 16 dimensions.
 NOTE = {"mean": np.zeros(16, np.float32), "projection": np.eye(16, dtype=np.float32)[:, :12]}
@@ -118,6 +119,21 @@ def _compact(root: pathlib.Path) -> None:
   CannIndex.open(root).compact()
 
 
+def _build_packed(root: pathlib.Path) -> None:
+  CannIndex.build(root, IMAGES[:9], PACKED, whitening=NOTE)
+
+
+def _prepare_packed(root: pathlib.Path) -> None:
+  _build_packed(root)
+  _put_foreign(root)
+  _add(root)
+  _remove(root)
+
+
+def _shard_packed(root: pathlib.Path) -> None:
+  CannIndex.build_shard(root, IMAGES, PACKED, whitening=NOTE, shard_index=0, num_shards=1)
+
+
 def _shard(root: pathlib.Path) -> None:
   CannIndex.build_shard(root, IMAGES, CONFIG, whitening=NOTE, shard_index=0, num_shards=1)
 
@@ -128,6 +144,13 @@ def _find_shards(root: pathlib.Path) -> Found:
     files.verify_bundle(manifest.parent)
     pieces[manifest.parent.name] = _arrays(manifest.parent)
   return {**pieces, **_find_index(root)}
+
+
+def _find_packed_shards(root: pathlib.Path) -> Found:
+  """Finds the pieces that are done: their lists are written last."""
+  found = _find_shards(root)
+  done = {name for name in found if name.startswith("lists")}
+  return {name: found[name] for name in found if name.replace("descriptors", "lists") in done}
 
 
 def _arrays(directory: pathlib.Path) -> list[tuple[str, bytes]]:
@@ -252,6 +275,9 @@ OPERATIONS = (
   Operation("remove", _prepare_grown, _remove, _find_index),
   Operation("compact", _prepare_shrunk, _compact, _find_index),
   Operation("shard", _nothing, _shard, _find_shards),
+  Operation("packed build", _nothing, _build_packed, _find_index),
+  Operation("packed compact", _prepare_packed, _compact, _find_index),
+  Operation("packed shard", _nothing, _shard_packed, _find_packed_shards),
   Operation("merge", _prepare_shards, _merge, _find_index),
   Operation("lists", _prepare_shrunk, _make_lists, _find_lists),
   Operation("repaired lists", _prepare_old_lists, _make_lists, _find_lists),
