@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments import ablation, embedding, transfer
+from experiments import ablation, embedding, scaling, transfer
 from experiments.built_in import MINI
 from experiments.checks.figures import Tables, comparable, differences
 from experiments.checks.small_set import NAME, make_small_set
@@ -25,7 +25,9 @@ from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
 
 EXPECTED = pathlib.Path(__file__).parent / "expected"
-COMMANDS = {module.COMMAND.name: module.COMMAND for module in (ablation, embedding, transfer)}
+COMMANDS = {
+  module.COMMAND.name: module.COMMAND for module in (ablation, embedding, scaling, transfer)
+}
 
 # Enough to see that every part does what it did; sizes are shared, since each compiles a program.
 _SMALL = ("--k=20", "--dimensions=8", "--local=sift")
@@ -38,6 +40,7 @@ _FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
       "--values=w:0,1",
     ),
     "embedding": (*_SMALL, "--iterations=0,5"),
+    "scaling": (*_SMALL, "--distractors=60", "--extrapolate=1000", "--descriptors=40"),
     "transfer": (*_SMALL, "--weights=0.9"),
   },
   "mini": {
@@ -46,6 +49,7 @@ _FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
       "--values=m:2,8,32,64",
     ),
     "embedding": ("--local=sift", "--every=3", "--iterations=0,1,5,20,50,100"),
+    "scaling": ("--local=sift", "--every=3", "--k=200", "--distractors=1000,2000"),
     "transfer": ("--local=sift",),
   },
 }

@@ -35,7 +35,7 @@ from l2g_jax.report.fingerprint import fingerprint
 from l2g_jax.retriever import asmk_search
 from l2g_jax.runtime import files
 
-_VERSION = 1
+_VERSION = 2
 _METHODS = ("global", "search", "l2g")
 # Neighbours whose similarity is exact, as in the lists of a collection.
 _LIST_DEPTH = 64

@@ -15,6 +15,7 @@ from experiments.kept import keep
 from experiments.measured import RERANKING, maps
 from l2g_jax import cann
 from l2g_jax.cann import CannConfig, CannIndex
+from l2g_jax.cann.lists import IMAGES_PER_SEARCH
 from l2g_jax.data.ground_truth import GroundTruth
 from l2g_jax.errors import InputError
 from l2g_jax.features.aggregate import Vlad, apply_vlad
@@ -178,12 +179,15 @@ def _lists(index: CannIndex, wanted: np.ndarray, k: int, depth: int) -> tuple[Ra
   shape = (len(index.names), k)
   lists = Ranked(np.full(shape, -1, np.int32), np.zeros(shape, np.float32))
   seconds = []
-  for image in track(np.unique(wanted[wanted >= 0]).tolist(), "lists", unit="images"):
+  images = np.unique(wanted[wanted >= 0])
+  blocks = np.split(images, range(IMAGES_PER_SEARCH, len(images), IMAGES_PER_SEARCH))
+  for block in track(blocks, "lists", unit="blocks of images"):
     start = time.perf_counter()
     # One more, since an image finds itself.
-    ids, similarities = index.search_codes([index.codes(image)], k + 1, rescoring_depth=depth + 1)
-    seconds.append(time.perf_counter() - start)
-    others = ids[0] != image
-    lists.ids[image] = ids[0, others][:k]
-    lists.similarities[image] = similarities[0, others][:k]
+    found = index.search_images(block, k + 1, depth + 1)
+    seconds.append((time.perf_counter() - start) / len(block))
+    for image, ids, similarities in zip(block, *found, strict=True):
+      others = ids != image
+      lists.ids[image] = ids[others][:k]
+      lists.similarities[image] = similarities[others][:k]
   return lists, statistics.median(seconds)
