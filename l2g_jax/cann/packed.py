@@ -52,7 +52,7 @@ class PackedDescriptors:
 
   def image_names(self) -> list[str]:
     """Returns the names of the images."""
-    return self.names.tobytes().decode("utf-8", "surrogatepass").split("\0")[:-1]
+    return split_names(self.names)
 
 
 def save_packed(directory: os.PathLike | str, descriptors: PackedDescriptors) -> None:
@@ -103,3 +103,8 @@ def join_names(names: Sequence[str]) -> np.ndarray:
   return np.frombuffer(
     "".join(f"{name}\0" for name in names).encode("utf-8", "surrogatepass"), np.uint8
   )
+
+
+def split_names(names: np.ndarray) -> list[str]:
+  """Returns the names that were joined."""
+  return names.tobytes().decode("utf-8", "surrogatepass").split("\0")[:-1]

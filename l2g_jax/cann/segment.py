@@ -62,7 +62,7 @@ class Descriptors:
 
   def image_names(self) -> list[str]:
     """Returns the names of the images."""
-    return self.names.tobytes().decode("utf-8", "surrogatepass").split("\0")[:-1]
+    return packed.split_names(self.names)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from l2g_jax.cann import products
-from l2g_jax.similarity.codec import Codes
+from l2g_jax.similarity.codec import Codes, concatenate
 from l2g_jax.similarity.codec import encode as encode_codes
 
 # How a byte is shared by the dimensions in it.
@@ -146,10 +146,16 @@ def rotate(grid: Grid, codes: Codes) -> Codes:
 
 def rotate_back(grid: Grid, codes: Codes) -> Codes:
   """Returns what `unpack` returned as codes in the directions of the descriptors, as many."""
-  values = codes.values.astype(np.float64) @ grid.rotation.T.astype(np.float64)
-  # What decodes to zero, which no descriptor does, still has a row.
-  values[~values.any(axis=1), :1] = 1.0
-  return encode_codes(values, where="stored codes")
+
+  def rotate_block(start: int) -> Codes:
+    block = codes.values[start : start + _BLOCK].astype(np.float64)
+    values = block @ grid.rotation.T.astype(np.float64)
+    # What decodes to zero, which no descriptor does, still has a row.
+    values[~values.any(axis=1), :1] = 1.0
+    return encode_codes(values, where="stored codes")
+
+  blocks = [rotate_block(start) for start in range(0, len(codes), _BLOCK)]
+  return concatenate(blocks, dimension=len(grid.rotation))
 
 
 def fits_bytes(bits: np.ndarray) -> bool:
