@@ -15,8 +15,9 @@ Unreached = Literal["zero", "bound"]
 # Of settings that grow with the index, see `CannConfig`.
 _LEAST_PROBES = 32
 _LEAST_DEPTH = 500
-# For neighbour lists, of which the first places matter.
-_LIST_PROBES = 16
+# For neighbour lists: in large collections their first places matter, in small ones all of them.
+_LIST_PROBES = 16, 32
+_LARGE = 20_000
 # Images that are screened, as multiples of the square root of the images.
 _SCREENED = 7.0
 _SCREENED_FOR_LISTS = 2.0
@@ -125,9 +126,12 @@ class CannConfig:
       return self.num_probes
     return max(_LEAST_PROBES, round(0.35 * num_images**0.5))
 
-  def list_probes(self) -> int:
+  def list_probes(self, num_images: int) -> int:
     """Returns how many cells are scanned for each descriptor when neighbour lists are made."""
-    return _LIST_PROBES if self.num_probes is None else self.num_probes
+    if self.num_probes is not None:
+      return self.num_probes
+    least, most = _LIST_PROBES
+    return min(max(least, round(least * (_LARGE / max(1, num_images)) ** 0.5)), most)
 
   def list_screened(self, num_images: int, depth: int) -> int:
     """Returns how many images are screened when lists of some depth are made; 0 = none."""

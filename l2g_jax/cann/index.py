@@ -345,7 +345,7 @@ class CannIndex:
     return self._searcher.search(
       [self.codes(image) for image in images],
       k,
-      num_probes=self.config.list_probes(),
+      num_probes=self.config.list_probes(len(self.names)),
       depth=rescoring_depth,
       screened=self.config.list_screened(len(self.names), rescoring_depth),
     )

@@ -353,9 +353,10 @@ def test_settings_follow_the_size_of_the_collection():
   assert [config.screened(size) for size in (1, 5000, 10**6)] == [0, 0, 7000]
   assert [config.list_screened(size, 64) for size in (1000, 5000, 10**6)] == [0, 141, 2000]
   assert config.list_screened(10**6, 0) == 0
+  assert [config.list_probes(size) for size in (0, 1000, 10_000, 10**6)] == [32, 32, 23, 16]
   config = CannConfig(num_probes=3, rescoring_depth=0)
   assert (config.probes(10**6), config.depth(10**6)) == (3, 0)
-  assert (config.list_probes(), config.screened(10**6)) == (3, 0)
+  assert (config.list_probes(10), config.screened(10**6)) == (3, 0)
 
 
 def test_similarities_of_some_images_are_exact(tmp_path):
