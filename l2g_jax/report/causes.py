@@ -44,10 +44,12 @@ def summarize(run: Run, judged: Judged, protocol: str) -> str:
     if lost
     else f"No losses in {protocol}."
   )
+  without = int(np.sum(np.isnan(changes)))
   return (
-    f"{parts} {gained} queries gain and {same} stay within {_SAME} points. The losses add up to"
-    f" {-np.nansum(np.minimum(changes, 0)):.1f} points of AP, the gains to"
-    f" {np.nansum(np.maximum(changes, 0)):.1f}."
+    f"{parts} {gained} queries gain and {same} stay within {_SAME} points"
+    + (f"; {without} have no positives in {protocol}." if without else ".")
+    + f" The losses add up to {-np.nansum(np.minimum(changes, 0)):.1f} points of AP, the gains to"
+    f" {np.nansum(np.maximum(changes, 0)):.1f}.{_name_worst(run, changes, protocol)}"
   )
 
 
@@ -72,7 +74,7 @@ def explain(run: Run, judged: Judged, q: int, protocol: str) -> str:
   words.append(
     f"L2G {moved} against {run.search}: the embedding"
     f" alone {alone:+.1f}, the global features on top {joined:+.1f}"
-    + (f"; the {cause} {'loses' if cause == BY_EMBEDDING else 'lose'} more." if cause else ".")
+    + (f": the loss is of the {cause}." if cause else ".")
   )
   if len(positives) == 1:
     words.append(f"{protocol.capitalize()} has 1 positive, so one change of rank moves AP far.")
@@ -105,6 +107,21 @@ def list_embedded(run: Run, judged: Judged, q: int) -> str:
   names = run.dataset.ground_truth.imlist
   listed = ", ".join(f"{names[image]} (rank {ranks[image]})" for image in others[:_MOST_NAMED])
   return f"{text}; not embedded, so they keep the order of the search: {listed}{_and_more(others)}"
+
+
+def _name_worst(run: Run, changes: np.ndarray, protocol: str) -> str:
+  """Names the queries that lose most, and how many positives they have where these are few."""
+  worst = [q for q in np.argsort(changes)[:_MOST_NAMED].tolist() if changes[q] < -_SAME]
+  if not worst:
+    return ""
+  truth = run.dataset.ground_truth
+  listed = []
+  for q in worst:
+    query = truth.queries[q]
+    count = len(query.hard) if protocol == "hard" else len(query.hard) + len(query.easy)
+    few = f", {count} positive{'s' if count > 1 else ''}" if count <= _MOST_NAMED else ""
+    listed.append(f"{truth.qimlist[q]} ({changes[q]:+.1f}{few})")
+  return f" Most is lost by {', '.join(listed)}."
 
 
 def _parts(run: Run, judged: Judged, q: int, protocol: str) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def test_a_loss_is_told_for_medium_and_hard():
   assert explain(run, "medium").startswith("L2G loses 19.4 points against chamfer: the embedding")
   assert "embedding alone -13.9, the global features on top -5.6" in explain(run, "medium")
   # Hard ignores the easy image, so that all loss is of the first rank.
-  assert explain(run, "hard").endswith("the embedding loses more.")
+  assert explain(run, "hard").endswith("the loss is of the embedding.")
   assert causes.find_cause(run, judge(run), 0, "hard") == causes.BY_EMBEDDING
 
 
