@@ -44,7 +44,7 @@ def test_a_loss_is_told_for_medium_and_hard():
 def test_the_cause_is_what_loses_more():
   run = make_run({**ORDERS, "embedding": [0, 1, 2, 3, 4]})
   assert causes.find_cause(run, judge(run), 0, "medium") == causes.BY_GLOBAL
-  assert explain(run, "medium").endswith("the global features lose more.")
+  assert explain(run, "medium").endswith("the loss is of the global features.")
 
 
 def test_a_gain_is_a_gain():
