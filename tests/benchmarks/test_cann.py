@@ -38,7 +38,7 @@ def test_images_are_the_same_whenever_they_are_made():
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-  collection = FireLike(240, num_landmarks=6, images_per_landmark=20, count=40)
+  collection = FireLike(120, num_landmarks=3, images_per_landmark=20, count=30)
   folder = tmp_path_factory.mktemp("index")
   peers = ["numpy", "muvera"]
   return cann.compare(collection, folder, num_queries=3, recall=0.9, peers=peers)
@@ -57,7 +57,7 @@ def test_methods_are_compared_at_one_recall(tables):
   assert best[1]["recall"] == 1.0
   # The stored descriptors are rounded; NumPy's are not.
   assert best[2]["recall"] >= 0.98
-  assert best[0]["bytes an image"] < 40 * 40
+  assert best[0]["bytes an image"] < 40 * 30
   assert len(own) == 9
   assert sum("(default)" in row["setting"] for row in own) == 1
 
