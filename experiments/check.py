@@ -3,9 +3,9 @@
   python -m experiments.check [--form=short] [--experiments=ablation,transfer] [--work_dir=work]
 
 The form `short` takes a small built-in set and few values, and is done in a minute; `mini` takes
-the built-in benchmark, from features that are there in half an hour. Expected figures lie in
-experiments/expected, with the flags that made them and their tolerances; --write makes them anew.
-Published figures stand beside, with what a run of them needs.
+the built-in benchmark, from features that are there in a quarter of an hour. Expected figures lie
+in experiments/expected, with the flags that made them and their tolerances; --write makes them
+anew. Published figures stand beside, with what a run of them needs.
 """
 
 import json
