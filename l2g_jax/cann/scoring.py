@@ -189,7 +189,7 @@ def best_images(
   """Orders images by the best that is known of each: its exact similarity, or else an estimate.
 
   Args:
-    best: the `depth + k` best of the scan: so k are left even if all exact similarities are 0.
+    best: of the scan, `depth + k` at least: so k are left even if all exact similarities are 0.
     k: images wanted.
     depth: best images whose exact similarities are computed.
     rescore: returns the exact similarities of some ids.
