@@ -18,24 +18,28 @@ def index(tmp_path_factory):
   return made.add(images[20:33]).add(images[33:]).remove([images[i][0] for i in (0, 7, 21, 32, 39)])
 
 
-def search(index, query, k, depth, num_shares):
+def search(index, query, k, depth, num_shares, screened=0):
   """Searches shares one after another, and joins what they find."""
   code = encode(query, where="query")
   edges = shares.bounds(len(index.names), num_shares)
   parts = [index.share(*edge) for edge in edges]
+  reach = max(depth, screened) + k
   found = []
   for part, (start, _) in zip(parts, edges, strict=True):
-    scanned = part.scan(code, depth + k, num_probes=4)
+    scanned = part.scan(code, reach, num_probes=4)
     found.append(scoring.Scanned(scanned.ids + start, scanned.values))
 
-  def rescore(ids):
-    exact = np.zeros(len(ids), np.float32)
+  def rescore(ids, *, screening=False):
+    values = np.zeros(len(ids), np.float32)
     for part, (start, stop) in zip(parts, edges, strict=True):
       here = (ids >= start) & (ids < stop)
-      exact[here] = part.similarities([code], ids[here] - start)[0]
-    return exact
+      values[here] = part.similarities([code], ids[here] - start, screening=screening)[0]
+    return values
 
-  return scoring.best_images(shares.join(found, depth + k), k, depth=depth, rescore=rescore)
+  best = shares.join(found, reach)
+  if screened:
+    best = scoring.screen(best, screened, lambda ids: rescore(ids, screening=True))
+  return scoring.best_images(best, k, depth=depth, rescore=rescore)
 
 
 @pytest.mark.parametrize("num_shares", [1, 2, 5, 99])
@@ -47,6 +51,16 @@ def test_shares_find_to_the_bit_what_the_index_finds(index, num_shares, k, depth
     np.testing.assert_array_equal(ids, whole.ids[: len(ids)])
     np.testing.assert_array_equal(similarities, whole.similarities[: len(ids)])
     assert not whole.similarities[len(ids) :].any()
+
+
+def test_shares_screen_to_the_bit_as_the_index_does(index, monkeypatch):
+  monkeypatch.setattr(scoring, "_LEAST_SCREENING", 3)
+  for query in list(IMAGES.values())[::8]:
+    code = encode(query, where="query")
+    whole = index._searcher.search([code], 9, num_probes=4, depth=3, screened=12)
+    ids, similarities = search(index, query, 9, 3, 3, screened=12)
+    np.testing.assert_array_equal(ids, whole.ids[0, : len(ids)])
+    np.testing.assert_array_equal(similarities, whole.similarities[0, : len(ids)])
 
 
 def test_equal_images_in_two_shares_come_by_their_ids():
