@@ -111,7 +111,8 @@ def test_smacof_says_what_a_degenerate_problem_is():
 
 
 def test_names_that_are_none_are_refused():
-  with pytest.raises(InputError, match="'none', which is none of ablation, embedding, scaling, transfer"):
+  names = "ablation, embedding, scaling, transfer"
+  with pytest.raises(InputError, match=f"'none', which is none of {names}"):
     toy.call(check.COMMAND, experiments="none")
   with pytest.raises(InputError, match="'none', which is none of k, w"):
     toy.call(ablation.COMMAND, sweeps="none", dataset="toy", data_root="nowhere")
