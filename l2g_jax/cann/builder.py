@@ -20,7 +20,7 @@ from l2g_jax.cann.segment import Descriptors, open_descriptors
 from l2g_jax.cann.storage import JOB, QUANTIZER, SHARDS, SPOOL, Manifest, Note
 from l2g_jax.errors import InputError
 from l2g_jax.runtime import files
-from l2g_jax.similarity.codec import Codes, encode
+from l2g_jax.similarity.codec import Codes, concatenate, encode
 
 IMAGES_PER_PIECE = 2048
 # Pieces that are held open, of more than a process may open files.
@@ -89,7 +89,8 @@ def write_segment(
   else:
     learned = load_quantizer(root / manifest["quantizer"])
   for piece in pieces:
-    _finish_piece(folder, piece, learned)
+    spooled = open_descriptors(_descriptors(folder, piece))
+    _save_piece(folder, piece, spooled.names, spooled.codes(), spooled.offsets, learned)
   _merge(root, manifest, folder, pieces, learned)
 
 
@@ -168,9 +169,12 @@ def build_shard(
       continue
     stream = (images[image] for image in _images(piece, len(images)))
     encoded = storage.encoded(stream, dimension=manifest["dimension"], names=())
-    names, codes = zip(*encoded, strict=True)
-    segment.save_descriptors(_descriptors(folder, piece), names, codes, dimension=dimension)
-    _finish_piece(folder, piece, learned)
+    names, sets = zip(*encoded, strict=True)
+    if learned.grid is None:
+      segment.save_descriptors(_descriptors(folder, piece), names, sets, dimension=dimension)
+    codes = concatenate(sets, dimension=dimension)
+    offsets = np.cumsum([0, *map(len, sets)], dtype=np.int64)
+    _save_piece(folder, piece, packed.join_names(names), codes, offsets, learned)
   return ShardReport(
     num_images=sum(len(_images(piece, len(images))) for piece in mine),
     missing_pieces=sum(not _has_piece(folder, piece) for piece in pieces),
@@ -278,26 +282,30 @@ def _start_job(
   return job
 
 
-def _finish_piece(folder: pathlib.Path, piece: int, learned: Quantizer) -> None:
-  """Makes the lists of a piece, and packs its descriptors where the quantiser says so."""
-  path = _descriptors(folder, piece)
-  descriptors = open_descriptors(path)
-  codes = Codes(descriptors.values[:, : descriptors.dimension], descriptors.scales)
+def _save_piece(
+  folder: pathlib.Path,
+  piece: int,
+  names: np.ndarray,
+  codes: Codes,
+  offsets: np.ndarray,
+  learned: Quantizer,
+) -> None:
+  """Writes the lists of a piece, and its packed descriptors where the quantiser has a grid."""
   cells = quantizer.find_cells(learned.coarse, codes)
   if learned.grid is not None:
-    # In place of the codes.
+    # In place of codes, if the piece was spooled.
     packed.save_packed(
-      path,
+      _descriptors(folder, piece),
       PackedDescriptors(
-        dimension=descriptors.dimension,
+        dimension=codes.values.shape[1],
         packed=stored.pack(learned.grid, codes, cells),
         cells=cells,
-        offsets=descriptors.offsets,
-        names=descriptors.names,
+        offsets=offsets,
+        names=names,
         grid=learned.grid,
       ),
     )
-  segment.save_lists(_lists(folder, piece), codes, cells, descriptors.offsets, learned)
+  segment.save_lists(_lists(folder, piece), codes, cells, offsets, learned)
 
 
 def _has_piece(folder: pathlib.Path, piece: int) -> bool:

@@ -209,7 +209,7 @@ class CannIndex:
     decoded is rounded once more.
     """
     with self._change() as manifest:
-      copied = 0 <= len(self.names) <= 2 * manifest.get("learned_from", -1)
+      copied = len(self.names) <= 2 * manifest.get("learned_from", -1)
       manifest |= {"segments": []} if copied else {"segments": [], "quantizer": None}
       if copied:
         builder.copy_segment(self.directory, manifest, self._searcher.packed_images())

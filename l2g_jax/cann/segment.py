@@ -60,6 +60,10 @@ class Descriptors:
     rows = slice(*self.offsets[image : image + 2])
     return Codes(self.values[rows, : self.dimension], self.scales[rows])
 
+  def codes(self) -> Codes:
+    """Returns all t codes."""
+    return Codes(self.values[:, : self.dimension], self.scales)
+
   def image_names(self) -> list[str]:
     """Returns the names of the images."""
     return packed.split_names(self.names)

@@ -1,7 +1,10 @@
 """Brute force over the codes that an index stores, by plain loops, and small collections."""
 
 import numpy as np
+import pytest
 
+from l2g_jax.cann import CannIndex
+from l2g_jax.errors import InputError
 from l2g_jax.similarity import kernels
 from l2g_jax.similarity.codec import decode, encode
 
@@ -37,6 +40,25 @@ def collection(seed, *, num_images=40, most=30, dimension=16):
     values = values + 0.4 * rng.standard_normal((count, dimension))
     images[f"image-{number:03d}"] = values.astype(np.float32)
   return images
+
+
+def check_damage_is_named(index, expected):
+  """Damages the files of an index, the expected among them, one after another."""
+  paths = [*index.directory.glob("*-*/*.npy")]
+  assert expected < {path.stem for path in paths}
+  for path in paths:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(InputError, match=rf"{path.name} is truncated"):
+      CannIndex.open(index.directory)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=rf"{path.name} was altered"):
+      CannIndex.open(index.directory, verify=True)
+    path.unlink()
+    with pytest.raises(InputError, match=rf"{path.name} is missing"):
+      CannIndex.open(index.directory)
+    path.write_bytes(content)
+  CannIndex.open(index.directory, verify=True)
 
 
 def _unit(values):

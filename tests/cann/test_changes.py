@@ -201,21 +201,7 @@ def test_a_full_disk_leaves_the_old_index(index, images, monkeypatch):
 
 
 def test_a_damaged_file_is_named(index):
-  paths = [*index.directory.glob("*-*/*.npy")]
-  assert {"values", "blocks", "cells", "rotation"} < {path.stem for path in paths}
-  for path in paths:
-    content = path.read_bytes()
-    path.write_bytes(content[:-1])
-    with pytest.raises(InputError, match=rf"{path.name} is truncated"):
-      CannIndex.open(index.directory)
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(InputError, match=rf"{path.name} was altered"):
-      CannIndex.open(index.directory, verify=True)
-    path.unlink()
-    with pytest.raises(InputError, match=rf"{path.name} is missing"):
-      CannIndex.open(index.directory)
-    path.write_bytes(content)
-  CannIndex.open(index.directory, verify=True)
+  oracle.check_damage_is_named(index, {"values", "blocks", "cells", "rotation"})
 
 
 def test_a_manifest_that_is_not_ours_is_refused(index):
