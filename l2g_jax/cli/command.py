@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from l2g_jax.cli.closed_output import leave_quietly
 from l2g_jax.errors import InputError
 
 # Absl types its flags by attribute; a reader of them gets any type.
@@ -152,20 +153,18 @@ class Command:
       # Names of files may hold characters that the terminal's encoding lacks.
       if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
-    if any(word in _HELP for word in arguments):
-      print(self.help(program))
-      return
     if not arguments and (self.required or self.argument):
       sys.exit(self.next_step(program))
     try:
-      form = self.form(arguments)
-      values, words = form.parse(arguments)
-      form.main(values, *words)
+      if any(word in _HELP for word in arguments):
+        print(self.help(program))
+      else:
+        form = self.form(arguments)
+        values, words = form.parse(arguments)
+        form.main(values, *words)
       sys.stdout.flush()
     except BrokenPipeError:
-      # The reader of the output, such as `head`, has seen enough. Python would flush once more.
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-      sys.exit(1)
+      leave_quietly()
     except (InputError, OSError) as error:
       sys.exit(f"Error: {error}")
     except (MemoryError, BrokenProcessPool) as error:

@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from l2g_jax.cli.closed_output import leave_quietly
 from l2g_jax.version import __version__
 
 # The module of each command, and its first line of help, which is shown without loading it.
@@ -26,13 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
   arguments = sys.argv[1:] if arguments is None else arguments
   name, *rest = arguments or ["--help"]
   if name in ("--help", "-h", "help"):
-    print(_usage())
+    _print(_usage())
   elif name == "--version":
-    print(f"l2g {__version__}")
+    _print(f"l2g {__version__}")
   elif name in _COMMANDS:
     importlib.import_module(f"l2g_jax.cli.{name}").COMMAND.run(arguments=rest)
   else:
     sys.exit(f"Error: {name!r} is no command of l2g.\n\n{_usage()}")
+
+
+def _print(text: str) -> None:
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    leave_quietly()
 
 
 def _usage() -> str:

@@ -127,6 +127,17 @@ def test_flags_that_can_not_be_are_refused_in_a_sentence(arguments):
     TOY.run(arguments=arguments)
 
 
+@pytest.mark.parametrize("show", [lambda: TOY.run(arguments=["--help"]), lambda: main(["--help"])])
+def test_a_reader_of_the_help_may_leave(monkeypatch, show):
+  reader, writer = os.pipe()
+  os.close(reader)
+  with open(writer, "w", encoding="ascii") as output:
+    monkeypatch.setattr(sys, "stdout", output)
+    with pytest.raises(SystemExit) as end:
+      show()
+  assert end.value.code == 1
+
+
 def _define_words(values):
   _define(values)
   flags.DEFINE_string("images", None, "Folder.", flag_values=values)
