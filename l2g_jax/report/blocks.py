@@ -42,6 +42,7 @@ class Table:
     rows: of c cells each.
     note: a sentence below it.
     marked: the numbers of the rows that stand out, such as that of a default.
+    bests: the numbers of the columns whose greatest values stand out.
     links: of each row the identifier on the page to which its first cell leads, such as `query-3`;
       empty = the rows lead nowhere.
   """
@@ -51,6 +52,7 @@ class Table:
   rows: Sequence[Sequence[Cell]]
   note: str = ""
   marked: Sequence[int] = ()
+  bests: Sequence[int] = ()
   links: Sequence[str] = ()
 
 
@@ -123,6 +125,21 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
+class Fallen:
+  """A positive that the last list moves down.
+
+  Attributes:
+    result: with its score in that list and the places that it lost.
+    rank: in that list, from 1.
+    reason: why it fell, in words.
+  """
+
+  result: Result
+  rank: int
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Matches:
   """The matched key points of a query and an image that one transform explains.
 
@@ -148,6 +165,7 @@ class Query:
     positives: of every positive its number in `Browser.images`, its label, and its rank in each of
       `Browser.stages`, from 1.
     matches: by the number of the image, for some of the results.
+    fallen: positives that fell most, the deepest fall first.
   """
 
   picture: Picture
@@ -156,6 +174,7 @@ class Query:
   lists: Mapping[str, Sequence[Result]]
   positives: Sequence[tuple[int, Label, Sequence[int]]]
   matches: Mapping[int, Matches]
+  fallen: Sequence[Fallen] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +191,7 @@ class Browser:
       is taken at first.
     note: a sentence below the heading.
     scores: by the name of a stage, what its scores are, such as `cosine`.
+    scales: by the names of `scores`, what they mean and how high they reach.
     least_matches: fewer matches tell nothing; None = no matches are shown.
   """
 
@@ -183,6 +203,7 @@ class Browser:
   orders: Mapping[str, Sequence[int]]
   note: str = ""
   scores: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  scales: Mapping[str, str] = dataclasses.field(default_factory=dict)
   least_matches: int | None = None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from l2g_jax.data.image_names import printable
 from l2g_jax.report import templates
-from l2g_jax.report.blocks import Browser, Query
+from l2g_jax.report.blocks import Browser, Query, Result
 
 
 def render(browser: Browser, key: str) -> str:
@@ -22,6 +22,8 @@ def render(browser: Browser, key: str) -> str:
     key=key,
     note=f"<p>{templates.escape(browser.note)}</p>" if browser.note else "",
     reference=templates.escape(browser.reference),
+    last=templates.escape(_last(browser)),
+    scales=_scales(browser),
     matches="" if browser.least_matches is None else f'<p class="note">{_matches(browser)}</p>',
     heads="".join(templates.render_head(name, is_number=is_number) for name, is_number in names),
   )
@@ -63,10 +65,29 @@ def picture_files(browser: Browser, key: str) -> dict[str, bytes]:
   return {name: picture.jpeg for name, picture in images.items()}
 
 
+def _last(browser: Browser) -> str:
+  """Returns the name of the last list, in which positives fall."""
+  return [*browser.queries[0].lists][-1] if browser.queries else ""
+
+
+def _scales(browser: Browser) -> str:
+  """Returns what the scores mean and how high they reach."""
+  if not browser.scales:
+    return ""
+  items = "".join(
+    f"<dt>{templates.escape(name)}</dt><dd>{templates.escape(meaning)}</dd>"
+    for name, meaning in browser.scales.items()
+  )
+  return (
+    "<details><summary>What the scores mean</summary>\n"
+    f'<dl class="inputs terms">{items}</dl></details>'
+  )
+
+
 def _matches(browser: Browser) -> str:
   return (
     "Matches are of key points that one transform explains, and are computed for the first results"
-    f" of the last list. Fewer than {browser.least_matches} tell nothing: unrelated pictures have"
+    f" of {_last(browser)} and for the positives that fell most. Fewer than {browser.least_matches} tell nothing: unrelated pictures have"
     " as many. Choose a result with matches to see them."
   )
 
@@ -86,20 +107,9 @@ def _query(query: Query, file: str) -> dict[str, Any]:
     "size": list(query.picture.size),
     "box": None if query.box is None else list(query.box),
     "facts": [list(fact) for fact in query.facts],
+    "fallen": [[*_result(each.result), each.rank, printable(each.reason)] for each in query.fallen],
     "lists": [
-      [
-        name,
-        [
-          [
-            result.image,
-            result.label,
-            None if result.score is None else round(result.score, 6),
-            result.change,
-          ]
-          for result in results
-        ],
-      ]
-      for name, results in query.lists.items()
+      [name, [_result(result) for result in results]] for name, results in query.lists.items()
     ],
     "positives": [[image, label, list(ranks)] for image, label, ranks in query.positives],
     "matches": {
@@ -107,6 +117,11 @@ def _query(query: Query, file: str) -> dict[str, Any]:
       for image, matches in query.matches.items()
     },
   }
+
+
+def _result(result: Result) -> list[Any]:
+  score = None if result.score is None else round(result.score, 6)
+  return [result.image, result.label, score, result.change]
 
 
 def _script(key: str, value: Any) -> str:

@@ -151,12 +151,20 @@ def _render_table(table: Table) -> str:
     templates.render_head(column.name, is_number=is_number, help_text=column.help)
     for column, is_number in zip(table.columns, numeric, strict=True)
   )
+  bests = {number: _greatest(table, number) for number in table.bests}
   rows = []
   for number, row in enumerate(table.rows):
     marked = ' class="marked"' if number in table.marked else ""
     link = table.links[number] if table.links else None
     cells = [
-      _render_cell(cell, column, is_number, is_head=place == 0, link=link if place == 0 else None)
+      _render_cell(
+        cell,
+        column,
+        is_number,
+        is_best=place in bests and _show(cell, column) == bests[place],
+        is_head=place == 0,
+        link=link if place == 0 else None,
+      )
       for place, (cell, column, is_number) in enumerate(
         zip(row, table.columns, numeric, strict=True)
       )
@@ -172,13 +180,27 @@ def _render_table(table: Table) -> str:
   )
 
 
+def _greatest(table: Table, number: int) -> str:
+  """Returns the greatest value of a column as it is shown, so that equal ones are equal."""
+  values = [row[number] for row in table.rows if not is_missing(row[number])]
+  numbers = [value for value in values if isinstance(value, int | float)]
+  return _show(max(numbers), table.columns[number]) if numbers else ""
+
+
 def _render_cell(
-  cell: Cell, column: Column, is_number: bool, *, is_head: bool, link: str | None
+  cell: Cell,
+  column: Column,
+  is_number: bool,
+  *,
+  is_best: bool,
+  is_head: bool,
+  link: str | None,
 ) -> str:
   text = escape(_show(cell, column))
   if link is not None:
     text = f'<a href="#{escape(link)}">{text}</a>'
-  kind = ' class="number"' if is_number else ""
+  kinds = [name for name, holds in (("number", is_number), ("best", is_best)) if holds]
+  kind = f' class="{" ".join(kinds)}"' if kinds else ""
   value = "" if is_missing(cell) else f' data-value="{escape(str(cell))}"'
   if is_head:
     return f'<th scope="row"{kind}{value}>{text}</th>'

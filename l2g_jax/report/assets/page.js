@@ -113,7 +113,18 @@ function browse(root) {
     );
     part("lists").style.setProperty("--lists", now.lists.length);
     part("lists").replaceChildren(...now.lists.map(([name, results]) => list(name, results)));
+    part("fell").hidden = !now.fallen.length;
+    part("fallen").replaceChildren(
+      ...now.fallen.map(([image, label, score, change, rank, reason]) =>
+        make("li", {}, tile(last(), image, label, score, change, rank), make("p", {}, reason)),
+      ),
+    );
     positives();
+  }
+
+  // The list in which positives fall.
+  function last() {
+    return now.lists[now.lists.length - 1][0];
   }
 
   function frame(query) {

@@ -1,0 +1,188 @@
+"""Why the embedding moves a positive down: measured facts of its known pairs, in words.
+
+The facts are those that positives which fall have more often than others; see docs/report.md.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from l2g_jax.report.blocks import Column, Table, Text
+from l2g_jax.report.run import EMBEDDING, METHOD, Run
+from l2g_jax.report.ties import NUM_NEAREST, QueryTies, Ties, negatives_before
+
+# Of a query, the positives that are shown.
+NUM_SHOWN = 5
+# From here on an image's own surroundings draw it more than the query's.
+_APART = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reason:
+  """A fact that may explain a fall.
+
+  Attributes:
+    name: one word, as data has it.
+    text: what holds of the positive.
+    holds: whether it does.
+  """
+
+  name: str
+  text: str
+  holds: Callable[[QueryTies, Ties], bool]
+
+
+_REASONS = (
+  _Reason(
+    "outdone",
+    "more negatives are tied to the query's nearest more strongly than it than stood before it in"
+    " the search",
+    lambda query, own: own.num_closer > own.before,
+  ),
+  _Reason("untied", "it has no known pair with any of them", lambda query, own: own.held == 0),
+  _Reason(
+    "apart",
+    f"it is tied to its own {NUM_NEAREST} nearest more than {_APART:g} times as strongly as to them",
+    lambda query, own: own.nearest > _APART * own.held,
+  ),
+  _Reason(
+    "surrounded",
+    f"more than half of its own {NUM_NEAREST} nearest are negatives",
+    lambda query, own: 2 * own.num_nearest_negative > own.num_nearest,
+  ),
+  _Reason(
+    "misled",
+    "more than half of the query's nearest are negatives",
+    lambda query, own: 2 * query.num_negative > query.num_holders,
+  ),
+)
+
+
+def list_reasons(query: QueryTies, own: Ties) -> list[str]:
+  """Returns the names of the reasons that hold of a positive."""
+  return [reason.name for reason in _REASONS if reason.holds(query, own)]
+
+
+def count_reasons(ties: Sequence[QueryTies], search: str) -> list[Text | Table]:
+  """Returns how many positives have each reason: those that fell, rose, and kept their place.
+
+  Args:
+    ties: of every query.
+    search: the name of the search.
+  """
+  groups = {"fell": [], "rose": [], "kept": []}
+  for query in ties:
+    for own in query.positives:
+      group = "fell" if own.fall > 0 else "rose" if own.fall < 0 else "kept"
+      groups[group].append(list_reasons(query, own))
+  fell, rose, kept = (len(groups[name]) for name in ("fell", "rose", "kept"))
+  lead = Text(
+    f"Of {fell + rose + kept} embedded positives {fell} fall in the embedding alone, w = 1: more"
+    f" negatives stand before them than in {search}. {rose} rise, {kept} keep their place. A query"
+    " lies where its nearest do, the few images with which it has known pairs; they hold it. What"
+    " else comes near it does so by its own known pairs with these. A pair's strength is 1 for the"
+    " strongest of the query and 0 where nothing is known."
+  )
+  if not fell:
+    return [lead]
+  rows = []
+  for reason in _REASONS:
+    counts = [sum(reason.name in names for names in group) for group in groups.values()]
+    shares = [
+      100 * count / total if total else None
+      for count, total in zip(counts, (fell, rose, kept), strict=True)
+    ]
+    rows.append((reason.text, counts[0], *shares))
+  without = sum(not names for names in groups["fell"])
+  columns = [
+    Column("reason", help="what holds of the positive"),
+    Column("fell", None, "positives that fell and of which it holds"),
+    Column("of the fallen, %", 0, f"of {fell}"),
+    Column("of the risen, %", 0, f"of {rose}"),
+    Column("of the others, %", 0, f"of {kept}, which kept their place"),
+  ]
+  note = (
+    f"Several may hold of one positive; none holds of {without} of the fallen. A reason explains"
+    " falls as far as it is more frequent among the fallen than among the others."
+  )
+  return [lead, Table("Why the embedding moves positives down", columns, rows, note)]
+
+
+def summarize_query(query: QueryTies) -> str | None:
+  """Says how many positives of a query the embedding moves down, and why; None where it has none."""
+  if not query.positives:
+    return None
+  fallen = [own for own in query.positives if own.fall > 0]
+  text = (
+    f"{len(fallen)} of {len(query.positives)} embedded positives fall. The query is held by"
+    f" {_count(query.num_holders, 'image')}, {query.num_negative} of them negatives."
+  )
+  parts = []
+  for reason in _REASONS[:-1]:
+    count = sum(reason.holds(query, own) for own in fallen)
+    if count:
+      parts.append(f"of {count}, {reason.text}")
+  return f"{text} Of the fallen: {'; '.join(parts)}." if parts else text
+
+
+def list_fallen(run: Run, q: int) -> list[int]:
+  """Returns the positives before which L2G puts more negatives, at most `NUM_SHOWN`, worst first."""
+  judgement = run.dataset.ground_truth.queries[q]
+  before, after = (negatives_before(run, name, q) for name in (run.search, METHOD))
+  positives = sorted({*judgement.easy.tolist(), *judgement.hard.tolist()})
+  fallen = [image for image in positives if after[image] > before[image]]
+  fallen.sort(key=lambda image: before[image] - after[image])
+  return fallen[:NUM_SHOWN]
+
+
+def explain(run: Run, query: QueryTies, q: int, image: int) -> str:
+  """Says in words what is measured of a positive that fell."""
+  names = (run.search, EMBEDDING, METHOD)
+  places = ", ".join(f"{run.ranks(name, q)[image]} in {name}" for name in names)
+  before = ", ".join(f"{negatives_before(run, name, q)[image]}" for name in names)
+  head = f"Rank {places}; negatives before it {before}."
+  own = next((own for own in query.positives if own.image == image), None)
+  if own is None:
+    return f"{head} It is not embedded."
+  if own.fall <= 0:
+    return f"{head} The embedding alone does not move it down; the global features do."
+  return f"{head} {_tell_held(query, own)} {_tell_nearest(own)}{_tell_overtaking(own)}"
+
+
+def _tell_held(query: QueryTies, own: Ties) -> str:
+  if not query.num_holders:
+    return "The query has no known pair."
+  tied = (
+    f"It has a known pair with {own.num_held} of the {_count(query.num_holders, 'image')} that"
+    f" hold the query ({query.num_negative} negative), strength {own.held:.2f}"
+    if own.num_held
+    else f"It has no known pair with the {_count(query.num_holders, 'image')} that hold the query"
+    f" ({query.num_negative} negative)"
+  )
+  return f"{tied}; {_count(own.num_closer, 'negative')} {_have(own.num_closer)} a stronger one."
+
+
+def _tell_nearest(own: Ties) -> str:
+  if not own.num_nearest:
+    return "It has no known pair at all."
+  return (
+    f"Of its own {own.num_nearest} nearest {own.num_nearest_negative} are negatives, mean strength"
+    f" {own.nearest:.2f}."
+  )
+
+
+def _tell_overtaking(own: Ties) -> str:
+  if not own.num_overtaking:
+    return ""
+  return (
+    f" Of the {_count(own.num_overtaking, 'negative')} that overtook it,"
+    f" {own.num_overtaking_closer} {_have(own.num_overtaking_closer)} a stronger pair with those"
+    f" that hold the query; strength to their own nearest {own.overtaking_nearest:.2f} (median)."
+  )
+
+
+def _count(count: int, name: str) -> str:
+  return f"{count} {name}{'' if count == 1 else 's'}"
+
+
+def _have(count: int) -> str:
+  return "has" if count == 1 else "have"
