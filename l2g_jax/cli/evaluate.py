@@ -189,6 +189,7 @@ def _evaluate(values: Values, default_dataset: str | None, built_in: BuiltIn | N
     title=dataset.name,
     notice=built_in.notice if built_in is not None and dataset.name == built_in.name else None,
     seconds=watch.seconds,
+    kept=[stage for stage, kept in watch.kept.items() if kept],
     per_query=_A_QUERY,
     config={
       "k": values.k,

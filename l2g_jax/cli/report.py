@@ -42,6 +42,7 @@ def make_report(
   title: str,
   notice: str | None,
   seconds: Mapping[str, float],
+  kept: Sequence[str],
   per_query: Sequence[str],
   config: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def make_report(
     title: of the data set.
     notice: a sentence that a reader must not miss; None = none.
     seconds: by stage.
+    kept: the stages whose results for all images were read from the work folder.
     per_query: the stages that run for every query.
     config: all settings, as JSON.
 
@@ -70,6 +72,7 @@ def make_report(
     "rows": [evaluate_method(method, ground_truth) for method in methods],
     "units": "percent",
     "seconds": dict(seconds),
+    "kept": list(kept),
     "seconds_per_query": {
       stage: seconds[stage] / num_queries for stage in per_query if stage in seconds
     },

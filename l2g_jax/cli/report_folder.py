@@ -10,6 +10,7 @@ from l2g_jax.cli.command import Group, Values
 from l2g_jax.cli.report import Method
 from l2g_jax.data.dataset import Dataset
 from l2g_jax.features.extraction import ImageJob
+from l2g_jax.pipeline.known import known_strengths
 from l2g_jax.ranked import Ranked
 from l2g_jax.report import plots
 from l2g_jax.report.fingerprint import fingerprint
@@ -101,6 +102,9 @@ def write(
     search,
     candidates,
     rankings.l2g[_EMBEDDING_WEIGHT].diagnostics,
+    lambda q: known_strengths(
+      candidates.ids[q], candidates.similarities[q], rankings.neighbor_lists, retriever.config
+    ),
     KeyPoints(
       described.describe_queries(collection, jobs),
       described.describe_images(collection, retriever.images.jobs, on_error="raise"),

@@ -81,25 +81,9 @@ def explain(run: Run, judged: Judged, q: int, protocol: str) -> str:
   return " ".join(words)
 
 
-def list_fallen(run: Run, q: int) -> str | None:
-  """Names the positives that L2G moves down most, with their ranks; None where none falls."""
-  before, between, after = (_ranks(run, name, q) for name in (run.search, EMBEDDING, METHOD))
-  fallen = [image for image in _positives(run, q) if after[image] > before[image]]
-  fallen.sort(key=lambda image: before[image] - after[image])
-  names = run.dataset.ground_truth.imlist
-  listed = [
-    f"{names[image]} {before[image]} \u2192 {between[image]} \u2192 {after[image]}"
-    for image in fallen[:_MOST_NAMED]
-  ]
-  if not listed:
-    return None
-  order = f"rank in {run.search} \u2192 {EMBEDDING} \u2192 {METHOD}"
-  return f"{'; '.join(listed)} ({order}){_and_more(fallen)}"
-
-
 def list_embedded(run: Run, judged: Judged, q: int) -> str:
   """Says how many positives are embedded, and names others with their ranks in the search."""
-  ranks, reached = _ranks(run, run.search, q), run.candidates.ids[q]
+  ranks, reached = run.ranks(run.search, q), run.candidates.ids[q]
   others = sorted(set(_positives(run, q)) - set(reached.tolist()), key=lambda image: ranks[image])
   text = f"{judged.num_reached[q]} of {judged.num_positives[q]} positives"
   if not others:
@@ -134,14 +118,6 @@ def _parts(run: Run, judged: Judged, q: int, protocol: str) -> tuple[float, floa
 def _positives(run: Run, q: int) -> list[int]:
   query = run.dataset.ground_truth.queries[q]
   return np.concatenate([query.easy, query.hard]).tolist()
-
-
-def _ranks(run: Run, name: str, q: int) -> np.ndarray:
-  """Returns the ranks `[N]` of all images, from 1."""
-  ranking = next(stage.rankings[q] for stage in run.stages if stage.name == name)
-  ranks = np.empty(len(ranking), int)
-  ranks[ranking] = np.arange(1, len(ranking) + 1)
-  return ranks
 
 
 def _and_more(images: list[int]) -> str:

@@ -124,10 +124,19 @@ def _seconds(run: Run) -> Table:
   seconds, a_query = run.figures["seconds"], run.figures["seconds_per_query"]
   columns = [
     Column("stage"),
-    Column("seconds", 1, "of the whole run; what was kept from earlier takes next to none"),
+    Column("seconds", 1, "of the whole run"),
     Column("a query", 4, "seconds of a stage that runs for every query"),
+    Column("of the images", None, "whether an earlier run had left what the stage makes of them"),
   ]
-  rows = [(stage, float(value), a_query.get(stage)) for stage, value in seconds.items()]
+  rows = [
+    (
+      stage,
+      float(value),
+      a_query.get(stage),
+      "read from the work folder" if stage in run.figures["kept"] else "",
+    )
+    for stage, value in seconds.items()
+  ]
   environment = run.figures["environment"]
   note = f"On {environment['device']}, {environment['cores']} cores, JAX {environment['jax']}."
   return Table("Time", columns, rows, note)

@@ -1,14 +1,15 @@
 """The sections of a run's page that tell what ran, how good it was, and where L2G loses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from l2g_jax.evaluation import PROTOCOLS
-from l2g_jax.report import causes, glance, plots
+from l2g_jax.report import causes, glance, plots, reasons
 from l2g_jax.report.blocks import Block, Column, Plot, Section, Table, Text
 from l2g_jax.report.run import EMBEDDING, METHOD, Judged, Run, ascending, figure
+from l2g_jax.report.ties import QueryTies
 
 _KAPPAS = (1, 5, 10)
 _RANKS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000, 1000000)
@@ -23,18 +24,21 @@ _MEANINGS = {
 }
 
 
-def make_overview(run: Run, judged: Judged, fingerprint: Mapping[str, Any]) -> list[Section]:
+def make_overview(
+  run: Run, judged: Judged, ties: Sequence[QueryTies], fingerprint: Mapping[str, Any]
+) -> list[Section]:
   """Returns the sections before the queries.
 
   Args:
     run: what is shown.
     judged: of the run.
+    ties: of every query.
     fingerprint: of its inputs.
   """
   return [
     Section("At a glance", glance.make_glance(run, judged, fingerprint)),
     Section("Methods", _methods(run, judged)),
-    Section("Where L2G loses, and why", _losses(run, judged)),
+    Section("Where L2G loses, and why", _losses(run, judged, ties)),
   ]
 
 
@@ -57,7 +61,14 @@ def _methods(run: Run, judged: Judged) -> list[Block]:
   names = [stage.name for stage in run.stages]
   meanings = [f"{name}: {_MEANINGS[name]}" for name in names if name in _MEANINGS]
   return [
-    Table("Every method", columns, rows, "; ".join(meanings) + ".", marked),
+    Table(
+      "Every method",
+      columns,
+      rows,
+      f"Bold is the best of a column; the shaded row is {METHOD}. {'; '.join(meanings)}.",
+      marked,
+      bests=range(1, len(columns)),
+    ),
     Plot(
       "Positives found by rank",
       _recall(run, judged),
@@ -86,7 +97,7 @@ def _recall(run: Run, judged: Judged) -> str:
   )
 
 
-def _losses(run: Run, judged: Judged) -> list[Block]:
+def _losses(run: Run, judged: Judged, ties: Sequence[QueryTies]) -> list[Block]:
   truth, made, search = run.dataset.ground_truth, run.diagnostics, run.search
   groups, points = {}, {}
   for protocol in causes.EXPLAINED:
@@ -144,6 +155,7 @@ def _losses(run: Run, judged: Judged) -> list[Block]:
   return [
     *(Text(causes.summarize(run, judged, protocol)) for protocol in causes.EXPLAINED),
     Text(_embedded(run, judged)),
+    *reasons.count_reasons(ties, search),
     Plot(
       f"AP of L2G against {search}",
       plots.scatter(groups, x=f"AP of {search}, %", y="AP of l2g, %", diagonal=True, points=points),

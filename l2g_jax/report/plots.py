@@ -47,6 +47,8 @@ _COLOURS = ("#3f7fd1", "#d2691e", "#2a9d6f", "#b8529f", "#8f8a1e", "#7d8590")
 _GROUP = "points-of-"
 _MARKERS = "osD^vP"
 _MOST_TICKS = 9
+# Of the first series; the later are narrower, so that one which covers another leaves its rim.
+_WIDEST, _NARROWEST = 4.0, 1.4
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 _SETTINGS = {
   "svg.fonttype": "none",
@@ -93,6 +95,7 @@ def lines(
   """
 
   def draw(axes: Any) -> None:
+    widths = np.linspace(_WIDEST, _NARROWEST, len(series)) if len(series) > 1 else [_NARROWEST]
     for number, (name, (xs, ys)) in enumerate(series.items()):
       axes.plot(
         xs,
@@ -100,8 +103,9 @@ def lines(
         label=name,
         color=_COLOURS[number % len(_COLOURS)],
         linestyle=_DASHES[number % len(_DASHES)],
+        linewidth=widths[number],
         marker=_MARKERS[number % len(_MARKERS)] if len(xs) <= 24 else None,
-        markersize=4,
+        markersize=3 + widths[number],
       )
     if mark_x is not None:
       axes.axvline(mark_x, color=_INK, linewidth=0.8, linestyle=(0, (2, 3)))

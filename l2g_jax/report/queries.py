@@ -10,7 +10,7 @@ from l2g_jax.data.ground_truth import QueryJudgement
 from l2g_jax.data.images import Box
 from l2g_jax.ranked import Ranked
 from l2g_jax.ranking.spatial import MIN_INLIERS
-from l2g_jax.report.blocks import Browser, Label, Matches, Query, Result
+from l2g_jax.report.blocks import Browser, Fallen, Label, Matches, Query, Result
 from l2g_jax.report.pictures import QUERY_SIDE, read_picture
 from l2g_jax.retriever.described import DescribedImages
 from l2g_jax.retriever.matched import View, match_views
@@ -64,6 +64,8 @@ def make_browser(
   reference: str,
   facts: Sequence[Sequence[tuple[str, str]]],
   orders: Mapping[str, Sequence[int]],
+  fallen: Sequence[Mapping[int, str]],
+  scales: Mapping[str, str],
   key_points: KeyPoints | None,
 ) -> Browser:
   """Returns the ranked lists of a data set as pictures.
@@ -76,6 +78,9 @@ def make_browser(
     reference: the name of the stage against which changes of rank count.
     facts: of every query, see `Query`.
     orders: see `Browser`.
+    fallen: of every query the positives that the last list moves down most, worst first, each with
+      the reason in words; their key points are matched too.
+    scales: see `Browser`.
     key_points: None = none are shown.
   """
   truth = dataset.ground_truth
@@ -91,12 +96,14 @@ def make_browser(
     matches = {}
     if key_points is not None:
       first = columns[shown[-1]].stage.rankings[row, :_MATCHED].tolist()
-      sizes = [pictures[numbers[image]].size for image in first]
-      found = _match(key_points, row, picture.size, judgement.bbx, first, sizes)
-      matches = {numbers[image]: pair for image, pair in zip(first, found, strict=True)}
-    lists = {
-      name: _results(columns[name], columns[reference], row, judgement, numbers) for name in shown
-    }
+      matched = [*dict.fromkeys([*first, *fallen[row]])]
+      sizes = [pictures[numbers[image]].size for image in matched]
+      found = _match(key_points, row, picture.size, judgement.bbx, matched, sizes)
+      matches = {numbers[image]: pair for image, pair in zip(matched, found, strict=True)}
+    lists = {}
+    for name in shown:
+      first = columns[name].stage.rankings[row, :_SHOWN].tolist()
+      lists[name] = _results(columns[name], columns[reference], row, judgement, numbers, first)
     positives: list[tuple[int, Label, list[int]]] = [
       (
         numbers[image],
@@ -105,7 +112,13 @@ def make_browser(
       )
       for image in (*judgement.easy.tolist(), *judgement.hard.tolist())
     ]
-    queries.append(Query(picture, judgement.bbx, facts[row], lists, positives, matches))
+    last = columns[shown[-1]]
+    results = _results(last, columns[reference], row, judgement, numbers, [*fallen[row]])
+    fell = [
+      Fallen(result, int(last.places[row, image]) + 1, reason)
+      for result, (image, reason) in zip(results, fallen[row].items(), strict=True)
+    ]
+    queries.append(Query(picture, judgement.bbx, facts[row], lists, positives, matches, fell))
   return Browser(
     "Ranked lists",
     pictures,
@@ -114,6 +127,7 @@ def make_browser(
     queries,
     orders,
     scores={stage.name: stage.score_name for stage in stages},
+    scales=scales,
     least_matches=None if key_points is None else MIN_INLIERS,
   )
 
@@ -142,17 +156,20 @@ def _results(
   row: int,
   judgement: QueryJudgement,
   numbers: Mapping[int, int],
+  images: Sequence[int],
 ) -> list[Result]:
-  """Returns the first results of a query in a stage."""
+  """Returns some images as results of a query in a stage."""
   scores = _scores(column.stage.scored, row)
   return [
     Result(
       numbers[image],
       _label(judgement, image),
       scores.get(image),
-      None if column is reference else int(reference.places[row, image]) - place,
+      None
+      if column is reference
+      else int(reference.places[row, image]) - int(column.places[row, image]),
     )
-    for place, image in enumerate(column.stage.rankings[row, :_SHOWN].tolist())
+    for image in images
   ]
 
 

@@ -34,14 +34,14 @@ class _Reason:
 _REASONS = (
   _Reason(
     "outdone",
-    "more negatives are tied to the query's nearest more strongly than it than stood before it in"
+    "more negatives have a stronger known pair with the query's nearest than stood before it in"
     " the search",
     lambda query, own: own.num_closer > own.before,
   ),
-  _Reason("untied", "it has no known pair with any of them", lambda query, own: own.held == 0),
+  _Reason("untied", "no known pair with the query's nearest", lambda query, own: own.held == 0),
   _Reason(
     "apart",
-    f"it is tied to its own {NUM_NEAREST} nearest more than {_APART:g} times as strongly as to them",
+    f"tied to its own {NUM_NEAREST} nearest over {_APART:g} times as strongly as to the query's",
     lambda query, own: own.nearest > _APART * own.held,
   ),
   _Reason(
@@ -108,7 +108,7 @@ def count_reasons(ties: Sequence[QueryTies], search: str) -> list[Text | Table]:
 
 
 def summarize_query(query: QueryTies) -> str | None:
-  """Says how many positives of a query the embedding moves down, and why; None where it has none."""
+  """Says how many positives of a query the embedding moves down, and why; None without any."""
   if not query.positives:
     return None
   fallen = [own for own in query.positives if own.fall > 0]
@@ -120,12 +120,12 @@ def summarize_query(query: QueryTies) -> str | None:
   for reason in _REASONS[:-1]:
     count = sum(reason.holds(query, own) for own in fallen)
     if count:
-      parts.append(f"of {count}, {reason.text}")
-  return f"{text} Of the fallen: {'; '.join(parts)}." if parts else text
+      parts.append(f"{count}: {reason.text}")
+  return f"{text} Of the fallen {'; '.join(parts)}." if parts else text
 
 
 def list_fallen(run: Run, q: int) -> list[int]:
-  """Returns the positives before which L2G puts more negatives, at most `NUM_SHOWN`, worst first."""
+  """Returns the positives before which L2G puts most negatives more, at most `NUM_SHOWN`."""
   judgement = run.dataset.ground_truth.queries[q]
   before, after = (negatives_before(run, name, q) for name in (run.search, METHOD))
   positives = sorted({*judgement.easy.tolist(), *judgement.hard.tolist()})
@@ -151,13 +151,13 @@ def explain(run: Run, query: QueryTies, q: int, image: int) -> str:
 def _tell_held(query: QueryTies, own: Ties) -> str:
   if not query.num_holders:
     return "The query has no known pair."
-  tied = (
-    f"It has a known pair with {own.num_held} of the {_count(query.num_holders, 'image')} that"
-    f" hold the query ({query.num_negative} negative), strength {own.held:.2f}"
-    if own.num_held
-    else f"It has no known pair with the {_count(query.num_holders, 'image')} that hold the query"
-    f" ({query.num_negative} negative)"
-  )
+  holders = f"the {query.num_holders} nearest of the query ({query.num_negative} negative)"
+  if own.is_holder:
+    tied = f"It is one of {holders}, strength {own.held:.2f}"
+  elif own.num_held:
+    tied = f"Known pairs with {own.num_held} of {holders}, strength {own.held:.2f} at most"
+  else:
+    tied = f"No known pair with {holders}"
   return f"{tied}; {_count(own.num_closer, 'negative')} {_have(own.num_closer)} a stronger one."
 
 
@@ -175,8 +175,8 @@ def _tell_overtaking(own: Ties) -> str:
     return ""
   return (
     f" Of the {_count(own.num_overtaking, 'negative')} that overtook it,"
-    f" {own.num_overtaking_closer} {_have(own.num_overtaking_closer)} a stronger pair with those"
-    f" that hold the query; strength to their own nearest {own.overtaking_nearest:.2f} (median)."
+    f" {own.num_overtaking_closer} {_have(own.num_overtaking_closer)} a stronger one; their own"
+    f" nearest have {own.overtaking_nearest:.2f} (median)."
   )
 
 

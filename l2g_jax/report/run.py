@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Run:
     search: the name of the search before L2G, against which losses count.
     candidates: `[Q, C]`, handed to the re-ranking.
     diagnostics: of the embeddings.
+    strengths: called with the number of a query: how strongly its k candidates are known to be
+      alike, `[k + 1, k + 1]` of `pipeline.known`.
     key_points: for lines between matches; None = none are drawn.
   """
 
@@ -39,7 +41,19 @@ class Run:
   search: str
   candidates: Ranked
   diagnostics: Diagnostics
+  strengths: Callable[[int], np.ndarray]
   key_points: KeyPoints | None
+
+  def ranking(self, name: str, q: int) -> np.ndarray:
+    """Returns the ids `[N]` of a stage for a query, best first."""
+    return next(stage.rankings[q] for stage in self.stages if stage.name == name)
+
+  def ranks(self, name: str, q: int) -> np.ndarray:
+    """Returns the ranks `[N]` of all images in a stage for a query, from 1."""
+    ranking = self.ranking(name, q)
+    ranks = np.empty(len(ranking), int)
+    ranks[ranking] = np.arange(1, len(ranking) + 1)
+    return ranks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,20 +2,32 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from l2g_jax.report import causes
+from l2g_jax.report import causes, reasons
 from l2g_jax.report.blocks import Browser, Section
 from l2g_jax.report.folder import write_report
 from l2g_jax.report.overview import make_overview
 from l2g_jax.report.queries import make_browser
 from l2g_jax.report.run import EMBEDDING, METHOD, Judged, Run, ascending, figure, judge
+from l2g_jax.report.ties import QueryTies, find_ties
 
 # Their lists are much like others; the last that is shown is that of L2G.
-_NOT_SHOWN = ("global+rerank", EMBEDDING, "l2g-default")
+_NOT_SHOWN = ("global+rerank", "l2g-default")
+_COSINE = "from -1 to 1, of the vectors that describe images as a whole; 1 is the same direction"
+_SIMILARITY = (
+  "of the query to the image, by which the search ranks: 0 is unlike. With one kind of local"
+  " features it reaches 1, the image itself; of several it counts in multiples of what unrelated"
+  " images have, without a bound"
+)
+_L2G_SCORE = (
+  "the mean of two cosines, from -1 to 1: of the image to the query, and to the query joined with"
+  " its best; 0 to 1 is added where the search is certain of the match. It compares images of one"
+  " query only; an image that was not re-ranked keeps its similarity"
+)
 
 
 def write_run(folder: os.PathLike | str, run: Run, *, fingerprint: Mapping[str, Any]) -> None:
@@ -30,12 +42,13 @@ def write_run(folder: os.PathLike | str, run: Run, *, fingerprint: Mapping[str, 
     InputError: the folder holds other files, or Matplotlib is not installed.
   """
   judged = judge(run)
+  ties = [find_ties(run, q) for q in range(len(run.candidates.ids))]
   sections = [
-    *make_overview(run, judged, fingerprint),
-    Section("Queries", [_browser(run, judged)]),
+    *make_overview(run, judged, ties, fingerprint),
+    Section("Queries", [_browser(run, judged, ties)]),
   ]
   figures = run.figures
-  data = {**figures, "queries": _query_figures(run, judged)}
+  data = {**figures, "queries": _query_figures(run, judged, ties)}
   write_report(
     folder,
     f"L2G on {figures['dataset']['name']}",
@@ -46,7 +59,7 @@ def write_run(folder: os.PathLike | str, run: Run, *, fingerprint: Mapping[str, 
   )
 
 
-def _browser(run: Run, judged: Judged) -> Browser:
+def _browser(run: Run, judged: Judged, ties: Sequence[QueryTies]) -> Browser:
   search = run.search
   medium, hard = judged.precisions["medium"], judged.precisions["hard"]
   loss = f"loss of AP against {search}"
@@ -60,18 +73,28 @@ def _browser(run: Run, judged: Judged) -> Browser:
     "highest stress": ascending(-run.diagnostics.normalized_stress),
     "order of the data set": list(range(len(run.candidates.ids))),
   }
+  hidden = {*_NOT_SHOWN}
+  stages = {stage.name: stage for stage in run.stages}
+  if np.array_equal(stages[EMBEDDING].rankings, stages[METHOD].rankings):
+    hidden.add(EMBEDDING)
+  scales = {"cosine": _COSINE, "similarity": _SIMILARITY, stages[METHOD].score_name: _L2G_SCORE}
   return make_browser(
     run.dataset,
     run.stages,
-    shown=[stage.name for stage in run.stages if stage.name not in _NOT_SHOWN],
+    shown=[name for name in stages if name not in hidden],
     reference=search,
-    facts=[_facts(run, judged, q) for q in range(len(run.candidates.ids))],
+    facts=[_facts(run, judged, ties[q], q) for q in range(len(ties))],
     orders=orders,
+    fallen=[
+      {image: reasons.explain(run, ties[q], q, image) for image in reasons.list_fallen(run, q)}
+      for q in range(len(ties))
+    ],
+    scales=scales,
     key_points=run.key_points,
   )
 
 
-def _facts(run: Run, judged: Judged, q: int) -> list[tuple[str, str]]:
+def _facts(run: Run, judged: Judged, own_ties: QueryTies, q: int) -> list[tuple[str, str]]:
   made = run.diagnostics
   names = [stage.name for stage in run.stages]
   facts = []
@@ -93,12 +116,12 @@ def _facts(run: Run, judged: Judged, q: int) -> list[tuple[str, str]]:
   facts += [
     (f"Why, {protocol}", causes.explain(run, judged, q, protocol)) for protocol in causes.EXPLAINED
   ]
-  if fallen := causes.list_fallen(run, q):
-    facts.append(("Fell most", fallen))
+  if fallen := reasons.summarize_query(own_ties):
+    facts.append(("What falls in the embedding", fallen))
   return facts
 
 
-def _query_figures(run: Run, judged: Judged) -> list[dict[str, Any]]:
+def _query_figures(run: Run, judged: Judged, ties: Sequence[QueryTies]) -> list[dict[str, Any]]:
   """Returns the figures of every query as JSON."""
   made = run.diagnostics
   return [
@@ -114,6 +137,14 @@ def _query_figures(run: Run, judged: Judged) -> list[dict[str, Any]]:
       "normalized_stress": float(made.normalized_stress[q]),
       "num_iterations": int(made.num_iterations[q]),
       "converged": bool(made.converged[q]),
+      "embedded_positives": [
+        {
+          "name": run.dataset.ground_truth.imlist[own.image],
+          "fall": own.fall,
+          "reasons": reasons.list_reasons(ties[q], own),
+        }
+        for own in ties[q].positives
+      ],
     }
     for q, name in enumerate(run.dataset.ground_truth.qimlist)
   ]

@@ -26,6 +26,7 @@ class Ties:
     before: negatives before it in the search.
     before_embedded: the same by the embedding alone.
     held: its strongest tie to the images that hold the query, or to the query itself.
+    is_holder: whether it is one of them.
     num_held: to how many of them it is tied.
     num_closer: negatives in the shortlist whose strongest tie to them is above `held`.
     nearest: the mean of its `NUM_NEAREST` strongest ties.
@@ -41,6 +42,7 @@ class Ties:
   before: int
   before_embedded: int
   held: float
+  is_holder: bool
   num_held: int
   num_closer: int
   nearest: float
@@ -101,6 +103,7 @@ def find_ties(run: Run, q: int) -> QueryTies:
         before=int(before[row]),
         before_embedded=int(before_embedded[row]),
         held=float(held[row]),
+        is_holder=row in holders,
         num_held=int(np.sum(pairs[row, holders] > 0)),
         num_closer=int(np.sum(is_negative & (held > held[row]))),
         nearest=float(means[row]),

@@ -268,6 +268,8 @@ def _prepare(
   with watch.measure("neighbour lists"):
     lists = kinds[0].lists
     if len(kinds) > 1:
+      # Whether these were there is not known.
+      watch.tell_kept("neighbour lists", kept=False)
       lists = united_lists.open_or_make(
         directory, kinds, keeps_backgrounds=not in_order, verify=verify
       )

@@ -73,6 +73,7 @@ class Rankings:
     by_global_reranked: `[Q, N]` int32, the same re-ranked by SuperGlobal's method.
     candidates: `[Q, C]`, that were handed to the re-ranking, by their Chamfer similarity or that
       which was asked for.
+    neighbor_lists: `[N, L]`, by which the re-ranking knows the candidates' pairs.
     by_candidates: `[Q, N]` int32, the candidates in the order of the search, or of the program
       that gave them, then the rest by id.
     by_similarity: `[Q, N]` int32, the same by the similarity that was asked for; None = none was.
@@ -82,6 +83,7 @@ class Rankings:
   by_global: np.ndarray
   by_global_reranked: np.ndarray
   candidates: Ranked
+  neighbor_lists: Ranked
   by_candidates: np.ndarray
   by_similarity: np.ndarray | None
   l2g: Mapping[float, L2GResult]

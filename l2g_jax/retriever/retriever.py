@@ -303,6 +303,7 @@ class Retriever:
       by_global=by_global,
       by_global_reranked=reranked,
       candidates=found,
+      neighbor_lists=placed.neighbor_lists,
       by_candidates=complete_rankings(candidates, None, len(collection.names)),
       by_similarity=(
         None if similarity is None else complete_rankings(found.ids, None, len(collection.names))

@@ -151,11 +151,13 @@ def prepare_kind(
   if not verify:
     with watch.measure("index"):
       kind = _open(root, wanted, length, options, in_order=in_order)
+  kept = True
   if kind is None:
     notice = f"Another process is making {root}; waiting until it is done."
     with files.locked(root, refusal=None, notice=notice):
       if not verify:
         kind = _open(root, wanted, length, options, in_order=in_order)
+      kept = kind is not None
       if kind is None:
         kind = _make(
           jobs,
@@ -168,6 +170,9 @@ def prepare_kind(
           in_order=in_order,
           verify=verify,
         )
+  stages = ["local features", "index", "neighbour lists"]
+  for stage in [*stages, "whitening and global features"] if options.has_vlad else stages:
+    watch.tell_kept(stage, kept=kept)
   return kind
 
 

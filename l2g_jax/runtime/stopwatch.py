@@ -15,11 +15,13 @@ class Stopwatch:
 
   Attributes:
     seconds: by stage.
+    kept: by stage, whether an earlier run had left its results for all images; see `tell_kept`.
     programs: by stage, how many programs were compiled in it, or read from a cache of JAX.
   """
 
   def __init__(self):
     self.seconds: dict[str, float] = {}
+    self.kept: dict[str, bool] = {}
     self.programs: dict[str, int] = {}
     self._compilation = 0.0
     self._programs = 0
@@ -38,6 +40,15 @@ class Stopwatch:
       self.programs[stage] = self.programs.get(stage, 0) + self._programs - programs
       if compilation:
         self.seconds["compilation"] = self.seconds.get("compilation", 0.0) + compilation
+
+  def tell_kept(self, stage: str, *, kept: bool) -> None:
+    """Notes whether a part of a stage was read from an earlier run; a stage is where all parts are.
+
+    Args:
+      stage: as `measure` names it.
+      kept: whether nothing of the part was made.
+    """
+    self.kept[stage] = self.kept.get(stage, True) and kept
 
   def _listen(self, event: str, duration_secs: float, **_) -> None:
     if event.startswith(_COMPILATION):
