@@ -131,12 +131,14 @@ class Fallen:
   Attributes:
     result: with its score in that list and the places that it lost.
     rank: in that list, from 1.
-    reason: why it fell, in words.
+    reason: why it fell, in a few words; empty = none is known.
+    facts: what was measured of it, a line each.
   """
 
   result: Result
   rank: int
   reason: str
+  facts: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)

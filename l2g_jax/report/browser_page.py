@@ -5,7 +5,7 @@ from typing import Any
 
 from l2g_jax.data.image_names import printable
 from l2g_jax.report import templates
-from l2g_jax.report.blocks import Browser, Query, Result
+from l2g_jax.report.blocks import Browser, Fallen, Query, Result
 
 
 def render(browser: Browser, key: str) -> str:
@@ -108,7 +108,7 @@ def _query(query: Query, file: str) -> dict[str, Any]:
     "size": list(query.picture.size),
     "box": None if query.box is None else list(query.box),
     "facts": [list(fact) for fact in query.facts],
-    "fallen": [[*_result(each.result), each.rank, printable(each.reason)] for each in query.fallen],
+    "fallen": [_fallen(each) for each in query.fallen],
     "lists": [
       [name, [_result(result) for result in results]] for name, results in query.lists.items()
     ],
@@ -118,6 +118,11 @@ def _query(query: Query, file: str) -> dict[str, Any]:
       for image, matches in query.matches.items()
     },
   }
+
+
+def _fallen(fallen: Fallen) -> list[Any]:
+  facts = [printable(fact) for fact in fallen.facts]
+  return [*_result(fallen.result), fallen.rank, printable(fallen.reason), facts]
 
 
 def _result(result: Result) -> list[Any]:

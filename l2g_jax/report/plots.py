@@ -48,7 +48,7 @@ _GROUP = "points-of-"
 _MARKERS = "osD^vP"
 _MOST_TICKS = 9
 # Of the first series; the later are narrower, so that one which covers another leaves its rim.
-_WIDEST, _NARROWEST = 4.0, 1.4
+_WIDEST, _NARROWEST = 3.6, 1.2
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 _SETTINGS = {
   "svg.fonttype": "none",

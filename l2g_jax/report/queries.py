@@ -64,7 +64,7 @@ def make_browser(
   reference: str,
   facts: Sequence[Sequence[tuple[str, str]]],
   orders: Mapping[str, Sequence[int]],
-  fallen: Sequence[Mapping[int, str]],
+  fallen: Sequence[Mapping[int, tuple[str, Sequence[str]]]],
   scales: Mapping[str, str],
   key_points: KeyPoints | None,
 ) -> Browser:
@@ -79,7 +79,7 @@ def make_browser(
     facts: of every query, see `Query`.
     orders: see `Browser`.
     fallen: of every query the positives that the last list moves down most, worst first, each with
-      the reason in words; their key points are matched too.
+      its reason and facts, see `Fallen`; their key points are matched too.
     scales: see `Browser`.
     key_points: None = none are shown.
   """
@@ -115,8 +115,8 @@ def make_browser(
     last = columns[shown[-1]]
     results = _results(last, columns[reference], row, judgement, numbers, [*fallen[row]])
     fell = [
-      Fallen(result, int(last.places[row, image]) + 1, reason)
-      for result, (image, reason) in zip(results, fallen[row].items(), strict=True)
+      Fallen(result, int(last.places[row, image]) + 1, *told)
+      for result, (image, told) in zip(results, fallen[row].items(), strict=True)
     ]
     queries.append(Query(picture, judgement.bbx, facts[row], lists, positives, matches, fell))
   return Browser(

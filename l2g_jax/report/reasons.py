@@ -22,11 +22,13 @@ class _Reason:
 
   Attributes:
     name: one word, as data has it.
+    title: a few words.
     text: what holds of the positive.
     holds: whether it does.
   """
 
   name: str
+  title: str
   text: str
   holds: Callable[[QueryTies, Ties], bool]
 
@@ -34,23 +36,32 @@ class _Reason:
 _REASONS = (
   _Reason(
     "outdone",
-    "more negatives have a stronger known pair with the query's nearest than stood before it in"
-    " the search",
+    "negatives closer to the query's nearest",
+    "more of them have a stronger known pair with these than stood before it in the search",
     lambda query, own: own.num_closer > own.before,
   ),
-  _Reason("untied", "no known pair with the query's nearest", lambda query, own: own.held == 0),
+  _Reason(
+    "untied",
+    "no tie to the query's nearest",
+    "no known pair with any of them",
+    lambda query, own: own.held == 0,
+  ),
   _Reason(
     "apart",
-    f"tied to its own {NUM_NEAREST} nearest over {_APART:g} times as strongly as to the query's",
+    "a group of its own",
+    f"its {NUM_NEAREST} strongest pairs are over {_APART:g} times as strong as its strongest with"
+    " the query's nearest",
     lambda query, own: own.nearest > _APART * own.held,
   ),
   _Reason(
     "surrounded",
+    "among negatives",
     f"more than half of its own {NUM_NEAREST} nearest are negatives",
     lambda query, own: 2 * own.num_nearest_negative > own.num_nearest,
   ),
   _Reason(
     "misled",
+    "a query among negatives",
     "more than half of the query's nearest are negatives",
     lambda query, own: 2 * query.num_negative > query.num_holders,
   ),
@@ -91,7 +102,7 @@ def count_reasons(ties: Sequence[QueryTies], search: str) -> list[Text | Table]:
       100 * count / total if total else None
       for count, total in zip(counts, (fell, rose, kept), strict=True)
     ]
-    rows.append((reason.text, counts[0], *shares))
+    rows.append((f"{reason.title}: {reason.text}", counts[0], *shares))
   without = sum(not names for names in groups["fell"])
   columns = [
     Column("reason", help="what holds of the positive"),
@@ -116,12 +127,9 @@ def summarize_query(query: QueryTies) -> str | None:
     f"{len(fallen)} of {len(query.positives)} embedded positives fall. The query is held by"
     f" {_count(query.num_holders, 'image')}, {query.num_negative} of them negatives."
   )
-  parts = []
-  for reason in _REASONS[:-1]:
-    count = sum(reason.holds(query, own) for own in fallen)
-    if count:
-      parts.append(f"{count}: {reason.text}")
-  return f"{text} Of the fallen {'; '.join(parts)}." if parts else text
+  counts = {reason.title: sum(reason.holds(query, own) for own in fallen) for reason in _REASONS}
+  parts = [f"{title} {count}" for title, count in counts.items() if count]
+  return f"{text} Reasons: {', '.join(parts)}." if parts else text
 
 
 def list_fallen(run: Run, q: int) -> list[int]:
@@ -134,26 +142,35 @@ def list_fallen(run: Run, q: int) -> list[int]:
   return fallen[:NUM_SHOWN]
 
 
-def explain(run: Run, query: QueryTies, q: int, image: int) -> str:
-  """Says in words what is measured of a positive that fell."""
+def explain(run: Run, query: QueryTies, q: int, image: int) -> tuple[str, list[str]]:
+  """Returns the reason for which a positive fell, in a few words, and what was measured of it.
+
+  Args:
+    run: what is shown.
+    query: what the embedding was told.
+    q: the number of the query.
+    image: the positive.
+  """
   names = (run.search, EMBEDDING, METHOD)
   places = ", ".join(f"{run.ranks(name, q)[image]} in {name}" for name in names)
   before = ", ".join(f"{negatives_before(run, name, q)[image]}" for name in names)
-  head = f"Rank {places}; negatives before it {before}."
+  facts = [f"Rank {places}; negatives before it {before}."]
   own = next((own for own in query.positives if own.image == image), None)
   if own is None:
-    return f"{head} It is not embedded."
+    return "not embedded", facts
   if own.fall <= 0:
-    return f"{head} The embedding alone does not move it down; the global features do."
-  return f"{head} {_tell_held(query, own)} {_tell_nearest(own)}{_tell_overtaking(own)}"
+    return "by the global features, not by the embedding", facts
+  reason = "; ".join(reason.title for reason in _REASONS if reason.holds(query, own))
+  facts += [_tell_held(query, own), _tell_nearest(own), *_tell_overtaking(own)]
+  return reason, facts
 
 
 def _tell_held(query: QueryTies, own: Ties) -> str:
   if not query.num_holders:
     return "The query has no known pair."
-  holders = f"the {query.num_holders} nearest of the query ({query.num_negative} negative)"
+  holders = f"the query's {query.num_holders} nearest ({query.num_negative} negative)"
   if own.is_holder:
-    tied = f"It is one of {holders}, strength {own.held:.2f}"
+    tied = f"One of {holders}, strength {own.held:.2f}"
   elif own.num_held:
     tied = f"Known pairs with {own.num_held} of {holders}, strength {own.held:.2f} at most"
   else:
@@ -165,19 +182,19 @@ def _tell_nearest(own: Ties) -> str:
   if not own.num_nearest:
     return "It has no known pair at all."
   return (
-    f"Of its own {own.num_nearest} nearest {own.num_nearest_negative} are negatives, mean strength"
+    f"Of its own {own.num_nearest} nearest {own.num_nearest_negative} are negatives; mean strength"
     f" {own.nearest:.2f}."
   )
 
 
-def _tell_overtaking(own: Ties) -> str:
+def _tell_overtaking(own: Ties) -> list[str]:
   if not own.num_overtaking:
-    return ""
-  return (
-    f" Of the {_count(own.num_overtaking, 'negative')} that overtook it,"
-    f" {own.num_overtaking_closer} {_have(own.num_overtaking_closer)} a stronger one; their own"
-    f" nearest have {own.overtaking_nearest:.2f} (median)."
-  )
+    return []
+  return [
+    f"{_count(own.num_overtaking, 'negative')} overtook it: {own.num_overtaking_closer}"
+    f" {_have(own.num_overtaking_closer)} a stronger pair with the query's nearest; strength to"
+    f" their own nearest {own.overtaking_nearest:.2f} (median)."
+  ]
 
 
 def _count(count: int, name: str) -> str:

@@ -88,7 +88,7 @@ def find_ties(run: Run, q: int) -> QueryTies:
   holders = holders[own[holders] > 0]
   held = np.maximum(own, pairs[:, holders].max(axis=1, initial=0.0))
   nearest = -np.partition(-pairs, min(NUM_NEAREST, len(pairs)) - 1, axis=1)[:, :NUM_NEAREST]
-  means = nearest.mean(axis=1)
+  means = nearest.sum(axis=1) / np.maximum((nearest > 0).sum(axis=1), 1)
   ranks, before = _places(run, run.search, q, ids)
   ranks_embedded, before_embedded = _places(run, EMBEDDING, q, ids)
   positives = []

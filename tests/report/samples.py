@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from l2g_jax.report import Cell, Column, Plot, Section, Table, Text, plots, write_report
-from l2g_jax.report.blocks import Browser, Matches, Picture, Query, Result, Terms
+from l2g_jax.report.blocks import Browser, Fallen, Matches, Picture, Query, Result, Terms
 
 EVIL = "<img src=x onerror=\"document.title='taken'\">"
 FINGERPRINT = {"all": "0123", "settings": {"k": 7, "name": EVIL}}
@@ -40,6 +40,7 @@ def browser() -> Browser:
       {"chamfer": results[::-1], "l2g": results},
       [(0, "easy", (4, 1)), (1, "hard", (12, 2))],
       {0: found, 1: Matches(0, np.zeros((0, 4), int))},
+      [Fallen(results[0], 40, EVIL, [f"Fact {EVIL}"])] if number else [],
     )
     for number in range(3)
   ]
@@ -53,6 +54,7 @@ def browser() -> Browser:
     orders,
     EVIL,
     scores={"l2g": "L2G score"},
+    scales={"L2G score": EVIL},
     least_matches=5,
   )
 
@@ -60,7 +62,9 @@ def browser() -> Browser:
 def table(**changes: object) -> Table:
   rows: list[tuple[Cell, ...]] = [("b", 2.0, 10), (EVIL, None, 9), ("a", -1.25, None)]
   columns = [Column("name"), Column("value", 2, "its value"), Column(EVIL)]
-  return Table(**{"title": "A table", "columns": columns, "rows": rows, "marked": [1], **changes})
+  return Table(
+    **{"title": "A table", "columns": columns, "rows": rows, "marked": [1], "bests": [1], **changes}
+  )
 
 
 def sections() -> list[Section]:

@@ -145,6 +145,30 @@ def test_matches_are_drawn_on_demand(page):
   assert "No transform explains enough matches." in dialog.text
 
 
+def test_fallen_positives_stand_apart_with_reasons_and_matches(page):
+  fell = part(page, "fell")
+  (item,) = part(page, "fallen").find_elements(By.TAG_NAME, "li")
+  tile = item.find_element(By.CSS_SELECTOR, "button.tile.easy")
+  assert tile.text.split("\n")[:3] == ["40", "▲2 better", "easy"]
+  reasons = [each.text for each in item.find_elements(By.TAG_NAME, "p")]
+  assert reasons == [samples.EVIL, f"Fact {samples.EVIL}"]
+  tile.click()
+  assert "explains 5 matches" in part(page, "dialog").text
+  press(page, Keys.ESCAPE)
+  part(page, "next").click()
+  assert query(page) == "0"
+  assert not fell.is_displayed()
+
+
+def test_the_best_of_a_column_is_bold_and_a_marked_row_is_not(page):
+  table = page.find_elements(By.CSS_SELECTOR, "section table.sortable")[0]
+  best = table.find_elements(By.CSS_SELECTOR, "td.best")
+  assert [cell.text for cell in best] == ["2.00"]
+  assert best[0].value_of_css_property("font-weight") == "700"
+  marked = table.find_element(By.CSS_SELECTOR, "tr.marked td")
+  assert marked.value_of_css_property("font-weight") == "400"
+
+
 def test_a_long_table_says_that_it_goes_on_and_opens(page):
   frames = page.find_elements(By.CSS_SELECTOR, ".scroll")
   long = page.find_element(By.CSS_SELECTOR, "[aria-label=Long]")

@@ -11,6 +11,7 @@ from l2g_jax.data.ground_truth import GroundTruth, QueryJudgement
 from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.features.sift import sift
 from l2g_jax.ranked import Ranked
+from l2g_jax.report.blocks import Fallen
 from l2g_jax.report.queries import KeyPoints, Stage, make_browser
 from l2g_jax.retriever.options import Features
 
@@ -56,6 +57,8 @@ def browse(dataset, key_points=None):
     reference="chamfer",
     facts=[[("AP", "1.0")]],
     orders={"loss": [0]},
+    fallen=[{0: ("far", ["It is."])}],
+    scales={"cosine": "from -1 to 1"},
     key_points=key_points,
   )
 
@@ -80,6 +83,8 @@ def test_lists_have_labels_scores_and_changes_of_rank(dataset):
   ]
   assert query.positives == [(2, "easy", [3, 1]), (0, "hard", [4, 2])]
   assert query.matches == {}
+  (fell,) = query.fallen
+  assert fell == Fallen(query.lists["l2g"][1], 2, "far", ["It is."])
 
 
 def test_pictures_are_small_and_know_the_size_of_their_photographs(dataset):

@@ -115,8 +115,13 @@ function browse(root) {
     part("lists").replaceChildren(...now.lists.map(([name, results]) => list(name, results)));
     part("fell").hidden = !now.fallen.length;
     part("fallen").replaceChildren(
-      ...now.fallen.map(([image, label, score, change, rank, reason]) =>
-        make("li", {}, tile(last(), image, label, score, change, rank), make("p", {}, reason)),
+      ...now.fallen.map(([image, label, score, change, rank, reason, facts]) =>
+        make(
+          "li",
+          {},
+          tile(last(), image, label, score, change, rank),
+          make("div", {}, make("p", {}, make("strong", {}, reason)), ...facts.map((fact) => make("p", {}, fact))),
+        ),
       ),
     );
     positives();
