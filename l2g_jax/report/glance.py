@@ -34,7 +34,10 @@ _TERMS = {
   "stress-1": "how badly the distances fit: 0 is perfect; by Kruskal's rule of thumb 0.05 is good"
   " and 0.2 is poor",
   "known pairs": "pairs of images, each with its nearest, that the embedding takes as similar; the"
-  " others count as unlike, unless the setting method.completion says otherwise",
+  " others count as unlike, unless the setting method.completion says otherwise; the strength of a"
+  " pair is its share of the strongest of the same query",
+  "the query's nearest": "the images with which the query has known pairs, the 5 strongest at most;"
+  " they hold it where it lies",
 }
 
 

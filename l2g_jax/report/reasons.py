@@ -12,8 +12,6 @@ from l2g_jax.report.ties import NUM_NEAREST, QueryTies, Ties, negatives_before
 
 # Of a query, the positives that are shown.
 NUM_SHOWN = 5
-# From here on an image's own surroundings draw it more than the query's.
-_APART = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +43,6 @@ _REASONS = (
     "no tie to the query's nearest",
     "no known pair with any of them",
     lambda query, own: own.held == 0,
-  ),
-  _Reason(
-    "apart",
-    "a group of its own",
-    f"its {NUM_NEAREST} strongest pairs are over {_APART:g} times as strong as its strongest with"
-    " the query's nearest",
-    lambda query, own: own.nearest > _APART * own.held,
   ),
   _Reason(
     "surrounded",
@@ -88,10 +79,10 @@ def count_reasons(ties: Sequence[QueryTies], search: str) -> list[Text | Table]:
   fell, rose, kept = (len(groups[name]) for name in ("fell", "rose", "kept"))
   lead = Text(
     f"Of {fell + rose + kept} embedded positives {fell} fall in the embedding alone, w = 1: more"
-    f" negatives stand before them than in {search}. {rose} rise, {kept} keep their place. A query"
-    " lies where its nearest do, the few images with which it has known pairs; they hold it. What"
-    " else comes near it does so by its own known pairs with these. A pair's strength is 1 for the"
-    " strongest of the query and 0 where nothing is known."
+    f" negatives stand before them than in {search}. {rose} rise, {kept} keep their place. The"
+    " query's nearest are the few images with which it has known pairs: they hold it where it lies,"
+    " and others come near it by their own known pairs with these. The strongest pair of a query"
+    " has strength 1."
   )
   if not fell:
     return [lead]
@@ -112,8 +103,8 @@ def count_reasons(ties: Sequence[QueryTies], search: str) -> list[Text | Table]:
     Column("of the others, %", 0, f"of {kept}, which kept their place"),
   ]
   note = (
-    f"Several may hold of one positive; none holds of {without} of the fallen. A reason explains"
-    " falls as far as it is more frequent among the fallen than among the others."
+    f"Several may hold of one positive; none holds of {without} of the fallen. A reason tells"
+    " something as far as it is more frequent among the fallen than among the risen and the others."
   )
   return [lead, Table("Why the embedding moves positives down", columns, rows, note)]
 
@@ -157,12 +148,12 @@ def explain(run: Run, query: QueryTies, q: int, image: int) -> tuple[str, list[s
   facts = [f"Rank {places}; negatives before it {before}."]
   own = next((own for own in query.positives if own.image == image), None)
   if own is None:
-    return "not embedded", facts
+    return "Not embedded", facts
   if own.fall <= 0:
-    return "by the global features, not by the embedding", facts
+    return "By the global features, not by the embedding", facts
   reason = "; ".join(reason.title for reason in _REASONS if reason.holds(query, own))
   facts += [_tell_held(query, own), _tell_nearest(own), *_tell_overtaking(own)]
-  return reason, facts
+  return f"{reason[:1].upper()}{reason[1:]}", facts
 
 
 def _tell_held(query: QueryTies, own: Ties) -> str:

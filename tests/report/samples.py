@@ -62,9 +62,8 @@ def browser() -> Browser:
 def table(**changes: object) -> Table:
   rows: list[tuple[Cell, ...]] = [("b", 2.0, 10), (EVIL, None, 9), ("a", -1.25, None)]
   columns = [Column("name"), Column("value", 2, "its value"), Column(EVIL)]
-  return Table(
-    **{"title": "A table", "columns": columns, "rows": rows, "marked": [1], "bests": [1], **changes}
-  )
+  stands_out = {"marked": [1], "bests": [1]}
+  return Table(**{"title": "A table", "columns": columns, "rows": rows, **stands_out, **changes})
 
 
 def sections() -> list[Section]:

@@ -45,7 +45,7 @@ def test_ties_of_a_fallen_positive_by_hand():
   assert (second.num_overtaking, second.num_overtaking_closer) == (2, 2)
   # Of 2 the strength is 0.8, of 3 the strengths are 0.5 and 0.1.
   assert second.overtaking_nearest == pytest.approx((0.8 + 0.3) / 2)
-  assert reasons.list_reasons(query, second) == ["outdone", "untied", "apart", "surrounded"]
+  assert reasons.list_reasons(query, second) == ["outdone", "untied", "surrounded"]
   assert reasons.list_reasons(query, first) == ["surrounded"]
 
 
@@ -88,8 +88,7 @@ def test_what_fell_is_told_in_words():
   assert reasons.list_fallen(run, 0) == [1]
   reason, facts = reasons.explain(run, query, 0, 1)
   assert reason == (
-    "negatives closer to the query's nearest; no tie to the query's nearest; a group of its own;"
-    " among negatives"
+    "Negatives closer to the query's nearest; no tie to the query's nearest; among negatives"
   )
   assert facts == [
     "Rank 2 in chamfer, 5 in embedding, 5 in l2g; negatives before it 0, 2, 2.",
@@ -103,5 +102,5 @@ def test_what_fell_is_told_in_words():
   )
   by_global = run_with(embedding=ORDERS["chamfer"])
   told, _ = reasons.explain(by_global, find_ties(by_global, 0), 0, 1)
-  assert told == "by the global features, not by the embedding"
+  assert told == "By the global features, not by the embedding"
   assert reasons.list_fallen(run_with(l2g=ORDERS["chamfer"]), 0) == []

@@ -60,6 +60,9 @@ def test_the_main_job_writes_its_page(report):
     "embedding (w=1)",
     "Why, medium",
     "Why, hard",
+    "What falls in the embedding",
+    "embedded positives",
+    "What the scores mean",
     "SMACOF</dt>",
   ):
     assert text in page
@@ -73,6 +76,7 @@ def test_the_main_job_writes_its_page(report):
   assert own["average_precision"]["hard"]["chamfer"] == 100.0
   assert own["average_precision"].keys() == {"easy", "medium", "hard"}
   assert own["num_reached"] == 3
+  assert [len(query["embedded_positives"]) for query in data["queries"]] == [3] * 4
 
 
 def test_first_results_have_their_matches(report):

@@ -327,9 +327,13 @@ def test_an_entry_that_the_index_does_not_hold_is_no_harm(folder, tmp_path, sear
 
 
 def test_a_data_set_is_as_if_made_at_once(folder, tmp_path):
+  kept = []
+
   def prepare(work):
     watch = Stopwatch()
-    return collections.prepare(photos.jobs_of(folder), work, photos.options(), watch)
+    made = collections.prepare(photos.jobs_of(folder), work, photos.options(), watch)
+    kept.append({*watch.kept.values()})
+    return made
 
   before = prepare(tmp_path / "data")
   assert before.names == tuple(job.name for job in photos.jobs_of(folder))
@@ -341,6 +345,8 @@ def test_a_data_set_is_as_if_made_at_once(folder, tmp_path):
   for one, other in zip(after.lists, fresh.lists, strict=True):
     np.testing.assert_array_equal(one, other)
   assert prepare(tmp_path / "data").kinds[0].index.state == after.kinds[0].index.state
+  # The stopwatch tells that the last found all there.
+  assert kept == [{False}, {False}, {False}, {True}]
   # The order alone makes another index.
   jobs = photos.jobs_of(folder)[::-1]
   turned = collections.prepare(jobs, tmp_path / "data", photos.options(), Stopwatch())

@@ -112,6 +112,8 @@ function browse(root) {
       ...now.facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]),
     );
     part("lists").style.setProperty("--lists", now.lists.length);
+    // Four pictures beside each other are too small for a narrow window.
+    part("lists").style.setProperty("--narrow", now.lists.length > 3 ? 2 : now.lists.length);
     part("lists").replaceChildren(...now.lists.map(([name, results]) => list(name, results)));
     part("fell").hidden = !now.fallen.length;
     part("fallen").replaceChildren(
