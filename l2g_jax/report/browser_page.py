@@ -85,11 +85,12 @@ def _scales(browser: Browser) -> str:
 
 
 def _matches(browser: Browser) -> str:
+  has_fallen = any(query.fallen for query in browser.queries)
+  fell = " and for the positives that fell most" if has_fallen else ""
   return (
     "Matches are of key points that one transform explains, and are computed for the first results"
-    f" of {_last(browser)} and for the positives that fell most. Fewer than"
-    f" {browser.least_matches} tell nothing: unrelated pictures have as many. Choose a result with"
-    " matches to see them."
+    f" of {_last(browser)}{fell}. Fewer than {browser.least_matches} tell nothing: unrelated"
+    " pictures have as many. Choose a result with matches to see them."
   )
 
 

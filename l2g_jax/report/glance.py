@@ -129,14 +129,12 @@ def _seconds(run: Run) -> Table:
     Column("stage"),
     Column("seconds", 1, "of the whole run"),
     Column("a query", 4, "seconds of a stage that runs for every query"),
-    Column("of the images", None, "whether an earlier run had left what the stage makes of them"),
   ]
   rows = [
     (
-      stage,
+      f"{stage} (images: read from the work folder)" if stage in run.figures["kept"] else stage,
       float(value),
       a_query.get(stage),
-      "read from the work folder" if stage in run.figures["kept"] else "",
     )
     for stage, value in seconds.items()
   ]

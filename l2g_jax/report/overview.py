@@ -73,8 +73,9 @@ def _methods(run: Run, judged: Judged) -> list[Block]:
       "Positives found by rank",
       _recall(run, judged),
       "The share of all positives, easy and hard, up to a rank. Every stage ranks all images, so a"
-      " curve that rises late has positives far down. The upright line is at k: beyond it images"
-      f" are not embedded and keep the order of {run.search}, so these curves are one.",
+      " curve that rises late has positives far down. Where curves run together the wider lies"
+      " behind. The upright line is at k: beyond it images are not embedded and keep the order of"
+      f" {run.search}, so these curves are one.",
     ),
   ]
 

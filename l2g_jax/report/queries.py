@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -64,9 +65,9 @@ def make_browser(
   reference: str,
   facts: Sequence[Sequence[tuple[str, str]]],
   orders: Mapping[str, Sequence[int]],
-  fallen: Sequence[Mapping[int, tuple[str, Sequence[str]]]],
-  scales: Mapping[str, str],
   key_points: KeyPoints | None,
+  fallen: Sequence[Mapping[int, tuple[str, Sequence[str]]]] | None = None,
+  scales: Mapping[str, str] = MappingProxyType({}),
 ) -> Browser:
   """Returns the ranked lists of a data set as pictures.
 
@@ -78,12 +79,13 @@ def make_browser(
     reference: the name of the stage against which changes of rank count.
     facts: of every query, see `Query`.
     orders: see `Browser`.
-    fallen: of every query the positives that the last list moves down most, worst first, each with
-      its reason and facts, see `Fallen`; their key points are matched too.
-    scales: see `Browser`.
     key_points: None = none are shown.
+    fallen: of every query the positives that the last list moves down most, worst first, each with
+      its reason and facts, see `Fallen`; their key points are matched too. None = none are shown.
+    scales: see `Browser`.
   """
   truth = dataset.ground_truth
+  fallen = [{}] * len(truth.queries) if fallen is None else fallen
   columns = {stage.name: _Column(stage, _places(stage.rankings)) for stage in stages}
   wanted = _shown_images(dataset, [columns[name].stage for name in shown])
   numbers = {image: number for number, image in enumerate(wanted)}

@@ -85,12 +85,12 @@ def _browser(run: Run, judged: Judged, ties: Sequence[QueryTies]) -> Browser:
     reference=search,
     facts=[_facts(run, judged, ties[q], q) for q in range(len(ties))],
     orders=orders,
+    key_points=run.key_points,
     fallen=[
       {image: reasons.explain(run, ties[q], q, image) for image in reasons.list_fallen(run, q)}
       for q in range(len(ties))
     ],
     scales=scales,
-    key_points=run.key_points,
   )
 
 
