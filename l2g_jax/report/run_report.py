@@ -18,15 +18,15 @@ from l2g_jax.report.ties import QueryTies, find_ties
 # Their lists are much like others; the last that is shown is that of L2G.
 _NOT_SHOWN = ("global+rerank", "l2g-default")
 _COSINE = "from -1 to 1, of the vectors that describe images as a whole; 1 is the same direction"
-_SIMILARITY = (
-  "of the query to the image, by which the search ranks: 0 is unlike. With one kind of local"
-  " features it reaches 1, the image itself; of several it counts in multiples of what unrelated"
-  " images have, without a bound"
+_ONE_KIND = (
+  "from 0 to 1: how like each key point of the query is to the one of the image most like it, on"
+  " average; 1 is the same picture"
 )
+_SEVERAL_KINDS = "in multiples of what unrelated images have; 0 is unlike, and there is no greatest"
 _L2G_SCORE = (
-  "the mean of two cosines, from -1 to 1: of the image to the query, and to the query joined with"
-  " its best; 0 to 1 is added where the search is certain of the match. It compares images of one"
-  " query only; an image that was not re-ranked keeps its similarity"
+  "how near the image is to the query, and to the query joined with its best images: the mean of"
+  " both, about -1 to 1; up to 1 is added where the search is certain of it. It compares images of"
+  " one query only; an image that was not re-ranked keeps its similarity"
 )
 
 
@@ -77,7 +77,11 @@ def _browser(run: Run, judged: Judged, ties: Sequence[QueryTies]) -> Browser:
   stages = {stage.name: stage for stage in run.stages}
   if np.array_equal(stages[EMBEDDING].rankings, stages[METHOD].rankings):
     hidden.add(EMBEDDING)
-  scales = {"cosine": _COSINE, "similarity": _SIMILARITY, stages[METHOD].score_name: _L2G_SCORE}
+  scales = {
+    "cosine": _COSINE,
+    "similarity": _similarity_scale(run.figures["config"]),
+    stages[METHOD].score_name: _L2G_SCORE,
+  }
   return make_browser(
     run.dataset,
     run.stages,
@@ -92,6 +96,14 @@ def _browser(run: Run, judged: Judged, ties: Sequence[QueryTies]) -> Browser:
     ],
     scales=scales,
   )
+
+
+def _similarity_scale(config: Mapping[str, Any]) -> str:
+  """Says how far the similarities by which candidates are embedded reach."""
+  name = config["similarity"].partition(":")[0]
+  if name != "chamfer":
+    return f"as {name} measures it; 0 is unlike"
+  return _SEVERAL_KINDS if "+" in str(config["local"]) else _ONE_KIND
 
 
 def _facts(run: Run, judged: Judged, own_ties: QueryTies, q: int) -> list[tuple[str, str]]:
