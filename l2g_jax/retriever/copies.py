@@ -1,7 +1,7 @@
 """Exact copies of a query in a folder; they count even without features."""
 
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -15,14 +15,17 @@ _CHUNK_BYTES = 1 << 20
 
 
 def find_copies(
-  query: pathlib.Path, pixels: np.ndarray | None, paths: Sequence[pathlib.Path], suspects: Iterable
+  query: pathlib.Path,
+  pixels: np.ndarray | None,
+  paths: Mapping[int, pathlib.Path],
+  suspects: Iterable[int],
 ) -> Mapping[int, str]:
   """Finds exact copies of a query.
 
   Args:
     query: its file.
     pixels: `[height, width, 3]` of the query; None = only files are compared.
-    paths: N files.
+    paths: files, each by a number.
     suspects: numbers of files whose pixels may be the query's.
 
   Returns:
@@ -30,7 +33,7 @@ def find_copies(
   """
   size = query.stat().st_size
   copies = {}
-  for number, path in enumerate(paths):
+  for number, path in paths.items():
     try:
       if path.stat().st_size == size and _have_equal_content(query, path):
         copies[number] = SAME_FILE

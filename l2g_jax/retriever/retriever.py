@@ -73,7 +73,7 @@ class Retriever:
     self,
     directory: pathlib.Path,
     list_images: Callable[[], Listing],
-    prepare: Callable[[Sequence[ImageJob], bool], collections.Collection],
+    prepare: Callable[[Sequence[ImageJob], bool, bool], collections.Collection],
     *,
     folder: listing.Folder | None,
     choose: Choose | None,
@@ -148,20 +148,34 @@ class Retriever:
     folder = None
     if isinstance(images, Dataset):
       dataset = images
-      directory, make, on_error = root / dataset.name, collections.prepare, "raise"
+      directory, on_error = root / dataset.name, "raise"
 
       def list_images() -> Listing:
         return listing.list_dataset(dataset)
+
+      def prepare(jobs: Sequence[ImageJob], verify: bool, more_follow: bool):
+        del more_follow  # A data set has all of its images.
+        return collections.prepare(
+          jobs, directory, options, watch, on_error=on_error, verify=verify
+        )
     else:
       # Photographs and work may lie in one folder; the mark keeps them apart.
       mark_work_folder(root)
       path = pathlib.Path(images)
-      directory, make, on_error = listing.folder_directory(root, path), collections.follow, "empty"
+      directory, on_error = listing.folder_directory(root, path), "empty"
       folder = listing.Folder(path, directory)
       list_images = folder.list
 
-    def prepare(jobs: Sequence[ImageJob], verify: bool) -> collections.Collection:
-      return make(jobs, directory, options, watch, on_error=on_error, verify=verify)
+      def prepare(jobs: Sequence[ImageJob], verify: bool, more_follow: bool):
+        return collections.follow(
+          jobs,
+          directory,
+          options,
+          watch,
+          on_error=on_error,
+          verify=verify,
+          more_follow=more_follow,
+        )
 
     made = cls(
       directory,
@@ -382,10 +396,13 @@ class Retriever:
 
   def _look(self, *, verify: bool) -> None:
     images = self._list_images()
+    jobs = images.jobs
     if self._choose is not None:
       known = collections.known_names(self.directory, self.options)
-      images = dataclasses.replace(images, jobs=self._choose(images.jobs, known))
-    collection = self._prepare(images.jobs, verify)
+      jobs = self._choose(images.jobs, known)
+    more_follow = len(jobs) < len(images.jobs)
+    images = dataclasses.replace(images, jobs=jobs)
+    collection = self._prepare(jobs, verify, more_follow)
     self._state = _State(images, collection, L2G(self.weight, self.config))
 
   def _changeable(self) -> listing.Folder:
