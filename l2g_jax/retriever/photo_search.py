@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranking.global_features import GlobalFeatures
 from l2g_jax.ranking.global_search import global_cosines
 from l2g_jax.retriever.collection import Collection, Queries
-from l2g_jax.retriever.copies import find_copies
+from l2g_jax.retriever.copies import Files, find_copies
 from l2g_jax.retriever.matched import View
 from l2g_jax.retriever.results import Result, Results
 from l2g_jax.runtime.stopwatch import Stopwatch
@@ -68,7 +68,7 @@ class _Order:
 
 def rank_images(
   collection: Collection,
-  paths: Sequence[pathlib.Path],
+  files: Files,
   query: Query,
   described: Queries,
   num_results: int,
@@ -82,7 +82,7 @@ def rank_images(
 
   Args:
     collection: N images.
-    paths: of the images, by id.
+    files: of the images, by id.
     query: the photograph.
     described: its features.
     num_results: the most that are returned.
@@ -118,7 +118,6 @@ def rank_images(
     order = _order_without_search(num_descriptors, features, by_global, featureless)
   with watch.measure("exact copies"):
     pixels = query.photograph.pixels if query.box is None else None
-    files = {image: paths[image] for image in by_name.tolist()}
     copies = find_copies(query.path, pixels, files, order.suspects)
   remarks = [f"The query: {note}." for note in query.photograph.notes] + order.remarks
   if copies:
@@ -126,7 +125,7 @@ def rank_images(
     remarks.append(f"First stand exact copies of the query: {told}.")
   by_similarity = dict(zip(ids.tolist(), similarities.tolist(), strict=True))
   ranks = {
-    stage: dict(zip(ranking.tolist(), range(1, len(ranking) + 1), strict=True))
+    stage: _ranks(ranking, len(names))
     for stage, ranking in (("global", by_global), ("chamfer", np.concatenate([ids, others])))
   }
   ranked = [*copies, *(image for image in order.ids if image not in copies)]
@@ -134,11 +133,11 @@ def rank_images(
     images=tuple(
       Result(
         name=names[image],
-        path=paths[image],
+        path=files.paths[image],
         rank=rank,
         score=order.scores.get(image),
         similarity=by_similarity.get(image, 0.0),
-        ranks={stage: values[image] for stage, values in ranks.items()},
+        ranks={stage: int(values[image]) for stage, values in ranks.items()},
         copy=copies.get(image),
       )
       for rank, image in enumerate(ranked[:num_results], start=1)
@@ -154,6 +153,13 @@ def rank_images(
     ),
     candidates=candidates,
   )
+
+
+def _ranks(ranking: np.ndarray, num_images: int) -> np.ndarray:
+  """Returns the ranks from 1 of all images, `[N]`; 0 of those that are in no ranking."""
+  ranks = np.zeros(num_images, np.int64)
+  ranks[ranking] = np.arange(1, len(ranking) + 1)
+  return ranks
 
 
 def _remarks_on_order(

@@ -28,6 +28,7 @@ from l2g_jax.retriever import asmk_search, listing, pair_similarity, photo_searc
 from l2g_jax.retriever import candidates as candidate_search
 from l2g_jax.retriever import collection as collections
 from l2g_jax.retriever.asmk_search import AsmkSearch
+from l2g_jax.retriever.copies import Files
 from l2g_jax.retriever.described import DescribedImages, describe_images, describe_queries
 from l2g_jax.retriever.listing import Choose, Listing
 from l2g_jax.retriever.options import INDEX, Features, StageOptions
@@ -53,6 +54,12 @@ class _State:
   def placed(self) -> PlacedCollection:
     """The lists and global features on the devices, copied at the first query."""
     return self.l2g.place(self.collection.lists, self.collection.global_features)
+
+  @functools.cached_property
+  def files(self) -> Files:
+    """The files of the images, by their ids."""
+    paths = {job.name: job.path for job in self.images.jobs}
+    return Files([paths[name] for name in self.collection.names])
 
 
 class Retriever:
@@ -246,10 +253,9 @@ class Retriever:
     described = collections.describe_query(
       state.collection, ImageJob(path.name, path, box), self.watch, query.photograph
     )
-    paths = {job.name: job.path for job in state.images.jobs}
     return photo_search.rank_images(
       state.collection,
-      [paths[name] for name in state.collection.names],
+      state.files,
       query,
       described,
       k,

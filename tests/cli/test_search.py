@@ -9,7 +9,7 @@ from PIL import Image
 from l2g_jax.cli.search import COMMAND
 from l2g_jax.data.images import read_image
 from l2g_jax.report.contact_sheet import Tile, save_contact_sheet
-from l2g_jax.retriever.copies import SAME_FILE, SAME_PIXELS, find_copies
+from l2g_jax.retriever.copies import SAME_FILE, SAME_PIXELS, Files, find_copies
 from tests.cli import toy
 
 _CONSTANT = (7, 8, 9)
@@ -121,9 +121,9 @@ def test_copies_are_known_by_content_not_by_name(tmp_path):
   content = bytearray(query.read_bytes())
   content[-1] ^= 1
   other.write_bytes(content)
-  paths = dict(enumerate([other, same, tmp_path / "pixels.bmp", tmp_path / "gone.png"]))
-  assert find_copies(query, pixels, paths, suspects=[2, 3]) == {1: SAME_FILE, 2: SAME_PIXELS}
-  assert find_copies(query, None, paths, suspects=[2, 3]) == {1: SAME_FILE}
+  files = Files([other, same, tmp_path / "pixels.bmp", tmp_path / "gone.png"])
+  assert find_copies(query, pixels, files, suspects=[2, 3]) == {1: SAME_FILE, 2: SAME_PIXELS}
+  assert find_copies(query, None, files, suspects=[2, 3]) == {1: SAME_FILE}
 
 
 def test_a_picture_that_can_not_be_read_is_a_grey_tile(tmp_path):
