@@ -187,7 +187,9 @@ class Repair:
     for start in range(0, len(rows), size):
       some = rows[start : start + size]
       more = self._candidates(int(images[some[0]]))
-      exact = self.compare(images[some], more)
+      # To weigh the descriptors of an image takes longer than all else here.
+      none = np.zeros((len(some), 0), np.float32)
+      exact = self.compare(images[some], more) if len(more) else none
       yield from ((row, (more, values)) for row, values in zip(some.tolist(), exact, strict=True))
 
   def _lost(self, old: Rows, num_removed: np.ndarray) -> np.ndarray:

@@ -2,9 +2,9 @@
 
   l2g serve FOLDER
 
-The page takes in what comes to the folder, and can be used meanwhile. It is seen from this machine
-alone, unless --host says otherwise; then it wants a token, which is part of the address that is
-printed.
+The page takes in what comes to the folder, and can be used meanwhile. Nothing in the folder is ever
+changed; what is made of it is kept in --work_dir. The page is seen from this machine alone, unless
+--host says otherwise; then it wants a token, which is part of the address that is printed.
 """
 
 import importlib.util

@@ -39,7 +39,7 @@ __all__ = [
   "image_keys",
 ]
 
-# An interrupted run loses at most so many images per worker.
+# A shard that is interrupted loses at most so many images per worker.
 IMAGES_PER_PART = 64
 # An image that changes while it is read is read so many times.
 _ATTEMPTS = 3
@@ -89,7 +89,7 @@ def extract_local(
   show_progress: bool = True,
   checksum_memory: os.PathLike | str | None = None,
   verify: bool = False,
-  has_shards: bool = True,
+  removes: store.Removes = "replaced",
   run_tasks: _Run = run,
 ) -> store.FeatureStore:
   """Extracts local features into a store, or opens a store that is complete.
@@ -97,7 +97,8 @@ def extract_local(
   An image is known by its content, its box and its recipe, not by its name or path. If its
   features are in the folder, they are not extracted again. So interrupted work goes on where it
   stopped, and a changed list of images costs only its new images. Features that the list no longer
-  needs are removed. While another process extracts to the same folder, this one waits.
+  needs are removed, unless `removes` says otherwise. While another process extracts to the same
+  folder, this one waits.
 
   Args:
     jobs: the images, in the order of the store.
@@ -113,8 +114,7 @@ def extract_local(
     show_progress: whether to show progress.
     checksum_memory: see `checksums.checksum_files`; None = a file in the folder.
     verify: whether to compare checksums of earlier parts, not only sizes.
-    has_shards: whether `extract_shard` may write to the folder too. If not, all parts that the list
-      does not need are removed, those of interrupted runs included.
+    removes: which parts go that the list does not need, see `store.complete`.
     run_tasks: makes the parts that are missing; the default does it on this machine.
 
   Returns:
@@ -135,6 +135,7 @@ def extract_local(
       num_workers=num_workers,
       show_progress=show_progress,
       verify=verify,
+      has_pieces=True,
       run_tasks=run_tasks,
     )
     reasons = [f"{name}: {reason}" for name, reason in made.failures.items()]
@@ -142,7 +143,7 @@ def extract_local(
       raise InputError(
         f"{len(reasons)} of {len(jobs)} images can't be used: {' '.join(reasons[:5])}"
       )
-    completed = _complete(root, made.images, is_all=not has_shards)
+    completed = _complete(root, made.images, removes)
   for reason in reasons:
     print(f"Left without features. {printable(reason)}")
   for remark in count_notes(made.notes):
@@ -283,6 +284,7 @@ def _make_images(
   num_workers: int | None,
   show_progress: bool,
   verify: bool,
+  has_pieces: bool = False,
   run_tasks: _Run = run,
 ) -> _Made:
   """Extracts and saves the features that no part of the store has yet."""
@@ -299,7 +301,7 @@ def _make_images(
     # Images of equal content are described once.
     missing = list({image.key: image for image in missing}.values())
     tasks = [
-      Task(recipe, missing[i : i + IMAGES_PER_PART], root, on_error)
+      Task(recipe, missing[i : i + IMAGES_PER_PART], root, on_error, has_pieces)
       for i in range(0, len(missing), IMAGES_PER_PART)
     ]
     changed: set[str] = set()
@@ -344,7 +346,7 @@ def _set_aside(images: Sequence[Image], changed: set[str]) -> tuple[list[Image],
 
 
 def _complete(
-  root: pathlib.Path, images: Sequence[Image], *, is_all: bool = False
+  root: pathlib.Path, images: Sequence[Image], removes: store.Removes = "replaced"
 ) -> store.FeatureStore:
   """Completes a store whose parts hold all images."""
   found = parts.find_images(root)
@@ -355,4 +357,4 @@ def _complete(
     if stored.failure is not None
   }
   names = [image.job.name for image in images]
-  return store.complete(root, names, places, failures=failures, is_all=is_all)
+  return store.complete(root, names, places, failures=failures, removes=removes)

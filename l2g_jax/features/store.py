@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from l2g_jax.features.protocol import LocalFeatures
 from l2g_jax.runtime import files
 
 Precision = parts.Precision
+Removes = Literal["none", "replaced", "all"]
 part_path = parts.part_path
 save_part = parts.save_part
 has_part = parts.has_part
@@ -112,7 +113,7 @@ def finish(directory: os.PathLike | str, *, keys: Sequence[str]) -> None:
     names=[name for part in opened for name in part.names],
     images=[StoredImage(part, row) for part in opened for row in range(len(part.names))],
     failures={name: reason for part in opened for name, reason in part.failures.items()},
-    unused=set(),
+    removable=_used_before(root),
   )
 
 
@@ -122,29 +123,33 @@ def complete(
   images: Sequence[StoredImage],
   *,
   failures: Mapping[str, str],
-  is_all: bool = False,
+  removes: Removes = "replaced",
 ) -> FeatureStore:
   """Completes a store with these images, in order.
 
-  Many parts with few images in use are merged first. Parts that the store used before and no longer
-  uses are removed, so nobody else may complete it at the same time.
+  Many parts with few images in use are merged first, where parts may be removed. Nobody else may
+  complete the store at the same time.
 
   Args:
     directory: the store's folder.
     names: the names of the images.
     images: the images in parts of the store.
     failures: why an image has no features, by name.
-    is_all: whether to remove every other part too, such as those of an interrupted extraction of
-      other images; without it they may belong to a shard.
+    removes: which parts go that hold none of these images. `replaced` are those that the store
+      used before, since others may belong to a shard; `all` are also the others, such as those of
+      an interrupted extraction; `none` leaves everything to images that follow.
 
   Returns:
     The store.
   """
   root = pathlib.Path(directory)
-  kept = _merge_small(root, images)
-  unused = {path.name for path in root.glob("part-*")} if is_all else set()
-  unused |= {image.part.name for image in images} - {image.part.name for image in kept}
-  return _commit(root, names=names, images=kept, failures=failures, unused=unused)
+  removable = set()
+  if removes != "none":
+    removable = _used_before(root) | {image.part.name for image in images}
+    images = _merge_small(root, images)
+  if removes == "all":
+    removable = {path.name for path in root.glob("part-*")}
+  return _commit(root, names=names, images=images, failures=failures, removable=removable)
 
 
 def remove_earlier(directory: os.PathLike | str) -> bool:
@@ -213,9 +218,9 @@ def _commit(
   names: Sequence[str],
   images: Sequence[StoredImage],
   failures: Mapping[str, str],
-  unused: set[str],
+  removable: set[str],
 ) -> FeatureStore:
-  """Writes the index, if it changed, and removes parts that only the old one names."""
+  """Writes the index, if it changed, and removes those of some parts that it does not name."""
   numbers: dict[str, int] = {}
   for image in images:
     numbers.setdefault(image.part.name, len(numbers))
@@ -229,12 +234,12 @@ def _commit(
     "failures": dict(failures),
   }
   try:
-    before = _read_index(root)
+    is_same = _read_index(root) == index
   except InputError:
-    before = {"version": _VERSION, "parts": []}
-  if index != before:
+    is_same = False
+  if not is_same:
     files.write_manifest(root / _INDEX, index)
-  for name in (unused | set(_part_names(before))) - set(numbers):
+  for name in removable - set(numbers):
     parts.remove_part(root, name)
   files.remove_leftovers(root)
   return _make_store(names, images, failures)
@@ -264,11 +269,15 @@ def _read_index(root: pathlib.Path) -> dict[str, Any]:
   return index
 
 
-def _part_names(index: Mapping[str, Any]) -> list[str]:
-  """Returns the parts that an index of either version names."""
+def _used_before(root: pathlib.Path) -> set[str]:
+  """Returns the parts that the index of a store names, of either version; none without one."""
+  try:
+    index = _read_index(root)
+  except InputError:
+    return set()
   if index["version"] == _NUMBERED_VERSION:
-    return [part_path("", number).name for number in range(len(index["keys"]))]
-  return index["parts"]
+    return {part_path("", number).name for number in range(len(index["keys"]))}
+  return set(index["parts"])
 
 
 def _merge_small(root: pathlib.Path, images: Sequence[StoredImage]) -> Sequence[StoredImage]:

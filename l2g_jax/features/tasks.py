@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -21,16 +22,28 @@ OnError = Literal["raise", "empty"]
 
 # Stands for the path of an image in stored failures, since the image may be moved.
 PATH = "{path}"
+# A kill loses so much of a worker's time at most, and the image that it was at.
+PIECE_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """A part of a store to make."""
+  """A part of a store to make.
+
+  Attributes:
+    recipe: how features are made.
+    images: of the part.
+    root: the store's folder.
+    on_error: see `extract_local`.
+    has_pieces: whether what is done is saved every now and then, in parts that are removed once
+      this one is whole. Nobody else may complete the store meanwhile.
+  """
 
   recipe: Recipe
   images: Sequence[Image]
   root: pathlib.Path
   on_error: OnError
+  has_pieces: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +55,14 @@ class Progress:
     failures: by key of an image, the reason why it has no features.
     changed: keys of images that changed while they were read.
     notes: by name of an image, its `Photograph.notes`.
+    part: the name of the part that was saved; empty = none was.
   """
 
   num_images: int
   failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
   changed: Sequence[str] = ()
   notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+  part: str = ""
 
 
 class ChangedError(InputError):
@@ -68,18 +83,21 @@ def _make_part(task: Task) -> Progress:
   # the caller's process, which gets its number of threads back.
   num_threads = cv2.getNumThreads()
   cv2.setNumThreads(1)
-  results: list[LocalFeatures | InputError] = []
+  results: dict[int, LocalFeatures | InputError] = {}
+  pieces = _Pieces(task)
   notes: dict[str, Sequence[str]] = {}
   try:
-    for image in task.images:
+    for number, image in enumerate(task.images):
       try:
         pixels, _ = _read_unchanged(image, task.recipe.reading, notes)
-        results.append(task.recipe.extractor.extract(pixels))
+        results[number] = task.recipe.extractor.extract(pixels)
       except InputError as error:
-        results.append(error)
+        results[number] = error
+      pieces.keep(results)
   finally:
     cv2.setNumThreads(num_threads)
-  return dataclasses.replace(save(task, results), num_images=len(task.images), notes=notes)
+  made = pieces.replace(results)
+  return dataclasses.replace(made, num_images=len(task.images), notes=notes)
 
 
 def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
@@ -97,16 +115,54 @@ def _run_network(tasks: Sequence[Task], num_threads: int) -> Iterator[Progress]:
   try:
     for task in tasks:
       results: dict[int, LocalFeatures | InputError] = {}
+      pieces = _Pieces(task)
       part = (next(inputs) for _ in task.images)
       for described in batches.describe_part(network, part):
         results.update(described)
+        pieces.keep(results)
         yield Progress(len(described))
       names = [image.job.name for image in task.images]
       part_notes = {name: notes.pop(name) for name in names if name in notes}
-      made = save(task, [results[number] for number in range(len(task.images))])
+      made = pieces.replace(results)
       yield dataclasses.replace(made, notes=part_notes)
   finally:
     inputs.close()
+
+
+class _Pieces:
+  """What is done of a part that is not whole yet, in parts of its own."""
+
+  def __init__(self, task: Task):
+    self._task = task
+    self._names: list[str] = []
+    self._done: set[int] = set()
+    self._time = time.monotonic()
+
+  def keep(self, results: Mapping[int, LocalFeatures | InputError]) -> None:
+    """Saves what came since the last time, if that is long ago.
+
+    Args:
+      results: so far, by the number of the image.
+    """
+    task = self._task
+    is_late = time.monotonic() - self._time >= PIECE_SECONDS
+    if not task.has_pieces or not is_late or len(results) == len(task.images):
+      return
+    # Why an image can't be used is soon found again.
+    new = [n for n in results if n not in self._done and not isinstance(results[n], InputError)]
+    if not new:
+      return
+    piece = dataclasses.replace(task, images=[task.images[n] for n in new])
+    self._names.append(save(piece, [results[n] for n in new]).part)
+    self._done |= set(new)
+    self._time = time.monotonic()
+
+  def replace(self, results: Mapping[int, LocalFeatures | InputError]) -> Progress:
+    """Saves all results as the part, and removes the pieces."""
+    made = save(self._task, [results[number] for number in range(len(self._task.images))])
+    for name in set(self._names) - {made.part}:
+      parts.remove_part(self._task.root, name)
+    return made
 
 
 def _read_unchanged(
@@ -131,6 +187,7 @@ def save(task: Task, results: Sequence[LocalFeatures | InputError]) -> Progress:
   saved: list[tuple[Image, LocalFeatures]] = []
   failures: dict[str, str] = {}
   changed: list[str] = []
+  name = ""
   for image, result in zip(task.images, results, strict=True):
     if isinstance(result, ChangedError):
       changed.append(image.key)
@@ -155,7 +212,7 @@ def save(task: Task, results: Sequence[LocalFeatures | InputError]) -> Progress:
       failures={key: reason for key, reason in failures.items() if key in set(keys)},
       image_keys=keys,
     )
-  return Progress(0, failures, changed)
+  return Progress(0, failures, changed, part=name)
 
 
 def _no_features(dimension: int) -> LocalFeatures:

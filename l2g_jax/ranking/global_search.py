@@ -31,15 +31,21 @@ def rank_by_global(features: GlobalFeatures) -> np.ndarray:
   Raises:
     InputError: shapes that do not fit, or a value that is not finite.
   """
+  cosines = global_cosines(features)
+  rankings = np.empty(cosines.shape, np.int32)
+  for row, values in enumerate(cosines):
+    rankings[row] = np.argsort(-values, kind="stable")
+  return rankings
+
+
+def global_cosines(features: GlobalFeatures) -> np.ndarray:
+  """Returns the cosines of Q queries with N images, `[Q, N]` float32; see `rank_by_global`."""
   check_global_shapes(features.queries.shape, features.database.shape)
   queries = unit_rows(features.queries)
   cosines = np.empty((len(queries), len(features.database)), np.float32)
   for part in row_parts(features.database.shape):
     cosines[:, part] = queries @ unit_rows(features.database[part]).T
-  rankings = np.empty(cosines.shape, np.int32)
-  for row, values in enumerate(cosines):
-    rankings[row] = np.argsort(-values, kind="stable")
-  return rankings
+  return cosines
 
 
 def rerank_by_global(

@@ -1,6 +1,7 @@
 """A collection ready for queries, by one kind of local features or by several together."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -47,10 +48,16 @@ class Collection:
     """The names of the images; ids are positions in it."""
     return self.kinds[0].names
 
-  @property
+  @functools.cached_property
   def failures(self) -> Mapping[str, str]:
     """The images that could not be used, each with the reason."""
     return {name: reason for kind in self.kinds for name, reason in kind.failures.items()}
+
+  @functools.cached_property
+  def readable(self) -> np.ndarray:
+    """The ids of the images that could be read, in the order of their names."""
+    kept = (image for image, name in enumerate(self.names) if name not in self.failures)
+    return np.array(sorted(kept, key=self.names.__getitem__), np.int64)
 
   def counts(self) -> np.ndarray:
     """Returns how many local descriptors each image has, `[N]`."""
@@ -142,14 +149,33 @@ def follow(
   *,
   on_error: OnError = "empty",
   verify: bool = False,
+  more_follow: bool = False,
 ) -> Collection:
   """Makes a collection ready for queries that changes now and then; see `prepare`.
 
   New images are added to the indexes, and images that are gone are removed from them. Ids are in
   the order of `names`, not of the images. After changes to more than a quarter of the images an
   index is compacted; after changes to more than half, everything is learned anew.
+
+  Args:
+    jobs: its images, as they are now.
+    directory: see `prepare`, as the next four.
+    options: the settings.
+    watch: takes the seconds of the stages.
+    on_error: see `extract_local`.
+    verify: whether checksums are compared.
+    more_follow: whether images that are left out now come later: their features are kept.
   """
-  return _prepare(jobs, directory, options, watch, on_error=on_error, in_order=False, verify=verify)
+  return _prepare(
+    jobs,
+    directory,
+    options,
+    watch,
+    on_error=on_error,
+    in_order=False,
+    verify=verify,
+    more_follow=more_follow,
+  )
 
 
 def describe_queries(collection: Collection, jobs: Sequence[ImageJob], watch: Stopwatch) -> Queries:
@@ -252,6 +278,7 @@ def _prepare(
   on_error: OnError,
   in_order: bool,
   verify: bool,
+  more_follow: bool = False,
 ) -> Collection:
   kinds = []
   for kind_options in options.kinds():
@@ -263,6 +290,7 @@ def _prepare(
       on_error=on_error,
       in_order=in_order,
       verify=verify,
+      more_follow=more_follow,
     )
     kinds.append(kind.renamed(kinds[0].names) if kinds else kind)
   with watch.measure("neighbour lists"):
@@ -285,6 +313,7 @@ def _prepare(
         crop_policy=options.features.crop_policy,
         on_error=on_error,
         verify=verify,
+        more_follow=more_follow,
       )
       global_features = _in_order(given, [job.name for job in jobs], kinds[0].names)
   return Collection(tuple(kinds), lists, global_features, options, directory)

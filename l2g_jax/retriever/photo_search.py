@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,9 +11,9 @@ from l2g_jax.data.images import Box, Photograph, crop_photograph, read_photograp
 from l2g_jax.pipeline.collection import Collection as PlacedCollection
 from l2g_jax.pipeline.l2g import L2G
 from l2g_jax.ranking.global_features import GlobalFeatures
-from l2g_jax.ranking.global_search import rank_by_global
+from l2g_jax.ranking.global_search import global_cosines
 from l2g_jax.retriever.collection import Collection, Queries
-from l2g_jax.retriever.copies import find_copies
+from l2g_jax.retriever.copies import Files, find_copies
 from l2g_jax.retriever.matched import View
 from l2g_jax.retriever.results import Result, Results
 from l2g_jax.runtime.stopwatch import Stopwatch
@@ -68,7 +68,7 @@ class _Order:
 
 def rank_images(
   collection: Collection,
-  paths: Sequence[pathlib.Path],
+  files: Files,
   query: Query,
   described: Queries,
   num_results: int,
@@ -78,11 +78,11 @@ def rank_images(
   placed: PlacedCollection,
   watch: Stopwatch,
 ) -> Results:
-  """Ranks a collection for one photograph; exact copies of it come first.
+  """Ranks the readable images for one photograph; exact copies of it come first.
 
   Args:
     collection: N images.
-    paths: of the images, by id.
+    files: of the images, by id.
     query: the photograph.
     described: its features.
     num_results: the most that are returned.
@@ -93,17 +93,18 @@ def rank_images(
   """
   features = GlobalFeatures(described.global_features, collection.global_features)
   num_descriptors = sum(len(values) for values in described.descriptors[0])
-  # Ids are in the order in which the images came; ties are shown by name.
   names = collection.names
-  by_name = np.array(sorted(range(len(names)), key=names.__getitem__))
+  # Ids are in the order in which the images came; ties are shown by name.
+  by_name = collection.readable
   with watch.measure("global search"):
-    named = GlobalFeatures(features.queries, features.database[by_name])
-    by_global = by_name[rank_by_global(named)[0]]
+    cosines = global_cosines(features)[0, by_name]
+    by_global = by_name[np.argsort(-cosines, kind="stable")]
   with watch.measure("local search"):
     candidates = collection.search(described.descriptors, min(num_candidates, len(names)))
   is_found = candidates.ids[0] >= 0
   ids, similarities = candidates.ids[0, is_found], candidates.similarities[0, is_found]
   others = by_name[~np.isin(by_name, ids)]
+  featureless = by_name[collection.counts()[by_name] == 0]
   if len(ids):
     with watch.measure("embedding and re-ranking"):
       (result,) = l2g.rank(placed, candidates, features.queries)
@@ -111,20 +112,20 @@ def rank_images(
       ids=np.concatenate([result.rankings[0, : len(ids)], others]).tolist(),
       scores=dict(zip(ids.tolist(), result.scores[0, is_found].tolist(), strict=True)),
       suspects=ids[similarities >= _COPY_SIMILARITY * similarities[0]].tolist(),
-      remarks=_remarks_on_order(collection.counts(), len(ids), num_results),
+      remarks=_remarks_on_order(featureless, len(by_name), len(ids), num_results),
     )
   else:
-    order = _order_without_search(num_descriptors, features, by_global, collection.counts())
+    order = _order_without_search(num_descriptors, features, by_global, featureless)
   with watch.measure("exact copies"):
     pixels = query.photograph.pixels if query.box is None else None
-    copies = find_copies(query.path, pixels, paths, order.suspects)
+    copies = find_copies(query.path, pixels, files, order.suspects)
   remarks = [f"The query: {note}." for note in query.photograph.notes] + order.remarks
   if copies:
     told = ", ".join(f"{printable(names[image])} ({part})" for image, part in copies.items())
     remarks.append(f"First stand exact copies of the query: {told}.")
   by_similarity = dict(zip(ids.tolist(), similarities.tolist(), strict=True))
   ranks = {
-    stage: np.argsort(ranking) + 1
+    stage: _ranks(ranking, len(names))
     for stage, ranking in (("global", by_global), ("chamfer", np.concatenate([ids, others])))
   }
   ranked = [*copies, *(image for image in order.ids if image not in copies)]
@@ -132,7 +133,7 @@ def rank_images(
     images=tuple(
       Result(
         name=names[image],
-        path=paths[image],
+        path=files.paths[image],
         rank=rank,
         score=order.scores.get(image),
         similarity=by_similarity.get(image, 0.0),
@@ -143,7 +144,7 @@ def rank_images(
     ),
     remarks=tuple(remarks),
     weight=l2g.weight,
-    num_images=len(names),
+    num_images=len(by_name),
     query=View(
       described.features[0],
       query.photograph.size,
@@ -154,12 +155,23 @@ def rank_images(
   )
 
 
-def _remarks_on_order(counts: np.ndarray, num_found: int, num_results: int) -> list[str]:
+def _ranks(ranking: np.ndarray, num_images: int) -> np.ndarray:
+  """Returns the ranks from 1 of all images, `[N]`; 0 of those that are in no ranking."""
+  ranks = np.zeros(num_images, np.int64)
+  ranks[ranking] = np.arange(1, len(ranking) + 1)
+  return ranks
+
+
+def _remarks_on_order(
+  featureless: np.ndarray, num_images: int, num_found: int, num_results: int
+) -> list[str]:
   """Says how many images stand in no order that means anything."""
   remarks = []
-  if featureless := int(np.sum(counts == 0)):
-    remarks.append(f"Without local features, hence last: {featureless} of {len(counts)} images.")
-  if num_found < min(num_results, len(counts)):
+  if len(featureless):
+    remarks.append(
+      f"Without local features, hence last: {len(featureless)} of {num_images} images."
+    )
+  if num_found < min(num_results, num_images):
     remarks.append(
       f"{num_found} images have something in common with the query; the others follow in the order"
       " of their names."
@@ -168,11 +180,11 @@ def _remarks_on_order(counts: np.ndarray, num_found: int, num_results: int) -> l
 
 
 def _order_without_search(
-  num_descriptors: int, features: GlobalFeatures, by_global: np.ndarray, counts: np.ndarray
+  num_descriptors: int, features: GlobalFeatures, by_global: np.ndarray, featureless: np.ndarray
 ) -> _Order:
   """Returns the order where the local search found no image."""
   reason = "local features in common with any image" if num_descriptors else "local features"
-  suspects = np.flatnonzero(counts == 0).tolist()
+  suspects = featureless.tolist()
   if np.any(features.queries[0]):
     remark = f"The query has no {reason}: images stand by their global features."
     return _Order(by_global.tolist(), {}, suspects, [remark])

@@ -42,7 +42,7 @@ class Results:
     images: best first.
     remarks: sentences for the user on how this order came about.
     weight: w, that was used.
-    num_images: of the collection.
+    num_images: of the collection, that could be read.
     query: the photograph as it was described, for `matched.match_views`.
     candidates: `[1, C]`, what the local search handed to the re-ranking.
   """

@@ -28,6 +28,7 @@ from l2g_jax.retriever import asmk_search, listing, pair_similarity, photo_searc
 from l2g_jax.retriever import candidates as candidate_search
 from l2g_jax.retriever import collection as collections
 from l2g_jax.retriever.asmk_search import AsmkSearch
+from l2g_jax.retriever.copies import Files
 from l2g_jax.retriever.described import DescribedImages, describe_images, describe_queries
 from l2g_jax.retriever.listing import Choose, Listing
 from l2g_jax.retriever.options import INDEX, Features, StageOptions
@@ -54,6 +55,12 @@ class _State:
     """The lists and global features on the devices, copied at the first query."""
     return self.l2g.place(self.collection.lists, self.collection.global_features)
 
+  @functools.cached_property
+  def files(self) -> Files:
+    """The files of the images, by their ids."""
+    paths = {job.name: job.path for job in self.images.jobs}
+    return Files([paths[name] for name in self.collection.names])
+
 
 class Retriever:
   """A collection that is ready for queries: images in, named results out.
@@ -73,7 +80,7 @@ class Retriever:
     self,
     directory: pathlib.Path,
     list_images: Callable[[], Listing],
-    prepare: Callable[[Sequence[ImageJob], bool], collections.Collection],
+    prepare: Callable[[Sequence[ImageJob], bool, bool], collections.Collection],
     *,
     folder: listing.Folder | None,
     choose: Choose | None,
@@ -148,20 +155,34 @@ class Retriever:
     folder = None
     if isinstance(images, Dataset):
       dataset = images
-      directory, make, on_error = root / dataset.name, collections.prepare, "raise"
+      directory, on_error = root / dataset.name, "raise"
 
       def list_images() -> Listing:
         return listing.list_dataset(dataset)
+
+      def prepare(jobs: Sequence[ImageJob], verify: bool, more_follow: bool):
+        del more_follow  # A data set has all of its images.
+        return collections.prepare(
+          jobs, directory, options, watch, on_error=on_error, verify=verify
+        )
     else:
       # Photographs and work may lie in one folder; the mark keeps them apart.
       mark_work_folder(root)
       path = pathlib.Path(images)
-      directory, make, on_error = listing.folder_directory(root, path), collections.follow, "empty"
+      directory, on_error = listing.folder_directory(root, path), "empty"
       folder = listing.Folder(path, directory)
       list_images = folder.list
 
-    def prepare(jobs: Sequence[ImageJob], verify: bool) -> collections.Collection:
-      return make(jobs, directory, options, watch, on_error=on_error, verify=verify)
+      def prepare(jobs: Sequence[ImageJob], verify: bool, more_follow: bool):
+        return collections.follow(
+          jobs,
+          directory,
+          options,
+          watch,
+          on_error=on_error,
+          verify=verify,
+          more_follow=more_follow,
+        )
 
     made = cls(
       directory,
@@ -232,10 +253,9 @@ class Retriever:
     described = collections.describe_query(
       state.collection, ImageJob(path.name, path, box), self.watch, query.photograph
     )
-    paths = {job.name: job.path for job in state.images.jobs}
     return photo_search.rank_images(
       state.collection,
-      [paths[name] for name in state.collection.names],
+      state.files,
       query,
       described,
       k,
@@ -383,10 +403,13 @@ class Retriever:
 
   def _look(self, *, verify: bool) -> None:
     images = self._list_images()
+    jobs = images.jobs
     if self._choose is not None:
       known = collections.known_names(self.directory, self.options)
-      images = dataclasses.replace(images, jobs=self._choose(images.jobs, known))
-    collection = self._prepare(images.jobs, verify)
+      jobs = self._choose(images.jobs, known)
+    more_follow = len(jobs) < len(images.jobs)
+    images = dataclasses.replace(images, jobs=jobs)
+    collection = self._prepare(jobs, verify, more_follow)
     self._state = _State(images, collection, L2G(self.weight, self.config))
 
   def _changeable(self) -> listing.Folder:

@@ -90,6 +90,7 @@ def local_features(
   crop_policy: CropPolicy | None,
   on_error: OnError = "raise",
   verify: bool = False,
+  more_follow: bool = False,
 ) -> FeatureStore:
   """Returns the local features of a collection's database or queries.
 
@@ -101,6 +102,7 @@ def local_features(
     crop_policy: how boxes become crops; None = the policy of the extractor.
     on_error: see `extract_local`.
     verify: whether the checksums of existing files are compared, not only their sizes.
+    more_follow: whether other images are looked at later, whose features are kept until then.
 
   Raises:
     InputError: an image or a file can't be used, or files do not fit the images.
@@ -114,7 +116,7 @@ def local_features(
       on_error=on_error,
       checksum_memory=directory / checksums.NAME,
       verify=verify,
-      has_shards=False,
+      removes="none" if more_follow else "all",
     )
   names = tuple(job.name for job in jobs)
   if local.format == "stores":
@@ -177,6 +179,7 @@ def global_features(
   crop_policy: CropPolicy | None,
   on_error: OnError = "raise",
   verify: bool = False,
+  more_follow: bool = False,
 ) -> np.ndarray:
   """Returns the global features of a collection's database or queries, `[N, D]` float32.
 
@@ -188,6 +191,7 @@ def global_features(
     crop_policy: how boxes become crops; None = the policy of the extractor.
     on_error: see `extract_local`; an image that is left empty has the feature zero.
     verify: see `local_features`.
+    more_follow: see `local_features`.
 
   Raises:
     InputError: an image or a file can't be used, or a file does not fit the images.
@@ -206,7 +210,7 @@ def global_features(
     on_error=on_error,
     checksum_memory=directory / checksums.NAME,
     verify=verify,
-    has_shards=False,
+    removes="none" if more_follow else "all",
   )
   return stack_global(store)
 

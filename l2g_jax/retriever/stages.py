@@ -126,6 +126,7 @@ def prepare_kind(
   on_error: OnError,
   in_order: bool,
   verify: bool,
+  more_follow: bool,
 ) -> Kind:
   """Makes the stages of one kind of features, or opens them if they are there.
 
@@ -137,6 +138,7 @@ def prepare_kind(
     on_error: see `extract_local`.
     in_order: whether ids are in the order of the images, and the result is as if it was just built.
     verify: whether the checksums of existing files are compared, not only their sizes.
+    more_follow: see `sources.local_features`.
 
   Raises:
     InputError: an image or a file can't be used, or none of the images has local features.
@@ -169,6 +171,7 @@ def prepare_kind(
           on_error=on_error,
           in_order=in_order,
           verify=verify,
+          more_follow=more_follow,
         )
   stages = ["local features", "index", "neighbour lists"]
   for stage in [*stages, "whitening and global features"] if options.has_vlad else stages:
@@ -243,6 +246,7 @@ def _make(
   on_error: OnError,
   in_order: bool,
   verify: bool,
+  more_follow: bool,
 ) -> Kind:
   """Makes the missing stages; the caller holds the lock."""
   with watch.measure("local features"):
@@ -254,6 +258,7 @@ def _make(
       crop_policy=options.crop_policy,
       on_error=on_error,
       verify=verify,
+      more_follow=more_follow,
     )
   if not store.counts().any():
     raise InputError("None of the images has local features, so there is no index to search.")

@@ -19,6 +19,7 @@ from l2g_jax.web.pictures import Pictures
 from l2g_jax.web.searching import Searches
 from l2g_jax.web.security import LOOPBACK, Guard
 from l2g_jax.web.services import Services
+from l2g_jax.web.turns import Turns
 from l2g_jax.web.uploads import Uploads
 
 # Everything of the web's own lies in a folder of this name beside what was made of the collection.
@@ -54,7 +55,7 @@ def create_app(
     searches=Searches(keeper, pictures),
     groupings=Groupings(keeper),
     limits=limits,
-    heavy=anyio.CapacityLimiter(available_cores()),
+    turns=Turns(available_cores()),
     decoding=anyio.CapacityLimiter(2 * _MOST_DECODERS),
   )
 

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import anyio.to_thread
 import fastapi
 from fastapi.responses import Response
 
@@ -40,9 +39,7 @@ def router(services: Services) -> fastapi.APIRouter:
   ) -> Response:
     """The best results as a file: CSV, JSON, a contact sheet, a page, or pairs for COLMAP."""
     query = read_query(services.pictures, picture, box, turn, mirror=mirror)
-    content = await anyio.to_thread.run_sync(
-      _export, services, query, format, limit, limiter=services.heavy
-    )
+    content = await services.turns.run(lambda: _export(services, query, format, limit))
     return _attachment("pairs" if format == "pairs" else "search", format, content)
 
   @routes.get("/groups/export", response_class=Response)

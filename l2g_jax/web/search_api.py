@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-import anyio.to_thread
 import fastapi
 from fastapi.responses import Response
 
@@ -43,13 +42,13 @@ def router(services: Services) -> fastapi.APIRouter:
     """
     query = read_query(services.pictures, picture, box, turn, mirror=mirror)
 
-    def run() -> schemas.SearchAnswer:
-      done = searches.search(query)
-      page = done.results.images[offset : offset + limit]
-      overlaps = searches.overlaps(done, page) if regions else [None] * len(page)
-      return _search_answer(done, page, overlaps)
-
-    return await anyio.to_thread.run_sync(run, limiter=services.heavy)
+    done = await services.turns.run(lambda: searches.search(query))
+    page = done.results.images[offset : offset + limit]
+    overlaps: Sequence[Overlap | None] = [None] * len(page)
+    if regions:
+      # Those who have no results yet go first.
+      overlaps = await services.turns.run(lambda: searches.overlaps(done, page), can_wait=True)
+    return _search_answer(done, page, overlaps)
 
   @routes.get("/compare")
   async def compare(
@@ -65,7 +64,7 @@ def router(services: Services) -> fastapi.APIRouter:
         raise Refusal(NOT_FOUND, "There is no such picture in the collection.")
       return _compare_answer(searches.overlap(done, done.state.retriever.names[number]))
 
-    return await anyio.to_thread.run_sync(run, limiter=services.heavy)
+    return await services.turns.run(run)
 
   @routes.get("/map")
   async def chart(
@@ -77,9 +76,7 @@ def router(services: Services) -> fastapi.APIRouter:
   ) -> schemas.MapAnswer:
     """The best results as a map: what is alike lies together."""
     query = read_query(services.pictures, picture, box, turn, mirror=mirror)
-    return await anyio.to_thread.run_sync(
-      lambda: charts.make_map(searches.search(query), limit), limiter=services.heavy
-    )
+    return await services.turns.run(lambda: charts.make_map(searches.search(query), limit))
 
   @routes.get("/groups", responses={202: {"model": schemas.GroupsAnswer}})
   def groups(

@@ -9,6 +9,7 @@ from l2g_jax.web.keeper import Keeper
 from l2g_jax.web.limits import Limits
 from l2g_jax.web.pictures import Pictures
 from l2g_jax.web.searching import Searches
+from l2g_jax.web.turns import Turns
 from l2g_jax.web.uploads import Uploads
 
 
@@ -23,7 +24,7 @@ class Services:
     searches: of the collection.
     groupings: of the collection.
     limits: of what is taken in and kept.
-    heavy: how many searches run at once; others wait, and hold up nothing else.
+    turns: of searches, and of all that takes a core for long.
     decoding: how many requests wait for the decoders at once.
   """
 
@@ -33,5 +34,5 @@ class Services:
   searches: Searches
   groupings: Groupings
   limits: Limits
-  heavy: anyio.CapacityLimiter
+  turns: Turns
   decoding: anyio.CapacityLimiter

@@ -94,6 +94,17 @@ def test_a_chain_of_changes_leaves_the_lists_that_brute_force_makes(index, image
   assert not searched
 
 
+def test_images_that_went_are_compared_with_none():
+  ids = np.array([[1, 2], [2, 0], [0, 1]], np.int32)
+  old = repair.Rows(ids, np.array([[0.9, 0.8]] * 3, np.float32), np.zeros(3, np.int32))
+  change = repair.Change(rows=np.array([0, 2]), positions=np.array([0, -1, 1]))
+  refuse = lambda images, others: pytest.fail("Images were compared.")
+  rows, holds = repair.Repair.start(refuse, old, change, 1, []).lists([0, 1])
+  assert holds.all()
+  assert rows.ids.tolist() == [[1], [0]]
+  np.testing.assert_array_equal(rows.similarities, np.array([[0.8], [0.9]], np.float32))
+
+
 def test_short_lists_are_searched_again_where_they_lost_much(index, images, searched):
   old = np.array(make(index, 6).ids)
   gone = index.names.index("image-005")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from l2g_jax.data.images import read_photograph
 from l2g_jax.errors import InputError
-from l2g_jax.features import LocalExtractor, extraction
+from l2g_jax.features import LocalExtractor, extraction, tasks
 from l2g_jax.features import jobs as features_of_jobs
 from l2g_jax.features.extraction import ImageJob, extract_local, extract_shard
 from l2g_jax.features.sift import sift
@@ -459,6 +459,45 @@ def test_killed_with_workers_it_leaves_none_and_goes_on(tmp_path, jobs):
   extract_local(jobs, rows(), tmp_path / "store", num_workers=2, show_progress=False)
   assert contents(tmp_path / "store") == contents(tmp_path / "whole")
   assert made.items() <= parts_made(tmp_path / "store").items()
+
+
+def test_interrupted_within_a_part_it_keeps_what_is_done(tmp_path, jobs, extract, monkeypatch):
+  monkeypatch.setattr(extraction, "IMAGES_PER_PART", NUM_IMAGES)
+  monkeypatch.setattr(tasks, "PIECE_SECONDS", 0.0)
+  described = []
+
+  def interrupt(image):
+    if len(described) == 7:
+      raise KeyboardInterrupt
+    described.append(1)
+    return extract_rows(image, seconds=0.0)
+
+  with pytest.raises(KeyboardInterrupt):
+    extract(extractor=LocalExtractor("rows", 4, {}, interrupt), precision="float32")
+  opened, count = extract_counting(extract, jobs, precision="float32")
+  assert count == NUM_IMAGES - 7
+  check_rows(opened, jobs)
+
+
+@pytest.mark.parametrize(("removes", "count"), [("none", 0), ("replaced", 9), ("all", 9)])
+def test_what_a_list_does_not_need_is_left_to_one_that_follows(extract, jobs, removes, count):
+  extract()
+  extract(jobs=jobs[9:], removes=removes)
+  assert extract_counting(extract, jobs)[1] == count
+
+
+def test_pieces_are_gone_once_their_part_is_whole(tmp_path, jobs, extract, monkeypatch):
+  damage_some(jobs)
+  extract(on_error="empty")
+  whole = contents(tmp_path / "store")
+  shutil.rmtree(tmp_path / "store")
+  monkeypatch.setattr(tasks, "PIECE_SECONDS", 0.0)
+  saved = []
+  save = tasks.save
+  monkeypatch.setattr(tasks, "save", lambda *given: saved.append(save(*given)) or saved[-1])
+  extract(on_error="empty")
+  assert len(saved) > NUM_PARTS
+  assert contents(tmp_path / "store") == whole
 
 
 def test_workers_do_not_load_jax():

@@ -230,7 +230,7 @@ def _extract(root: pathlib.Path, first: int, last: int) -> None:
     root / "store",
     num_workers=1,
     show_progress=False,
-    has_shards=False,
+    removes="all",
   )
 
 

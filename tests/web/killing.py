@@ -16,6 +16,7 @@ import time
 import urllib.request
 
 from l2g_jax.cann import CannIndex
+from l2g_jax.features import tasks
 from l2g_jax.web import keeper as keepers
 from l2g_jax.web import warming
 from tests.retriever import photos
@@ -23,8 +24,9 @@ from tests.web import serving
 
 NUM_IMAGES = 12
 _FIRST_STEP = 4
-# What the second step does when it is killed, at the second sync of a file.
-POINTS = ("add", "neighbor_lists")
+# What the second step does when it is killed, at the second sync of a file; or while it describes
+# its fourth photograph.
+POINTS = ("add", "neighbor_lists", "describe")
 
 
 def kill_within(name: str) -> None:
@@ -51,11 +53,13 @@ def kill_within(name: str) -> None:
 
 def serve(root: pathlib.Path, fatal: str | None) -> None:
   """Serves a folder until all is taken in; writes what could be searched whenever it changes."""
-  if fatal is not None:
+  if fatal in ("add", "neighbor_lists"):
     kill_within(fatal)
   described = []
 
   def describe(image):
+    if fatal == "describe" and len(described) == _FIRST_STEP + 3:
+      os.kill(os.getpid(), signal.SIGKILL)
     described.append(1)
     return photos.describe(image)
 
@@ -79,6 +83,7 @@ def run(root: pathlib.Path, fatal: str | None) -> tuple[int | None, dict[str, in
 
 def main(directory: pathlib.Path) -> None:
   keepers.FIRST_STEP = _FIRST_STEP
+  tasks.PIECE_SECONDS = 0.0
   keepers._SETTLED_SECONDS = 0.0
   for name in ("warm_search", "warm_map"):
     setattr(warming, name, lambda retriever: None)

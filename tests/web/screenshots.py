@@ -49,7 +49,7 @@ def main(root: str, work: str, output: str) -> None:
       box = truth.queries[_QUERY].bbx
       fractions = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
       query = f"picture={picture}&box={','.join(f'{value:.4f}' for value in fractions)}"
-      _wait(driver, f"{address}/search?{query}", "#summary", "searched in")
+      _wait(driver, f"{address}/search?{query}", "#summary", "it is framed")
       _take(driver, pathlib.Path(output, "serve-search.jpg"))
       links = driver.execute_script(
         "return [...document.querySelectorAll('#results a.matched')].map(a => a.href)"

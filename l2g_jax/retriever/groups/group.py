@@ -77,7 +77,7 @@ class Groups:
 
   Attributes:
     groups: the largest first, then by the name of the best.
-    num_images: of the collection.
+    num_images: of the collection, that could be read.
     settings: JSON values that made them.
   """
 
@@ -115,7 +115,7 @@ def make_groups(pictures: Pictures, relations: Sequence[Relation], options: Grou
     ]
   return Groups(
     tuple(sorted(groups, key=lambda group: (-len(group.members), group.members[0].name))),
-    num_images=len(pictures.collection.names),
+    num_images=len(pictures.collection.readable),
     settings=dataclasses.asdict(options),
   )
 

@@ -35,7 +35,7 @@ class Pictures:
   Attributes:
     collection: whose ids are positions in `names`.
     keys: of all N images.
-    names: the names of the images by key, ascending.
+    names: the names of the images that could be read by key, ascending.
     paths: of all images, by name.
     described: the features of the images, by id.
     known: what was read of pictures before.
@@ -122,7 +122,7 @@ def open_pictures(retriever: Retriever) -> Pictures:
   images, collection, described = retriever.describe()
   by_name = collection.kinds[0].keys
   names: dict[str, list[str]] = collections.defaultdict(list)
-  for name in sorted(collection.names):
+  for name in (collection.names[image] for image in collection.readable):
     names[by_name[name]].append(name)
   return Pictures(
     collection=collection,

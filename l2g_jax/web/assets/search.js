@@ -39,7 +39,7 @@ async function open() {
     fail(new Error("No picture is chosen yet. Choose one on the first page."));
     return;
   }
-  part("results").setAttribute("aria-busy", "true");
+  awaitResults();
   try {
     if (picture?.id !== query.picture) {
       picture = await loadPicture(query.picture);
@@ -62,36 +62,67 @@ async function describe() {
   part("notes").textContent = [notes ?? []].flat().join(" ");
 }
 
+function awaitResults() {
+  part("results").setAttribute("aria-busy", "true");
+  part("results").classList.add("stale");
+}
+
+// First the results, then where in them the part lies, which takes as long again.
 async function search() {
   asking?.abort();
   asking = new AbortController();
   recover();
   part("changed").hidden = true;
-  part("results").setAttribute("aria-busy", "true");
+  awaitResults();
   part("summary").textContent = "Searching …";
-  const asked = writeQuery(query, { offset: (query.page - 1) * PER_PAGE, limit: PER_PAGE });
+  const page = { offset: (query.page - 1) * PER_PAGE, limit: PER_PAGE };
+  const { signal } = asking;
+  let isShown = false;
   try {
-    show(await ask(`/api/search?${asked}`, { signal: asking.signal }));
+    show(await ask(`/api/search?${writeQuery(query, { ...page, regions: 0 })}`, { signal }));
+    isShown = true;
+    const answer = await ask(`/api/search?${writeQuery(query, page)}`, { signal });
+    if (answer.generation !== generation) show(answer);
+    locate(answer);
     part("results").removeAttribute("aria-busy");
   } catch (error) {
     if (error.name === "AbortError") return;
     part("results").removeAttribute("aria-busy");
-    part("results").replaceChildren();
-    part("pages").hidden = true;
-    waits = error.status === NOT_YET;
-    part("summary").textContent = waits ? `${error.message} The search starts by itself then.` : "";
+    part("results").classList.remove("stale");
+    waits = !isShown && error.status === NOT_YET;
+    if (!isShown) {
+      part("results").replaceChildren();
+      part("pages").hidden = true;
+      part("summary").textContent = waits ? `${error.message} The search starts by itself then.` : "";
+    }
     if (!waits) fail(error);
   }
 }
 
-function show(answer) {
+const sought = () => (query.box ? "your part" : "something of your picture");
+const told = (answer) => `${count(answer.num_images, "photograph")} searched in ${answer.seconds.toFixed(1)} s. `;
+
+// Frames the part in the results that are shown already.
+function locate(answer) {
   const matched = answer.results.filter((result) => result.region).length;
-  const where = query.box ? "your part" : "something of your picture";
   part("summary").textContent =
-    `${count(answer.num_images, "photograph")} searched in ${answer.seconds.toFixed(1)} s. ` +
-    (matched ? `On this page, ${where} was found in ${matched} of ${answer.results.length}; it is framed.` : `On this page, no picture surely shows ${where}.`);
+    told(answer) +
+    (matched ? `On this page, ${sought()} was found in ${matched} of ${answer.results.length}; it is framed.` : `On this page, no picture surely shows ${sought()}.`);
+  const items = part("results").children;
+  answer.results.forEach((result, at) => {
+    items[at].querySelector(".points").textContent = result.region ? count(result.inliers, "point") : "part not located";
+    if (!result.region) return;
+    items[at].querySelector(".tile").classList.add("matched");
+    const photo = items[at].querySelector(".photo");
+    photo.replaceChildren(framed(photo.querySelector(".framed").firstChild, [result.region]));
+  });
+}
+
+function show(answer) {
+  part("summary").textContent = `${told(answer)}Looking for ${sought()} in them …`;
   part("remarks").replaceChildren(...answer.remarks.map((remark) => make("li", {}, remark)));
   part("results").replaceChildren(...answer.results.map(card));
+  part("results").classList.remove("stale");
   part("results").start = answer.results[0]?.rank ?? 1;
   const last = Math.max(1, Math.ceil(answer.total / PER_PAGE));
   part("pages").hidden = last < 2;
@@ -103,19 +134,18 @@ function show(answer) {
 
 function card(result) {
   const image = thumbnail(pictureAddress(result.id, 256));
-  const points = result.region ? count(result.inliers, "point") : "part not located";
   const words = make(
     "span",
     { className: "words" },
     make("span", { className: "head" }, make("b", {}, `${result.rank}`), ...(result.copy ? [make("span", { className: "badge" }, result.copy)] : [])),
     make("span", { className: "name" }, result.name),
     make("span", { className: "soft", title: RANKS }, `details ${result.ranks.chamfer} · whole ${result.ranks.global}`),
-    make("span", { className: "soft" }, `${result.score === null ? "no score" : `score ${result.score.toFixed(3)}`} · ${points}`),
+    make("span", { className: "soft" }, `${result.score === null ? "no score" : `score ${result.score.toFixed(3)}`} · `, make("span", { className: "points" }, "…")),
   );
   const open = make(
     "a",
-    { className: `tile ${result.region ? "matched" : ""}`, href: `/compare?${writeQuery(query, { image: result.id, rank: result.rank })}`, title: `Compare with ${result.name}` },
-    make("span", { className: "photo" }, framed(image, result.region ? [result.region] : [])),
+    { className: "tile", href: `/compare?${writeQuery(query, { image: result.id, rank: result.rank })}`, title: `Compare with ${result.name}` },
+    make("span", { className: "photo" }, framed(image, [])),
     words,
   );
   const ask = make("a", { className: "small", href: `/search?picture=${result.id}`, "aria-label": `Search with ${result.name}` }, "Search with this picture");

@@ -45,7 +45,8 @@ def write_folder(folder: pathlib.Path) -> pathlib.Path:
   Image.fromarray(seen).save(folder / "c-from-aside.jpg", quality=90)
   Image.new("RGB", (64, 48), (7, 8, 9)).save(folder / "flat.png")
   (folder / "flat-copy.png").write_bytes((folder / "flat.png").read_bytes())
-  (folder / "broken.jpg").write_bytes(b"no image")
+  for name in ("broken", "broken-copy"):
+    (folder / f"{name}.jpg").write_bytes(b"no image")
   return folder
 
 

@@ -62,6 +62,13 @@ def test_regions_are_where_the_parts_lie(found):
   np.testing.assert_allclose(known["collage", "b"].region_first, inset, atol=0.01)
 
 
+def test_what_can_not_be_read_is_in_no_group(found, retriever):
+  assert len(retriever.names) - found.num_images == 2
+  members = {member.name for group in found for member in group.members}
+  assert {"flat", "flat-copy"} <= members
+  assert not members & {"broken", "broken-copy"}
+
+
 def test_a_collage_ties_its_pictures_to_no_group(found):
   (of_a,) = [group for group in found if "a" in [member.name for member in group.members]]
   (of_b,) = [group for group in found if "b" in [member.name for member in group.members]]
