@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -14,13 +14,16 @@ Unreached = Literal["zero", "bound"]
 
 # Of settings that grow with the index, see `CannConfig`.
 _LEAST_PROBES = 32
+# Cells that are read, as multiples of the square root of the images, where all descriptors of a
+# query are scanned, and where a share of them is.
+_PROBES = 0.35
+_SHARE_PROBES = 0.5
 _LEAST_DEPTH = 500
-# For neighbour lists: in large collections their first places matter, in small ones all of them.
-_LIST_PROBES = 16, 32
-_LARGE = 20_000
+_LIST_PROBES = 32
 # Images that are screened, as multiples of the square root of the images.
 _SCREENED = 7.0
 _SCREENED_FOR_LISTS = 2.0
+_LARGE_SCREENED_FOR_LISTS = 3.0
 # The least that a setting may be.
 _LEAST = {
   "num_lists": 1,
@@ -32,6 +35,23 @@ _LEAST = {
   "seed": 0,
 }
 _REQUIRED = ("code_bytes", "seed")
+
+
+class Reach(NamedTuple):
+  """How far a search looks.
+
+  Attributes:
+    num_probes: cells that are scanned for a descriptor.
+    depth: best images whose similarity is computed exactly.
+    screened: images of the scan, more than `depth`, that a share of the query's descriptors orders
+      before; 0 = none.
+    whole: whether all descriptors of the query are scanned, and not only a share.
+  """
+
+  num_probes: int
+  depth: int
+  screened: int
+  whole: bool
 
 
 def whole_number(request: str, value: Any, *, least: int, most: int | None = None) -> int:
@@ -69,13 +89,15 @@ class CannConfig:
       shorter and building longer, and need more probes. None = one for 800 descriptors.
     num_probes: cells that are scanned for each query descriptor, at least 1. More find more of the
       true neighbours, in time in proportion; as many as there are cells read all. None = 0.35 times
-      the square root of the images, at least 32, chosen for a recall of the exact 100 best of 0.99
-      in collections of some thousand images, and of 0.95 in larger ones.
+      the square root of the images, or 0.5 times where images are screened, at least 32, chosen for
+      a recall of the exact 100 best of 0.99 in collections of some thousand images, and of 0.95 in
+      larger ones.
     rescoring_depth: best images of the scan whose similarity is computed anew, exactly, from all
       their descriptors; at least 0, which leaves the order to the scan. As many as there are images
       whose order matters, or a few times more, are useful. None = 1.75 times the square root of
       the images, at least 500, chosen as `num_probes` was; where 7 times the square root is more,
-      so many images of the scan are screened before, see `scoring.screen`.
+      so many images are screened before, of a scan of a share of the query's descriptors, see
+      `scoring.screen`.
     code_bytes: of a packed descriptor in the cells, a multiple of 4; fewer where fewer suffice.
       More make the estimates of the scan better, and the index larger. The default leaves 2 bits
       to each of 128 dimensions; half to twice as much is useful.
@@ -120,23 +142,11 @@ class CannConfig:
       if (getattr(self, name) or 0) % 4:
         raise SettingError(name, "a multiple of 4", getattr(self, name))
 
-  def probes(self, num_images: int) -> int:
-    """Returns `num_probes` for an index of so many images."""
+  def probes(self, num_images: int, *, whole: bool = True) -> int:
+    """Returns `num_probes` for an index of so many images, see `Reach`."""
     if self.num_probes is not None:
       return self.num_probes
-    return max(_LEAST_PROBES, round(0.35 * num_images**0.5))
-
-  def list_probes(self, num_images: int) -> int:
-    """Returns how many cells are scanned for each descriptor when neighbour lists are made."""
-    if self.num_probes is not None:
-      return self.num_probes
-    least, most = _LIST_PROBES
-    return min(max(least, round(least * (_LARGE / max(1, num_images)) ** 0.5)), most)
-
-  def list_screened(self, num_images: int, depth: int) -> int:
-    """Returns how many images are screened when lists of some depth are made; 0 = none."""
-    count = round(_SCREENED_FOR_LISTS * num_images**0.5)
-    return count if 0 < depth < count else 0
+    return max(_LEAST_PROBES, round((_PROBES if whole else _SHARE_PROBES) * num_images**0.5))
 
   def depth(self, num_images: int) -> int:
     """Returns `rescoring_depth` for an index of so many images."""
@@ -148,6 +158,28 @@ class CannConfig:
     """Returns how many images a search screens before it scores them exactly; 0 = none."""
     count = round(_SCREENED * num_images**0.5)
     return count if self.rescoring_depth is None and count > self.depth(num_images) else 0
+
+  def reach(
+    self, num_images: int, num_probes: int | None = None, rescoring_depth: int | None = None
+  ) -> Reach:
+    """Returns how far a search looks in an index of so many images, unless it is told otherwise."""
+    screened = self.screened(num_images) if rescoring_depth is None else 0
+    return Reach(
+      self.probes(num_images, whole=not screened) if num_probes is None else num_probes,
+      self.depth(num_images) if rescoring_depth is None else rescoring_depth,
+      screened,
+      whole=not screened,
+    )
+
+  def list_reach(self, num_images: int, depth: int) -> Reach:
+    """Returns how far searches look that make neighbour lists, the first `depth` of them exact."""
+    probes = _LIST_PROBES if self.num_probes is None else self.num_probes
+    root = num_images**0.5
+    # A share of the descriptors leaves a rough order, of which more is scored.
+    if 0 < 4 * depth < (screened := round(_LARGE_SCREENED_FOR_LISTS * root)):
+      return Reach(probes, 2 * depth, screened, whole=False)
+    screened = round(_SCREENED_FOR_LISTS * root)
+    return Reach(probes, depth, screened if 0 < depth < screened else 0, whole=True)
 
   def to_json(self) -> dict[str, Any]:
     """Returns the settings as a JSON object."""

@@ -246,17 +246,12 @@ class CannIndex:
   @property
   def default_probes(self) -> int:
     """Cells that a search scans for each query descriptor, unless it says otherwise."""
-    return self.config.probes(len(self.names))
+    return self.config.reach(len(self.names)).num_probes
 
   @property
   def default_depth(self) -> int:
     """Images that a search scores exactly, unless it says otherwise."""
     return self.config.depth(len(self.names))
-
-  @property
-  def default_screened(self) -> int:
-    """Images that a search screens, unless it says how deep it scores; 0 = none."""
-    return self.config.screened(len(self.names))
 
   def search(
     self,
@@ -318,13 +313,8 @@ class CannIndex:
     rescoring_depth: int | None = None,
   ) -> Ranked:
     """Searches several queries that are quantised already, see `search_many`."""
-    return self._searcher.search(
-      queries,
-      k,
-      num_probes=self.default_probes if num_probes is None else num_probes,
-      depth=self.default_depth if rescoring_depth is None else rescoring_depth,
-      screened=self.default_screened if rescoring_depth is None else 0,
-    )
+    reach = self.config.reach(len(self.names), num_probes, rescoring_depth)
+    return self._searcher.search(queries, k, reach)
 
   def search_images(
     self, images: Sequence[int] | np.ndarray, k: int, rescoring_depth: int = lists.DEPTH
@@ -337,18 +327,13 @@ class CannIndex:
     Args:
       images: `[n]` ids.
       k: images wanted, see `search`.
-      rescoring_depth: see `search`.
+      rescoring_depth: so many of the first are sure to have exact similarities.
 
     Raises:
       InputError: an id is not one of 0 to N - 1, or a number does not fit, see `search`.
     """
-    return self._searcher.search(
-      [self.codes(image) for image in images],
-      k,
-      num_probes=self.config.list_probes(len(self.names)),
-      depth=rescoring_depth,
-      screened=self.config.list_screened(len(self.names), rescoring_depth),
-    )
+    reach = self.config.list_reach(len(self.names), rescoring_depth)
+    return self._searcher.search([self.codes(image) for image in images], k, reach)
 
   def share(self, start: int, stop: int) -> Searcher:
     """Returns what searches the images from `start` to before `stop`, see `shares`.

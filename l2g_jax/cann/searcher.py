@@ -9,7 +9,7 @@ import numpy as np
 
 from l2g_jax.cann import scan, scoring, shares, storage
 from l2g_jax.cann.coarse import CellFinder
-from l2g_jax.cann.config import CannConfig, whole_number
+from l2g_jax.cann.config import CannConfig, Reach, whole_number
 from l2g_jax.cann.packed import PackedDescriptors
 from l2g_jax.cann.quantizer import load_quantizer
 from l2g_jax.cann.scoring import Origins, Scanned
@@ -26,12 +26,11 @@ _SUMS = 1 << 24
 MOST_IMAGES = 2**31 - 1
 
 
-def check_search(k: int, num_probes: int, depth: int) -> tuple[int, int, int]:
+def check_search(k: int, reach: Reach) -> tuple[int, Reach]:
   """Returns what a search is asked for as whole numbers; InputError where it is out of range."""
-  return (
-    whole_number("A search needs k", k, least=1, most=MOST_IMAGES),
-    whole_number("A search needs num_probes", num_probes, least=1),
-    whole_number("A search needs rescoring_depth", depth, least=0),
+  return whole_number("A search needs k", k, least=1, most=MOST_IMAGES), reach._replace(
+    num_probes=whole_number("A search needs num_probes", reach.num_probes, least=1),
+    depth=whole_number("A search needs rescoring_depth", reach.depth, least=0),
   )
 
 
@@ -100,19 +99,15 @@ class Searcher:
       [np.diff(segment.descriptors.offsets)[segment.present] for segment in self._segments]
     )
 
-  def search(
-    self, queries: Sequence[Codes], k: int, *, num_probes: int, depth: int, screened: int
-  ) -> Ranked:
+  def search(self, queries: Sequence[Codes], k: int, reach: Reach) -> Ranked:
     """Finds the images most similar to each of Q queries, see `CannIndex.search`: `[Q, k]`.
 
     Args:
       queries: their codes.
       k: see `CannIndex.search`.
-      num_probes: likewise.
-      depth: likewise.
-      screened: images of the scan that are screened, more than `depth`; 0 = none.
+      reach: how far to look.
     """
-    k, num_probes, depth = check_search(k, num_probes, depth)
+    k, reach = check_search(k, reach)
     found = Ranked(
       np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32)
     )
@@ -123,9 +118,9 @@ class Searcher:
     step = max(1, _SUMS // (len(self.names) * available_cores()))
     for start in range(0, len(rows), step):
       some = rows[start : start + step]
-      scanned = self._scan([used[row] for row in some], num_probes)
+      scanned = self._scan([used[row] for row in some], reach)
       for row, values in zip(some, scanned, strict=True):
-        ids, values = self._best(used[row], values, k, depth, screened)
+        ids, values = self._best(used[row], values, k, reach)
         found.ids[row, : len(ids)], found.similarities[row, : len(ids)] = ids, values
     return found
 
@@ -140,12 +135,12 @@ class Searcher:
     part.origins = [run for segment in part._segments for run in segment.present_origins()]
     return part
 
-  def scan(self, query: Codes, count: int, *, num_probes: int) -> Scanned:
+  def scan(self, query: Codes, count: int, reach: Reach) -> Scanned:
     """Finds the `count` best images of a query by the scan; none where the query is empty."""
     query = query[: self._config.max_query_descriptors]
     if not len(query) or not self.names:
       return Scanned(np.zeros(0, np.int64), np.zeros(0))
-    return scoring.best_scanned(self._scan([query], num_probes)[0], count)
+    return scoring.best_scanned(self._scan([query], reach)[0], count)
 
   def similarities(
     self,
@@ -171,39 +166,41 @@ class Searcher:
     if not fits or np.any((values < 0) | (values >= len(self.names))):
       raise InputError(f"Ids must be from 0 to {len(self.names) - 1}, whole numbers in one row.")
     used = [query[: self._config.max_query_descriptors] for query in queries]
-    steps = [scoring.screening_step(len(query)) if screening else 1 for query in used]
+    rows = [scoring.screening_rows(len(query)) if screening else slice(None) for query in used]
     return scoring.exact_similarities(
       self._segments,
       self._config.kernel,
-      [query[::step] for query, step in zip(used, steps, strict=True)],
-      [self._counts(query)[::step] for query, step in zip(used, steps, strict=True)],
+      [query[some] for query, some in zip(used, rows, strict=True)],
+      [self._counts(query)[some] for query, some in zip(used, rows, strict=True)],
       values,
     )
 
   def _best(
-    self, query: Codes, scanned: np.ndarray, k: int, depth: int, screened: int
+    self, query: Codes, scanned: np.ndarray, k: int, reach: Reach
   ) -> tuple[np.ndarray, np.ndarray]:
     """Returns at most k ids and similarities of a query, of what the scan gave, `[N]`."""
-    best = scoring.best_scanned(scanned, max(depth, screened) + k)
-    if screened:
+    best = scoring.best_scanned(scanned, max(reach.depth, reach.screened) + k)
+    if reach.screened:
       best = scoring.screen(
-        best, screened, lambda ids: self.similarities([query], ids, screening=True)[0]
+        best, reach.screened, lambda ids: self.similarities([query], ids, screening=True)[0]
       )
     return scoring.best_images(
-      best, k, depth=depth, rescore=lambda ids: self.similarities([query], ids)[0]
+      best, k, depth=reach.depth, rescore=lambda ids: self.similarities([query], ids)[0]
     )
 
   def _counts(self, query: Codes) -> np.ndarray:
     return bursts.weights(query, self._config.burst_power)
 
-  def _scan(self, queries: Sequence[Codes], num_probes: int) -> np.ndarray:
+  def _scan(self, queries: Sequence[Codes], reach: Reach) -> np.ndarray:
     """Returns the similarities of queries that are not empty, by the scan, `[Q, N]` float64."""
+    rows = [slice(None) if reach.whole else scoring.scanning_rows(len(query)) for query in queries]
     packed = self._quantizer.packing
     bound = self._config.unreached == "bound"
-    counts = [self._counts(query) for query in queries]
+    counts = [self._counts(query)[some] for query, some in zip(queries, rows, strict=True)]
+    queries = [query[some] for query, some in zip(queries, rows, strict=True)]
     probes = [
       scan.prepare(
-        query, weights, *self._cells.find(query, num_probes), packed, self._table, bound=bound
+        query, weights, *self._cells.find(query, reach.num_probes), packed, self._table, bound=bound
       )
       for query, weights in zip(queries, counts, strict=True)
     ]

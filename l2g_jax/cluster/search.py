@@ -9,6 +9,7 @@ import numpy as np
 import ray
 
 from l2g_jax.cann import CannIndex, scoring, shares
+from l2g_jax.cann.config import Reach
 from l2g_jax.cann.scoring import Scanned
 from l2g_jax.cann.searcher import check_search
 from l2g_jax.cluster.nodes import Needs, check_room
@@ -88,47 +89,45 @@ class ClusterSearcher:
     rescoring_depth: int | None = None,
   ) -> Ranked:
     """Searches several queries that are quantised already, see `CannIndex.search_codes`."""
-    k, probes, depth = check_search(
-      k,
-      self.index.default_probes if num_probes is None else num_probes,
-      self.index.default_depth if rescoring_depth is None else rescoring_depth,
-    )
+    reach = self.index.config.reach(len(self.index.names), num_probes, rescoring_depth)
+    k, reach = check_search(k, reach)
     found = Ranked(
       np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32)
     )
-    screened = self.index.default_screened if rescoring_depth is None else 0
     with errors_as_ours():
-      for row, (ids, similarities) in enumerate(self._search(queries, k, probes, depth, screened)):
+      for row, (ids, similarities) in enumerate(self._search(queries, k, reach)):
         found.ids[row, : len(ids)], found.similarities[row, : len(ids)] = ids, similarities
     return found
 
   def _search(
-    self, queries: Sequence[Codes], k: int, num_probes: int, depth: int, screened: int
+    self, queries: Sequence[Codes], k: int, reach: Reach
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the ids and similarities of each query."""
-    reach = max(depth, screened) + k
+    count = max(reach.depth, reach.screened) + k
 
     def scan(first: int) -> tuple[Any, list[Any]]:
       block = ray.put([*queries[first : first + _QUERIES]])
-      return block, [actor.scan.remote(block, reach, num_probes) for actor in self._actors]
+      return block, [actor.scan.remote(block, count, reach) for actor in self._actors]
 
     following = scan(0)
     for first in range(0, len(queries), _QUERIES):
       block, scanning = following
-      best = [shares.join(parts, reach) for parts in zip(*ray.get(scanning), strict=True)]
-      if screened:
+      best = [shares.join(parts, count) for parts in zip(*ray.get(scanning), strict=True)]
+      if reach.screened:
         partial = self._similarities(
-          self._compare(block, [each.ids[:screened] for each in best], screening=True)
+          self._compare(block, [each.ids[: reach.screened] for each in best], screening=True)
         )
         best = [
-          scoring.screen(each, screened, lambda _, values=values: values)
+          scoring.screen(each, reach.screened, lambda _, values=values: values)
           for each, values in zip(best, partial, strict=True)
         ]
-      rescoring = self._compare(block, [each.ids[:depth] for each in best], screening=False)
+      rescoring = self._compare(block, [each.ids[: reach.depth] for each in best], screening=False)
       # Actors are never idle: they scan the next queries while these are put together.
       following = scan(first + _QUERIES)
       for each, values in zip(best, self._similarities(rescoring), strict=True):
-        yield scoring.best_images(each, k, depth=depth, rescore=lambda _, values=values: values)
+        yield scoring.best_images(
+          each, k, depth=reach.depth, rescore=lambda _, values=values: values
+        )
 
   def _compare(
     self, block: Any, ids: Sequence[np.ndarray], *, screening: bool
@@ -157,9 +156,9 @@ class _Share:
     self._start = bounds[0]
     self._searcher = open_index(root, state).share(*bounds)
 
-  def scan(self, queries: Sequence[Codes], count: int, num_probes: int) -> list[Scanned]:
+  def scan(self, queries: Sequence[Codes], count: int, reach: Reach) -> list[Scanned]:
     """Returns the `count` best images of each query by the scan."""
-    found = [self._searcher.scan(query, count, num_probes=num_probes) for query in queries]
+    found = [self._searcher.scan(query, count, reach) for query in queries]
     return [Scanned(each.ids + self._start, each.values) for each in found]
 
   def similarities(

@@ -39,9 +39,9 @@ def searches(monkeypatch):
   made = []
   search = Searcher.search
 
-  def count(self, queries, k, **settings):
+  def count(self, queries, k, reach):
     made.append(len(queries))
-    return search(self, queries, k, **settings)
+    return search(self, queries, k, reach)
 
   monkeypatch.setattr(Searcher, "search", count)
   return made
@@ -129,11 +129,11 @@ def test_an_interrupted_run_goes_on(index, other, monkeypatch):
   search = Searcher.search
   calls = []
 
-  def stop(self, queries, k, **settings):
+  def stop(self, queries, k, reach):
     calls.append(len(queries))
     if len(calls) == 3:
       raise KeyboardInterrupt
-    return search(self, queries, k, **settings)
+    return search(self, queries, k, reach)
 
   with monkeypatch.context() as patch:
     patch.setattr(Searcher, "search", stop)
@@ -251,11 +251,11 @@ def test_a_part_that_another_process_makes_meanwhile_is_taken(index, other, monk
   expected = make(index, 5)
   search = Searcher.search
 
-  def race(self, queries, k, **settings):
+  def race(self, queries, k, reach):
     monkeypatch.setattr(Searcher, "search", search)
     shard = {"rescoring_depth": lists.DEPTH, "shard_index": 0, "num_shards": 1}
     assert other.list_shard(5, show_progress=False, **shard) == 0
-    return search(self, queries, k, **settings)
+    return search(self, queries, k, reach)
 
   monkeypatch.setattr(Searcher, "search", race)
   np.testing.assert_array_equal(make(other, 5).ids, expected.ids)
@@ -325,11 +325,11 @@ def test_lists_that_another_process_makes_of_an_old_state_stay(index, monkeypatc
   search = Searcher.search
   calls = []
 
-  def ask(self, queries, k, **settings):
+  def ask(self, queries, k, reach):
     calls.append(k)
     if len(calls) == 3:
       make(CannIndex.open(index.directory), 5)
-    return search(self, queries, k, **settings)
+    return search(self, queries, k, reach)
 
   monkeypatch.setattr(Searcher, "search", ask)
   # Of a depth of its own, so that all are searched.

@@ -40,13 +40,13 @@ def searched(monkeypatch):
   images = []
   search = Searcher.search
 
-  def note(self, queries, k, **settings):
+  def note(self, queries, k, reach):
     images.extend(
       name
       for name, image in zip(self.names, map(self.codes, range(len(self.names))), strict=True)
       if any(np.shares_memory(image.values, query.values) for query in queries)
     )
-    return search(self, queries, k, **settings)
+    return search(self, queries, k, reach)
 
   monkeypatch.setattr(Searcher, "search", note)
   return images

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.cann import CannConfig, CannIndex, scoring
+from l2g_jax.cann.config import Reach
 from l2g_jax.errors import InputError
 from l2g_jax.similarity import kernels
 from l2g_jax.similarity.codec import encode
@@ -180,9 +181,10 @@ def test_an_image_has_its_exact_similarity_or_beyond_the_depth_the_scans(tmp_pat
         assert [(float(s), int(i)) for s, i in pairs] == best + padding
 
 
-@pytest.mark.parametrize(("count", "step"), [(600, 4), (200, 3), (20, 1)])
-def test_no_fewer_than_some_descriptors_screen(count, step):
-  assert scoring.screening_step(count) == step
+@pytest.mark.parametrize(("count", "step", "first"), [(600, 4, 2), (200, 3, 1), (20, 1, 0)])
+def test_no_fewer_than_some_descriptors_are_scanned_and_screen(count, step, first):
+  assert scoring.screening_rows(count) == slice(0, None, step)
+  assert scoring.scanning_rows(count) == slice(first, None, step)
 
 
 def test_screened_images_are_ordered_by_a_share_of_the_descriptors_and_the_scan():
@@ -198,13 +200,13 @@ def test_screened_images_are_ordered_by_a_share_of_the_descriptors_and_the_scan(
 
 
 def test_a_search_scores_the_best_of_those_that_it_screens(tmp_path, monkeypatch):
-  monkeypatch.setattr(scoring, "_LEAST_SCREENING", 3)
+  monkeypatch.setattr(scoring, "_LEAST_DESCRIPTORS", 3)
   images = oracle.collection(22, num_images=60)
   index = build(tmp_path, images, num_lists=4, num_probes=4)
   searcher = index._searcher
   name = max(images, key=lambda name: len(images[name]))
   query = encode(images[name], where="query")
-  found = searcher.search([query], 60, num_probes=4, depth=5, screened=20)
+  found = searcher.search([query], 60, Reach(4, 5, 20, whole=False))
   everything = np.arange(60)
   exact = searcher.similarities([query], everything)[0]
   partial = searcher.similarities([query], everything, screening=True)[0]
@@ -214,6 +216,20 @@ def test_a_search_scores_the_best_of_those_that_it_screens(tmp_path, monkeypatch
   assert np.sum(np.isclose(values, exact[ids])) >= 5
   assert np.sum(np.isclose(values, exact[ids]) | np.isclose(values, partial[ids])) >= 20
   assert index.names[ids[0]] == name
+
+
+def test_a_search_that_screens_scans_a_share_of_the_descriptors(tmp_path, monkeypatch):
+  monkeypatch.setattr(scoring, "_LEAST_DESCRIPTORS", 3)
+  images = oracle.collection(23, num_images=60)
+  searcher = build(tmp_path, images, num_lists=4, num_probes=4)._searcher
+  query = encode(max(images.values(), key=len), where="query")
+  rows = scoring.scanning_rows(len(query))
+  share, whole = query[rows], searcher.scan(query, 60, Reach(4, 5, 0, whole=True))
+  scanned = searcher.scan(query, 60, Reach(4, 5, 20, whole=False))
+  expected = searcher.scan(share, 60, Reach(4, 5, 0, whole=True))
+  np.testing.assert_array_equal(scanned.ids, expected.ids)
+  np.testing.assert_array_equal(scanned.values, expected.values)
+  assert not np.array_equal(scanned.values, whole.values)
 
 
 def test_an_exact_zero_takes_no_place_of_an_image_behind_it(tmp_path):
@@ -351,12 +367,17 @@ def test_settings_follow_the_size_of_the_collection():
   assert [config.probes(size) for size in (1, 5000, 10**6)] == [32, 32, 350]
   assert [config.depth(size) for size in (1, 5000, 10**6)] == [500, 500, 1750]
   assert [config.screened(size) for size in (1, 5000, 10**6)] == [0, 0, 7000]
-  assert [config.list_screened(size, 64) for size in (1000, 5000, 10**6)] == [0, 141, 2000]
-  assert config.list_screened(10**6, 0) == 0
-  assert [config.list_probes(size) for size in (0, 1000, 10_000, 10**6)] == [32, 32, 23, 16]
+  assert config.reach(5000) == (32, 500, 0, True)
+  assert config.reach(10**6) == (500, 1750, 7000, False)
+  assert config.reach(10**6, rescoring_depth=9) == (350, 9, 0, True)
+  assert config.reach(10**6, num_probes=9) == (9, 1750, 7000, False)
+  assert config.list_reach(1000, 64) == (32, 64, 0, True)
+  assert config.list_reach(5000, 64) == (32, 64, 141, True)
+  assert config.list_reach(10**6, 64) == (32, 128, 3000, False)
+  assert config.list_reach(10**6, 0) == (32, 0, 0, True)
   config = CannConfig(num_probes=3, rescoring_depth=0)
-  assert (config.probes(10**6), config.depth(10**6)) == (3, 0)
-  assert (config.list_probes(10), config.screened(10**6)) == (3, 0)
+  assert config.reach(10**6) == (3, 0, 0, True)
+  assert config.list_reach(10, 64) == (3, 64, 0, True)
 
 
 def test_similarities_of_some_images_are_exact(tmp_path):

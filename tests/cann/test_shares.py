@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from l2g_jax.cann import CannConfig, CannIndex, scoring, shares
+from l2g_jax.cann.config import Reach
 from l2g_jax.errors import InputError
 from l2g_jax.similarity.codec import encode
 from tests.cann import oracle
@@ -23,10 +24,11 @@ def search(index, query, k, depth, num_shares, screened=0):
   code = encode(query, where="query")
   edges = shares.bounds(len(index.names), num_shares)
   parts = [index.share(*edge) for edge in edges]
-  reach = max(depth, screened) + k
+  reach = Reach(4, depth, screened, whole=not screened)
+  count = max(depth, screened) + k
   found = []
   for part, (start, _) in zip(parts, edges, strict=True):
-    scanned = part.scan(code, reach, num_probes=4)
+    scanned = part.scan(code, count, reach)
     found.append(scoring.Scanned(scanned.ids + start, scanned.values))
 
   def rescore(ids, *, screening=False):
@@ -36,7 +38,7 @@ def search(index, query, k, depth, num_shares, screened=0):
       values[here] = part.similarities([code], ids[here] - start, screening=screening)[0]
     return values
 
-  best = shares.join(found, reach)
+  best = shares.join(found, count)
   if screened:
     best = scoring.screen(best, screened, lambda ids: rescore(ids, screening=True))
   return scoring.best_images(best, k, depth=depth, rescore=rescore)
@@ -54,10 +56,10 @@ def test_shares_find_to_the_bit_what_the_index_finds(index, num_shares, k, depth
 
 
 def test_shares_screen_to_the_bit_as_the_index_does(index, monkeypatch):
-  monkeypatch.setattr(scoring, "_LEAST_SCREENING", 3)
+  monkeypatch.setattr(scoring, "_LEAST_DESCRIPTORS", 3)
   for query in list(IMAGES.values())[::8]:
     code = encode(query, where="query")
-    whole = index._searcher.search([code], 9, num_probes=4, depth=3, screened=12)
+    whole = index._searcher.search([code], 9, Reach(4, 3, 12, whole=False))
     ids, similarities = search(index, query, 9, 3, 3, screened=12)
     np.testing.assert_array_equal(ids, whole.ids[0, : len(ids)])
     np.testing.assert_array_equal(similarities, whole.similarities[0, : len(ids)])

@@ -123,7 +123,7 @@ def test_a_process_uses_the_cores_of_its_task(nodes):
   assert pathlib.Path(os.environ["RAY_TMPDIR"]).is_dir()
 
 
-def test_searches_rank_as_one_process_though_a_node_dies_with_its_actor(nodes, index):
+def test_searches_rank_as_one_process_though_a_node_dies_with_its_actor(nodes, index, monkeypatch):
   queries = [index.codes(image) for image in range(0, 1900, 100)]
   options = {"num_probes": 3, "rescoring_depth": 30}
   whole = index.search_codes(queries, 40, **options)
@@ -133,5 +133,12 @@ def test_searches_rank_as_one_process_though_a_node_dies_with_its_actor(nodes, i
       found = searcher.search_codes(queries, 40, **options)
       np.testing.assert_array_equal(found.ids, whole.ids)
       np.testing.assert_array_equal(found.similarities, whole.similarities)
+    # As in a large collection, images are screened before.
+    monkeypatch.setattr(CannConfig, "screened", lambda *_: 700)
+    found = searcher.search_codes(queries, 40, num_probes=3)
+    screened = index.search_codes(queries, 40, num_probes=3)
+    np.testing.assert_array_equal(found.ids, screened.ids)
+    np.testing.assert_array_equal(found.similarities, screened.similarities)
+    assert not np.array_equal(screened.similarities, whole.similarities)
     empty = searcher.search_many([np.zeros((0, 8), np.float32)], 3)
     assert empty.ids.tolist() == [[-1, -1, -1]]
