@@ -1,3 +1,4 @@
+import functools
 import pickle
 from typing import Any
 from unittest import mock
@@ -69,6 +70,7 @@ def test_fire_describes_a_photograph(fire_weights):
   np.testing.assert_array_equal(features.locations[:, 1], expected.templates[0])
   assert np.all(features.locations[:, 0] == 0)
   assert np.all(np.isin(features.scales, np.array(fire.SCALES, np.float32)))
+  assert extractor.settings["scales"] == [*fire.SCALES]
   assert features.descriptors.shape == (50, extractor.dimension) == (50, 128)
   assert np.all(np.diff(features.strengths) <= 0)
   assert all(value.dtype == np.float32 for value in vars(features).values())
@@ -91,9 +93,12 @@ def test_settings_tell_recipes_apart(superglobal_weights, fire_weights, tmp_path
   assert len({str(dict(recipe.settings)) for recipe in recipes}) == len(recipes)
 
 
-def test_extractors_fill_a_store_and_travel_to_workers(fire_weights, tmp_path):
+def test_extractors_fill_a_store_and_travel_to_workers(fire_weights, tmp_path, monkeypatch):
   Image.fromarray(np.pad(IMAGE, ((2, 1), (3, 5), (0, 0)))).save(tmp_path / "a.png")
-  recipe = fire_extractor(fire_weights, max_descriptors=50, max_side=40)
+  # Each scale is a network to compile; a photograph is described at all of them above.
+  with monkeypatch.context() as patch:
+    patch.setattr(fire, "FireConfig", functools.partial(FireConfig, scales=(1.0, 0.5)))
+    recipe = fire_extractor(fire_weights, max_descriptors=50, max_side=40)
   extractor = pickle.loads(pickle.dumps(recipe))
   store = extract_local(
     [ImageJob("a", tmp_path / "a.png", (2.6, 1.7, 62.8, 42.9))],

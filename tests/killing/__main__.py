@@ -92,8 +92,11 @@ def main() -> None:
       kills, wanted = 0, len(range(number, flags.kills, len(operations)))
       while kills < wanted:
         case.reset()
-        hit = points.kill_after(operation.change, case.root, float(rng.uniform(0.0, 1.2 * seconds)))
+        moment = float(rng.uniform(0.0, 1.2 * seconds))
+        hit = points.kill_after(operation.change, case.root, moment)
         kills += hit
+        # What was over by then takes no longer: later moments would hit nothing either.
+        seconds = seconds if hit else min(seconds, moment)
         losses += _is_lost(case, f"{operation.name}, at random")
       report[operation.name] = {
         "points": num_points,

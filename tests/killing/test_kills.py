@@ -3,11 +3,11 @@ import subprocess
 import sys
 
 _MOST = 2
-_KILLS = 60
+_KILLS = 32
 
 
 def test_killed_anywhere_everything_is_as_before_or_after_and_can_be_done_again():
-  """Up to 2 points of each operation and 60 kills; `python -m tests.killing` does them all."""
+  """Up to 2 points of each operation and 32 kills; `python -m tests.killing` does them all."""
   run = subprocess.run(
     [sys.executable, "-m", "tests.killing", f"--kills={_KILLS}", f"--most={_MOST}"],
     check=False,
