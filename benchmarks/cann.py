@@ -9,7 +9,8 @@ Descriptors are synthetic, with best matches like those of FIRe (see fire_like).
 all images its own way. Then one and the same function scores its best images again exactly, as deep
 as the method needs to find the exact 100 best. A method's row is the fastest of its settings that
 reaches the recall, or the one of the highest recall where none does; mAP is that of the final
-order. The peers need `pip install faiss-cpu asmk torch`; fast-plaid is added where it is installed.
+order. The peers need `pip install faiss-cpu rabitqlib asmk torch`; fast-plaid is added where it is
+installed.
 """
 
 import dataclasses

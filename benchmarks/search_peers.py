@@ -9,6 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from l2g_jax.runtime.workers import available_cores
 from l2g_jax.similarity import kernels
 
 Scores = Callable[[np.ndarray], np.ndarray]
@@ -37,7 +38,8 @@ class Peer:
 
 def available(names: Sequence[str]) -> list[str]:
   """Returns the peers that can run, and prints a line for each that can't."""
-  packages = {"ivfpq": "faiss", "fastscan": "faiss", "asmk": "asmk", "plaid": "fast_plaid"}
+  packages = {"asmk": "asmk", "plaid": "fast_plaid", "rabitq": "rabitqlib"}
+  packages |= dict.fromkeys(("ivfpq", "fastscan", "faiss_rabitq"), "faiss")
   missing = [n for n in names if n in packages and importlib.util.find_spec(packages[n]) is None]
   for name in missing:
     print(f"{packages[name]} is not installed: the rows of {name} are left out.")
@@ -62,7 +64,7 @@ def _faiss(
   import faiss  # pyright: ignore[reportMissingImports]
 
   values, owners = _stacked(images)
-  num_cells = 2 ** round(np.log2(max(16.0, len(values) / 800)))
+  num_cells = _num_cells(values)
   start = time.perf_counter()
   index: Any = faiss.index_factory(
     values.shape[1], f"IVF{num_cells},{factory}", faiss.METRIC_INNER_PRODUCT
@@ -71,22 +73,47 @@ def _faiss(
   index.add(values)
   seconds = time.perf_counter() - start
 
-  def scores(query: np.ndarray, num_probes: int, k: int) -> np.ndarray:
+  def search(query: np.ndarray, num_probes: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     index.nprobe = num_probes
-    products, ids = index.search(query, k)
-    worth = kernel(products).astype(np.float64)
+    return index.search(query, k)
+
+  return _colored(name, images, owners, kernel, seconds, code_bytes, search)
+
+
+def _colored(
+  name: str,
+  images: Sequence[np.ndarray],
+  owners: np.ndarray,
+  kernel: kernels.Kernel,
+  seconds: float,
+  code_bytes: int,
+  search: Callable[[np.ndarray, int, int], tuple[np.ndarray, np.ndarray]],
+) -> Peer:
+  """Makes a peer of a search of single descriptors: the best match of each image counts.
+
+  Args:
+    name: of the peer.
+    images: their descriptors.
+    owners: the image of each descriptor.
+    kernel: of a cosine.
+    seconds: of building.
+    code_bytes: of a descriptor, without its id of 8 bytes.
+    search: finds for descriptors, a number of cells and k the cosines and ids `[q, k]`.
+  """
+
+  def scores(query: np.ndarray, num_probes: int, k: int) -> np.ndarray:
+    cosines, ids = search(query, num_probes, k)
     totals = np.zeros(len(images))
-    _add_colored(worth, ids, owners, totals)
+    _add_colored(kernel(cosines).astype(np.float64), ids, owners, totals)
     return totals
 
   def setting(num_probes: int, k: int) -> Scores:
     return lambda query: scores(query, num_probes, k)
 
-  ids_bytes = 8 * len(values) / len(images)
   return Peer(
     name,
     seconds,
-    code_bytes * len(values) / len(images) + ids_bytes,
+    (code_bytes + 8) * len(owners) / len(images),
     {
       f"{num_probes} probes, k = {k}": setting(num_probes, k)
       for num_probes in (8, 32)
@@ -101,6 +128,34 @@ def _ivfpq(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
 
 def _fastscan(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
   return _faiss("PQ64x4fs", images, kernel, "faiss IVF-PQ 64x4 fast-scan, colored", 32)
+
+
+def _faiss_rabitq(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
+  return _faiss("RaBitQfs2", images, kernel, "faiss IVF-RaBitQ fast-scan, 2 bits, colored", 52)
+
+
+def _rabitq(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
+  """Builds RaBitQ-Library's inverted file with 3 bits a dimension."""
+  import rabitqlib  # pyright: ignore[reportMissingImports]
+
+  values, owners = _stacked(images)
+  num_cells, dimension, num_bits = _num_cells(values), values.shape[1], 3
+  threads = available_cores()
+  start = time.perf_counter()
+  cluster = rabitqlib.QGKMeans if num_cells > 128 else rabitqlib.RaBitQKMeans
+  clustering = cluster(dimension, num_cells, num_threads=threads)
+  clustering.train(values)
+  index: Any = rabitqlib.IvfIndex(dimension, len(values), num_cells, num_bits, metric="ip")
+  index.build(values, clustering.centroids, clustering.assignments, num_threads=threads)
+  seconds = time.perf_counter() - start
+
+  def search(query: np.ndarray, num_probes: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    # Distances are 1 - cosine, and infinite where there are fewer than k.
+    ids, distances = index.search(query, k, num_probes, num_threads=threads)
+    return np.maximum(1.0 - distances, -1.0), np.where(np.isfinite(distances), ids, -1)
+
+  name, code_bytes = "RaBitQ-Library IVF, 3 bits, colored", num_bits * dimension // 8 + 12
+  return _colored(name, images, owners, kernel, seconds, code_bytes, search)
 
 
 def _asmk(images: Sequence[np.ndarray], kernel: kernels.Kernel) -> Peer:
@@ -218,6 +273,8 @@ _BUILDERS = {
   "numpy": _numpy,
   "ivfpq": _ivfpq,
   "fastscan": _fastscan,
+  "faiss_rabitq": _faiss_rabitq,
+  "rabitq": _rabitq,
   "asmk": _asmk,
   "muvera": _muvera,
   "plaid": _plaid,
@@ -228,6 +285,10 @@ NAMES = tuple(_BUILDERS)
 def _stacked(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
   """Returns all descriptors `[n, d]`, and the image of each `[n]`."""
   return np.concatenate(images), np.repeat(np.arange(len(images)), [len(image) for image in images])
+
+
+def _num_cells(values: np.ndarray) -> int:
+  return 2 ** round(np.log2(max(16.0, len(values) / 800)))
 
 
 def _sampled(values: np.ndarray, count: int) -> np.ndarray:
