@@ -1,0 +1,94 @@
+"""Items compared to those that seem near, in rounds: by the space first, then by each other's."""
+
+import numpy as np
+
+from l2g_jax.landmarks.compare import Comparison, Items, select
+from l2g_jax.landmarks.graph import Near, follow
+from l2g_jax.landmarks.nearest import nearest
+from l2g_jax.landmarks.space import Space
+
+# Landmarks that stand in the list of an item before it is compared to others.
+_LANDMARKS = 8
+# Items that are looked for at a time.
+_BLOCK = 256
+
+
+def plan(num_neighbors: int) -> tuple[int, ...]:
+  """Returns how many items each item is compared to in each round."""
+  half, quarter = num_neighbors // 2, num_neighbors // 4
+  return tuple(count for count in (num_neighbors - half, half - quarter, quarter) if count)
+
+
+def near_landmarks(shares: np.ndarray, landmarks: np.ndarray) -> Near:
+  """Lists the landmarks to which items are most alike.
+
+  Args:
+    shares: `[n, L]` in [0, 1], how alike items are to landmarks.
+    landmarks: `[L]`, their positions.
+  """
+  return Near.best(np.broadcast_to(landmarks, shares.shape), shares, _LANDMARKS)
+
+
+def compare_part(
+  space: Space,
+  near: Near,
+  items: Items,
+  compare: Comparison,
+  span: tuple[int, int],
+  count: int,
+  *,
+  by_links: bool,
+) -> Near:
+  """Compares the items of a part to some that they were not compared to.
+
+  Args:
+    space: of the items, as the last round left it.
+    near: what items were compared to so far, this round included.
+    items: N items.
+    compare: evaluates pairs.
+    span: the first item, and that behind the last one.
+    count: of further items for each item, at most; landmarks, which all were compared to, and
+      removed items get none.
+    by_links: whether to those that the links of each lead to; else to those nearest in space, as in
+      the first round.
+
+  Returns:
+    The lists of the part.
+  """
+  size = span[1] - span[0]
+  ids = np.full((size, count), -1, np.int64)
+  shares = np.full((size, count), -1.0, np.float32)
+  for start in range(span[0], span[1], _BLOCK):
+    stop = min(start + _BLOCK, span[1])
+    rows = np.arange(start, stop)
+    seen = _compared(space, near, start, stop)
+    if not by_links:
+      new = nearest(np.asarray(space.vectors[rows]), space.vectors, min(count, len(near.ids)), seen)
+    for row in rows[space.others[rows]]:
+      if by_links:
+        links = space.links[row]
+        found = follow(space.links, links[links >= 0], seen[row - start], count)
+      else:
+        found = new[row - start]
+        found = found[~seen[row - start, found]]
+      if not len(found):
+        continue
+      values = compare(
+        select(items, row[None]), select(items, found), first_ids=row[None], second_ids=found
+      )
+      ids[row - span[0], : len(found)] = found
+      shares[row - span[0], : len(found)] = space.range.shares(values)[0]
+  return near.rows(*span).with_more(ids, shares)
+
+
+def _compared(space: Space, near: Near, start: int, stop: int) -> np.ndarray:
+  """Returns which items need no comparison with items from `start` to `stop`, `[n, N]` bool."""
+  rows = np.arange(stop - start)
+  seen = np.tile(~space.others, (len(rows), 1))
+  seen[rows, rows + start] = True
+  own = near.ids[start:stop]
+  named = np.nonzero(own >= 0)
+  seen[named[0], own[named]] = True
+  lists, named, _ = near.naming(start, stop)
+  seen[named - start, lists] = True
+  return seen
