@@ -20,6 +20,8 @@ from l2g_jax.runtime import files
 # Of the images, this share shows a landmark of 20 images; the others stand alone.
 _IMAGES_PER_LANDMARK = 20
 _SHARE = 40
+# Of scikit-learn, queries included.
+NUM_DIGITS = 1797
 # Descriptors that are multiplied at a time.
 _COLUMNS = 1 << 17
 

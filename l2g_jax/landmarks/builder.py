@@ -13,6 +13,7 @@ from l2g_jax.landmarks.calibration import choose_frame, make_trial
 from l2g_jax.landmarks.compare import Comparison, Items, select
 from l2g_jax.landmarks.config import LandmarkConfig
 from l2g_jax.landmarks.frame import Frame, place_among
+from l2g_jax.landmarks.nearest import nearest, nearest_of_all
 from l2g_jax.landmarks.neighbors import compare_part, near_landmarks, plan
 from l2g_jax.landmarks.selection import choose_landmarks
 from l2g_jax.landmarks.space import Space, kept_profile, read_space
@@ -22,6 +23,8 @@ from l2g_jax.runtime.progress import Meter
 
 # Items and landmarks that are compared anew where files are used again.
 _PROBED = 4
+# Items near in space, in multiples of those wanted: some were compared from the other side.
+_SPARE = 2
 # The same function differs by rounding alone, in shares of the range.
 _TOLERANCE = 5e-3
 
@@ -88,16 +91,16 @@ def append(
     storage.write_profile(root, part, shares)
     storage.write_points(root, part, place_among(space.frame, shares))
     storage.write_near(root, state.rounds, part, near_landmarks(shares, space.landmarks.ids), 0)
-  for number_of_round, count in enumerate(plan(config.num_neighbors) if state.rounds else ()):
+  for turn, count in enumerate(plan(config.num_neighbors) if state.rounds else ()):
     space = read_space(root, state)
     for part, span in list(enumerate(state.spans))[number:]:
-      lists = compare_part(
-        space, space.near, items, compare, span, count, by_links=number_of_round > 0
-      )
+      candidates = None
+      if not turn:
+        most = min(_SPARE * count, len(items))
+        candidates = nearest(np.asarray(space.vectors[slice(*span)]), space.vectors, most)
+      lists = compare_part(space, space.near, items, compare, span, count, candidates)
       storage.write_near(root, state.rounds, part, lists, 0)
-  state = dataclasses.replace(
-    state, evaluations=state.evaluations + compare.evaluations - before
-  )
+  state = dataclasses.replace(state, evaluations=state.evaluations + compare.evaluations - before)
   storage.write_state(root, state)
   return state
 
@@ -117,27 +120,24 @@ def _round(
 ) -> State:
   """Compares items of all parts to further ones, unless that was done; writes no state."""
   space, number, evaluations = read_space(root, state), state.rounds + 1, 0
-  near = space.near.with_room(count)
+  near, candidates = space.near.with_room(count), None
+  if not state.rounds:
+    candidates = nearest_of_all(space.vectors, _SPARE * count, seed=state.config.seed)
   with Meter(f"Comparing items to those near, round {number}", total=len(items)) as meter:
     for part, span in enumerate(state.spans):
       if (kept := storage.read_near(root, number, part)) is None:
         before = compare.evaluations
-        lists = compare_part(
-          space, near, items, compare, span, count, by_links=state.rounds > 0
-        )
+        some = None if candidates is None else candidates[slice(*span)]
+        lists = compare_part(space, near, items, compare, span, count, some)
         kept = lists, compare.evaluations - before
         storage.write_near(root, number, part, *kept)
       near.put(span[0], kept[0])
       evaluations += kept[1]
       meter.advance(span[1] - span[0])
-  return dataclasses.replace(
-    state, rounds=number, evaluations=state.evaluations + evaluations
-  )
+  return dataclasses.replace(state, rounds=number, evaluations=state.evaluations + evaluations)
 
 
-def profile(
-  items: Items, ids: np.ndarray, landmarks: Landmarks, compare: Comparison
-) -> np.ndarray:
+def profile(items: Items, ids: np.ndarray, landmarks: Landmarks, compare: Comparison) -> np.ndarray:
   """Compares items to the landmarks.
 
   Args:

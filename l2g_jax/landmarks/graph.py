@@ -8,6 +8,8 @@ import numpy as np
 _LINKS = 32
 # Of its list, an item gives so many.
 _GIVEN = 32
+# What an item leads to first is held to be like it.
+_LIKE = 8
 # Items that a walk goes on from at first.
 _FOLLOWED = 64
 
@@ -132,3 +134,29 @@ def follow(links: np.ndarray, best: np.ndarray, seen: np.ndarray, count: int) ->
     if len(first) >= count or followed >= len(best):
       return found[np.sort(first)[:count]]
     followed *= 4
+
+
+def spread(links: np.ndarray, ids: np.ndarray, poor: np.ndarray, count: int) -> np.ndarray:
+  """Chooses the first items that are not like poor ones, nor like each other.
+
+  Args:
+    links: `[N, K]`, see `links_of`.
+    ids: items, best first.
+    poor: items that turned out poor.
+    count: of the result, at most; filled up with items that were left out, in their order.
+
+  Returns:
+    Up to `count` items.
+  """
+  like = set(links[poor, :_LIKE].ravel().tolist())
+  chosen: list[int] = []
+  left: list[int] = []
+  for item in ids.tolist():
+    if len(chosen) >= count:
+      break
+    if item in like:
+      left.append(item)
+    else:
+      chosen.append(item)
+      like.update(links[item, :_LIKE].tolist())
+  return np.asarray([*chosen, *left][:count], np.int64)

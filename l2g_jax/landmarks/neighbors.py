@@ -4,7 +4,6 @@ import numpy as np
 
 from l2g_jax.landmarks.compare import Comparison, Items, select
 from l2g_jax.landmarks.graph import Near, follow
-from l2g_jax.landmarks.nearest import nearest
 from l2g_jax.landmarks.space import Space
 
 # Landmarks that stand in the list of an item before it is compared to others.
@@ -36,8 +35,7 @@ def compare_part(
   compare: Comparison,
   span: tuple[int, int],
   count: int,
-  *,
-  by_links: bool,
+  candidates: np.ndarray | None = None,
 ) -> Near:
   """Compares the items of a part to some that they were not compared to.
 
@@ -49,8 +47,8 @@ def compare_part(
     span: the first item, and that behind the last one.
     count: of further items for each item, at most; landmarks, which all were compared to, and
       removed items get none.
-    by_links: whether to those that the links of each lead to; else to those nearest in space, as in
-      the first round.
+    candidates: `[n, c]`, items to choose from, best first, -1 pads; None = those that the links
+      lead to.
 
   Returns:
     The lists of the part.
@@ -60,17 +58,16 @@ def compare_part(
   shares = np.full((size, count), -1.0, np.float32)
   for start in range(span[0], span[1], _BLOCK):
     stop = min(start + _BLOCK, span[1])
-    rows = np.arange(start, stop)
     seen = _compared(space, near, start, stop)
-    if not by_links:
-      new = nearest(np.asarray(space.vectors[rows]), space.vectors, min(count, len(near.ids)), seen)
+    rows = np.arange(start, stop)
     for row in rows[space.others[rows]]:
-      if by_links:
+      mask = seen[row - start]
+      if candidates is None:
         links = space.links[row]
-        found = follow(space.links, links[links >= 0], seen[row - start], count)
+        found = follow(space.links, links[links >= 0], mask, count)
       else:
-        found = new[row - start]
-        found = found[~seen[row - start, found]]
+        found = candidates[row - span[0]]
+        found = found[(found >= 0) & ~mask[found]][:count]
       if not len(found):
         continue
       values = compare(

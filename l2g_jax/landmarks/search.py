@@ -6,7 +6,7 @@ import numpy as np
 
 from l2g_jax.landmarks.compare import Comparison, Items, select
 from l2g_jax.landmarks.frame import place_again, place_among, vectors
-from l2g_jax.landmarks.graph import follow
+from l2g_jax.landmarks.graph import follow, spread
 from l2g_jax.landmarks.nearest import nearest
 from l2g_jax.landmarks.space import Space
 
@@ -15,6 +15,8 @@ _QUERIES = 16
 # After each such share of its shortlist a query is placed anew, by what was evaluated meanwhile.
 _ROUNDS = 20
 _LEAST_STEP = 4
+# Items near in space, of which some are chosen, in multiples of them.
+_SPARE = 4
 # The space and the links bring at least this share of a round each.
 _LEAST_SHARE = 0.1
 # What counts for the next round: items among the best k, or so many, with rounds before at half.
@@ -91,7 +93,7 @@ def _score(
   """Scores what is nearest to each query and what the best lead to, in rounds.
 
   After each round the query is placed again, and whichever of both brought more of the best gives
-  more of the next.
+  more of the next. What a poor one leads to waits.
 
   Returns:
     ids `[B, num_scored]` and similarities `[B, num_scored]`.
@@ -120,13 +122,17 @@ def _score(
         space.range.shares(found),
         count,
       )
-    near = nearest(vectors(space.frame, points, shares), space.vectors, stop - start, seen)
+    count = min(_SPARE * (stop - start), int(space.others.sum()) - start)
+    near = nearest(vectors(space.frame, points, shares), space.vectors, count, seen)
     for row, tally in enumerate(tallies):
       ids = np.concatenate([chosen, scored[row, :start]])
       values = np.concatenate([known[row], found[row, :start]])
       best = ids[np.lexsort((ids, -values))]
       linked = follow(space.links, best, seen[row], tally.count(stop - start))
-      rest = near[row][~np.isin(near[row], linked)][: stop - start - len(linked)]
+      best = best[: max(k, _BEST)]
+      worse = scored[row, :start][~np.isin(scored[row, :start], best)]
+      rest = near[row][~np.isin(near[row], linked)]
+      rest = spread(space.links, rest, worse, stop - start - len(linked))
       new = np.concatenate([linked, rest])
       scored[row, start:stop] = new
       seen[row, new] = True

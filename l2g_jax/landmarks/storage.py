@@ -1,9 +1,9 @@
 """The files of an index of landmarks, each whole or absent.
 
 A folder holds the bundles `landmarks` and `frame`, for each part of the collection
-`profile-NNNNNN`, `points-NNNNNN` and, for each round of comparisons of items, `near-RRR-NNNNNN`, and
-`index.json`. The last one is written when all it names is there; parts and rounds that it does not
-name are those of work that goes on.
+`profile-NNNNNN`, `points-NNNNNN` and, for each round in which items were compared to others,
+`near-RRR-NNNNNN`, and `index.json`. The last one is written when all it names is there; parts and
+rounds that it does not name are those of work that goes on.
 """
 
 import dataclasses
