@@ -24,7 +24,7 @@ from l2g_jax.runtime.progress import Meter
 # Items and landmarks that are compared anew where files are used again.
 _PROBED = 4
 # Items near in space, in multiples of those wanted: some were compared from the other side.
-_SPARE = 2
+_SPARE = 4
 # The same function differs by rounding alone, in shares of the range.
 _TOLERANCE = 5e-3
 

@@ -78,8 +78,8 @@ class LandmarkIndex:
   ) -> "LandmarkIndex":
     """Builds an index in a folder, goes on with an interrupted one, or opens it.
 
-    N items cost N L evaluations, and the choice of settings at most 1 % more where N L is above
-    some millions.
+    N items cost N (L + R) evaluations, of L landmarks and R `num_neighbors`, and the choice of
+    settings at most 1 % of N L more where this is above some millions.
 
     Args:
       directory: the folder.
@@ -137,8 +137,9 @@ class LandmarkIndex:
   def search(self, queries: Items, *, k: int = 10, num_evaluations: int | None = None) -> Found:
     """Finds the most similar items of each query.
 
-    A query is compared to the landmarks and placed, and the items nearest to it are scored by the
-    true similarity, a tenth at a time: after each it is placed anew, by what was scored.
+    A query is compared to the landmarks and placed. Then items are scored by the true similarity,
+    those nearest to it and those to which the best so far are most alike, a twentieth at a time:
+    after each it is placed anew, by what was scored.
 
     Args:
       queries: Q queries, of the kind of the items; also some of the items themselves.
@@ -166,7 +167,7 @@ class LandmarkIndex:
     )
 
   def add(self, items: Items) -> None:
-    """Adds items behind the others; each costs L evaluations, and the space stays as it is.
+    """Adds items behind the others; each costs L + R evaluations, and the space stays as it is.
 
     Args:
       items: n new items, which have the ids N to N + n - 1.
@@ -200,12 +201,13 @@ class LandmarkIndex:
       self._read(state)
 
   def refine(self, num_neighbors: int = 16) -> None:
-    """Places each item again, by its true similarity to those that lie nearest to it as well.
+    """Compares each item to further ones: those to which the most alike to it are alike.
 
-    It costs `num_neighbors` evaluations an item. Items that were refined are left out.
+    It costs up to `num_neighbors` evaluations an item, and makes searches find more. A refinement
+    that was interrupted goes on.
 
     Args:
-      num_neighbors: of each item, at least 1.
+      num_neighbors: further items for each item, at least 1.
 
     Raises:
       InputError: another process changed the index, or the similarity returns what it must not.

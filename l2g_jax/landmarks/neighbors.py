@@ -70,6 +70,8 @@ def compare_part(
         found = found[(found >= 0) & ~mask[found]][:count]
       if not len(found):
         continue
+      # The same pair is not compared from the other side.
+      seen[found[(found >= start) & (found < stop)] - start, row] = True
       values = compare(
         select(items, row[None]), select(items, found), first_ids=row[None], second_ids=found
       )

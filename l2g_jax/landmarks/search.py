@@ -12,7 +12,7 @@ from l2g_jax.landmarks.space import Space
 
 # Queries placed at a time.
 _QUERIES = 16
-# After each such share of its shortlist a query is placed anew, by what was evaluated meanwhile.
+# After each such share of what it scores a query is placed anew.
 _ROUNDS = 20
 _LEAST_STEP = 4
 # Items near in space, of which some are chosen, in multiples of them.
@@ -113,14 +113,14 @@ def _score(
   for start in range(0, num_scored, step):
     stop = min(start + step, num_scored)
     if start:
-      count = np.broadcast_to(np.arange(num_scored) < start, scored.shape)
+      done = np.broadcast_to(np.arange(num_scored) < start, scored.shape)
       points = place_again(
         space.frame,
         points,
         shares,
         space.points[scored],
         space.range.shares(found),
-        count,
+        done,
       )
     count = min(_SPARE * (stop - start), int(space.others.sum()) - start)
     near = nearest(vectors(space.frame, points, shares), space.vectors, count, seen)

@@ -7,6 +7,7 @@ rounds that it does not name are those of work that goes on.
 """
 
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
@@ -75,7 +76,7 @@ class Landmarks:
   similarities: np.ndarray
   evaluations: int
 
-  @property
+  @functools.cached_property
   def range(self) -> Range:
     """Of the similarity."""
     return range_of(self.similarities)
@@ -98,7 +99,10 @@ def read_state(root: pathlib.Path) -> State | None:
     return None
   manifest = files.read_manifest(path)
   if (manifest.get("kind"), manifest.get("version")) != (_KIND, _VERSION):
-    raise InputError(f"{path} is of {manifest.get('kind')} version {manifest.get('version')}.")
+    raise InputError(
+      f"{path} is of {manifest.get('kind')} version {manifest.get('version')}, and this release reads"
+      f" version {_VERSION} of {_KIND}: build the index anew, in another folder."
+    )
   with reading(path, "does not describe an index of landmarks"):
     body = dict(manifest["state"])
     body["config"] = LandmarkConfig(**body["config"])
