@@ -1,11 +1,13 @@
 """Distances of two rows, compiled, for peers that evaluate one pair at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
+# Of two rows, to a float.
+Metric = Callable[..., Any]
 
 
 @numba.njit(cache=True)
