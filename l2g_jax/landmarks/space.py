@@ -27,7 +27,8 @@ class Space:
     points: `[N, m]` float32, on the host.
     stress: `[N]` float32, stress-1 of each item to the landmarks.
     vectors: `[N, .]` float32, on the device: what nearest items are sought by, see `vectors`.
-    near: what items were compared to.
+    near: what items were compared to, the landmarks most alike to each included.
+    rounds: in which items were compared to others.
     alive: `[N]` bool, False = removed.
   """
 
@@ -37,6 +38,7 @@ class Space:
   stress: np.ndarray
   vectors: jax.Array
   near: Near
+  rounds: int
   alive: np.ndarray
 
   @property
@@ -53,8 +55,9 @@ class Space:
 
   @functools.cached_property
   def links(self) -> np.ndarray:
-    """`[N, K]` int32, where each item leads, see `links_of`."""
-    return links_of(self.near, self.others)
+    """`[N, K]` int32, where each item leads, see `links_of`; from landmarks alone to nowhere."""
+    near = self.near if self.rounds else Near(self.near.ids[:, :0], self.near.shares[:, :0])
+    return links_of(near, self.others)
 
 
 def read_space(root: pathlib.Path, state: State) -> Space:
@@ -86,6 +89,7 @@ def read_space(root: pathlib.Path, state: State) -> Space:
     stress=np.concatenate([part.stress for part in placed]),
     vectors=jnp.asarray(np.concatenate(sought) if sought else points),
     near=join(lists),
+    rounds=state.rounds,
     alive=alive,
   )
 
