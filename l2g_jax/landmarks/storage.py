@@ -100,8 +100,8 @@ def read_state(root: pathlib.Path) -> State | None:
   manifest = files.read_manifest(path)
   if (manifest.get("kind"), manifest.get("version")) != (_KIND, _VERSION):
     raise InputError(
-      f"{path} is of {manifest.get('kind')} version {manifest.get('version')}, and this release reads"
-      f" version {_VERSION} of {_KIND}: build the index anew, in another folder."
+      f"{path} is of {manifest.get('kind')} version {manifest.get('version')}, and this release"
+      f" reads version {_VERSION} of {_KIND}: build the index anew, in another folder."
     )
   with reading(path, "does not describe an index of landmarks"):
     body = dict(manifest["state"])
