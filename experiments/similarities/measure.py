@@ -261,7 +261,7 @@ def _figures(source: Source, truth: np.ndarray, scored: Sequence[np.ndarray]) ->
 
 
 def _average_precision(values: np.ndarray, ids: np.ndarray, relevant: np.ndarray) -> float:
-  """Returns the mean precision at relevant items; those that were not scored have none."""
-  order = ids[np.lexsort((ids, -values[ids]))]
+  """Returns the mean precision at relevant items; those not among the best 100 scored have none."""
+  order = ids[np.lexsort((ids, -values[ids]))][: DEPTHS[-1]]
   hits = np.isin(order, relevant)
   return float(np.sum(np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)) / len(relevant))
