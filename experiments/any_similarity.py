@@ -4,12 +4,13 @@
   python -m experiments.any_similarity --collection=chamfer --sizes=1000,10000 --descriptors=24
   python -m experiments.any_similarity --collection=learned --work_dir=WORK
 
-`words` are alike by edit distance, and need rapidfuzz and english-words; `chamfer` are FIRe-like
-images; `chamfer-images` and `learned` are the images of a data set, `mini` without one, by Chamfer
+`words` are alike by edit distance, and need rapidfuzz and english-words; `series` are the written
+digits of scikit-learn, alike by dynamic time warping of their rows; `chamfer` are FIRe-like images;
+`chamfer-images` and `learned` are the images of a data set, `mini` without one, by Chamfer
 similarity or by the matcher that `experiments.train_similarity` trained. Each method may evaluate
 so many pairs a query, landmarks counted; of each peer the best settings for the test queries are
-shown. pynndescent is a peer for words where it is installed. What was measured is kept in the work
-folder.
+shown. pynndescent is a peer where it is installed, up to 20,000 items. What was measured is kept in
+the work folder.
 """
 
 import functools
@@ -35,8 +36,8 @@ from l2g_jax.report import Column, Plot, Section, Table, plots
 from l2g_jax.retriever.trained import default_path
 from l2g_jax.runtime import files
 
-_VERSION = 1
-_COLLECTIONS = ("words", "chamfer", "chamfer-images", "learned")
+_VERSION = 2
+_COLLECTIONS = ("words", "series", "chamfer", "chamfer-images", "learned")
 # Landmarks, as a share of the evaluations of a query: the others are for scoring.
 _LANDMARKS = 0.25
 _LEAST_LANDMARKS = 32
@@ -62,11 +63,18 @@ def _define(values: flags.FlagValues) -> None:
     "Landmarks; omitted: a quarter of 2 % of the items, at least 32.",
     flag_values=values,
   )
+  flags.DEFINE_integer(
+    "neighbors",
+    LandmarkConfig.num_neighbors,
+    "Items near an item to which it is compared; the peers get as many landmarks more.",
+    0,
+    flag_values=values,
+  )
   flags.DEFINE_enum(
     "selection", "random", ("random", "farthest", "spread"), "Of landmarks.", flag_values=values
   )
   flags.DEFINE_integer(
-    "refine_by", 0, "Neighbours by which items are placed again.", 0, flag_values=values
+    "refine_by", 0, "Further items to which each is compared.", 0, flag_values=values
   )
   flags.DEFINE_integer("num_queries", 100, "Queries, at most.", 1, flag_values=values)
   flags.DEFINE_integer(
@@ -89,12 +97,16 @@ def main(values: Values) -> None:
     dataset = evaluate.open_dataset(values, MINI)
     material = Material(dataset, evaluate.open_retriever(values, dataset))
     sizes = [material.num_images]
+  if values.collection == "series":
+    sizes = [sources.NUM_DIGITS - values.num_queries]
   root = pathlib.Path(values.work_dir) / "any_similarity"
   results = []
   for size in sizes:
     landmarks = values.landmarks or max(_LEAST_LANDMARKS, size // 200)
     with settings_as_flags():
-      config = LandmarkConfig(landmarks, selection=values.selection, seed=values.seed)
+      config = LandmarkConfig(
+        landmarks, values.neighbors, selection=values.selection, seed=values.seed
+      )
     budgets = [round(share * size) for share in shares]
     budgets = [budget for budget in budgets if budget > landmarks]
     if not budgets:
@@ -154,6 +166,8 @@ def _source(values: Values, material: Material | None, size: int, root: pathlib.
     return sources.images_of(
       material, values.num_queries, weights=weights, count=values.descriptors
     )
+  if values.collection == "series":
+    return sources.series(values.num_queries, seed=values.seed)
   if values.collection == "words":
     return sources.words(size, values.num_queries, seed=values.seed)
   return sources.chamfer(

@@ -11,7 +11,7 @@ from experiments.similarities import peers, trees
 from experiments.similarities.sources import Source
 from l2g_jax.errors import InputError
 from l2g_jax.landmarks import LandmarkConfig, LandmarkIndex, storage
-from l2g_jax.landmarks.scale import Range
+from l2g_jax.landmarks.scale import Range, range_of
 from l2g_jax.runtime import files
 
 # Of the nearest, how many are counted.
@@ -22,8 +22,11 @@ _PEERS: Sequence[Callable[[peers.Profiles], peers.Scored]] = (
   peers.nystrom,
   peers.fastmap,
 )
-# A graph is made where N is at most this: its building evaluates thousands of pairs an item.
+# A graph is made where N is at most this, with so many neighbours: the most that keep the budget.
 MOST_GRAPH = 20_000
+_GRAPHS = (5, 10, 15, 20, 30)
+# Items that are compared to further landmarks at a time.
+_ROWS = 512
 
 
 def truth_of(source: Source, folder: pathlib.Path) -> np.ndarray:
@@ -90,18 +93,26 @@ def measure(
   for row in rows:
     row |= {"settings": chosen, "an item": state.evaluations / number}
   given, landmarks = _profiles(folder / "index", state, truth)
+  # Peers may spend what the index spends on an item: on further landmarks.
+  choices = [(given, landmarks)]
+  if config.num_neighbors and size + config.num_neighbors < max(budgets):
+    choices.append(_with_more(source, given, landmarks, truth, config))
   for method in _PEERS:
     best: dict[int, dict[str, Any]] = {}
-    for name, text, scores in method(given):
-      for budget in budgets:
-        ids = _shortlists(scores, landmarks, budget)
-        row = {"method": name, "settings": text, "evaluations": budget}
-        row |= {**_figures(source, truth, ids), "an item": float(size)}
-        sweeps.append(row)
-        if budget not in best or row["recall 10"] > best[budget]["recall 10"]:
-          best[budget] = row
+    for profiles, chosen in choices:
+      for name, text, scores in method(profiles):
+        for budget in budgets:
+          if budget <= len(chosen):
+            continue
+          ids = _shortlists(scores, chosen, budget)
+          row = {"method": name, "settings": f"{text}, {len(chosen)} landmarks"}
+          row |= {"evaluations": budget, **_figures(source, truth, ids), "an item": len(chosen)}
+          sweeps.append(row)
+          if budget not in best or row["recall 10"] > best[budget]["recall 10"]:
+            best[budget] = row
     rows += best.values()
   rows += _own(source, truth, budgets, config.seed)
+  rows += _graph(source, truth, budgets, size + config.num_neighbors, config.seed)
   everything = [np.arange(number)] * source.num_queries
   rows.append(
     {"method": "brute force", "settings": "", "evaluations": number, "an item": 0.0}
@@ -135,20 +146,61 @@ def _own(source: Source, truth: np.ndarray, budgets: Sequence[int], seed: int) -
     ids = [trees.search_tree(root, values, high, budget) for values in truth]
     row = {"method": "vantage-point tree", "settings": "best first", "evaluations": budget}
     yield {**row, **_figures(source, truth, ids), "an item": count / number}
-  if source.symbols is not None and number <= MOST_GRAPH:
-    try:
-      graph = trees.both_ways(trees.descent_graph(source.symbols[:number], seed=seed))
-    except InputError as error:
-      print(error)
-    else:
-      for budget in budgets:
-        ids = [trees.search_graph(graph, values, budget, seed=seed) for values in truth]
-        row = {"method": "pynndescent", "settings": "30 neighbours", "evaluations": budget}
-        yield {**row, **_figures(source, truth, ids), "an item": None}
   for budget in budgets:
     ids = [rng.choice(number, min(number, budget), replace=False) for _ in truth]
     row = {"method": "chance", "settings": "", "evaluations": budget, "an item": 0.0}
     yield {**row, **_figures(source, truth, ids)}
+
+
+def _graph(
+  source: Source, truth: np.ndarray, budgets: Sequence[int], most: int, seed: int
+) -> Iterator[Any]:
+  """Yields the rows of pynndescent, whose graph may cost about `most` evaluations an item."""
+  number = source.num_items
+  if source.metric is None or source.rows is None or number > MOST_GRAPH:
+    return
+  best = None
+  try:
+    for size in _GRAPHS:
+      graph, count = trees.descent_graph(
+        source.rows[:number], source.metric, num_neighbors=size, seed=seed
+      )
+      if best is not None and count > most * number:
+        break
+      best = trees.both_ways(graph), size, count / number
+  except InputError as error:
+    print(error)
+  if best is None:
+    return
+  for budget in budgets:
+    ids = [trees.search_graph(best[0], values, budget, seed=seed) for values in truth]
+    row = {"method": "pynndescent", "settings": f"{best[1]} neighbours", "evaluations": budget}
+    yield {**row, **_figures(source, truth, ids), "an item": best[2]}
+
+
+def _with_more(
+  source: Source,
+  given: peers.Profiles,
+  landmarks: np.ndarray,
+  truth: np.ndarray,
+  config: LandmarkConfig,
+) -> tuple[peers.Profiles, np.ndarray]:
+  """Adds as many landmarks as the index compares each item to others."""
+  rest = np.setdiff1d(np.arange(source.num_items), landmarks)
+  rng = np.random.default_rng([config.seed, 3])
+  more = np.sort(rng.choice(rest, config.num_neighbors, replace=False))
+  found = np.concatenate(
+    [
+      source.compare(np.arange(start, min(start + _ROWS, source.num_items)), more)
+      for start in range(0, source.num_items, _ROWS)
+    ]
+  )
+  limits = range_of(found[more])
+  shares = np.concatenate([given.items, limits.shares(found)], axis=1)
+  everything = np.concatenate([landmarks, more])
+  own = shares[everything]
+  queries = np.concatenate([given.queries, limits.shares(truth[:, more])], axis=1)
+  return peers.Profiles(0.5 * (own + own.T), shares, queries), everything
 
 
 def _profiles(
@@ -209,7 +261,7 @@ def _figures(source: Source, truth: np.ndarray, scored: Sequence[np.ndarray]) ->
 
 
 def _average_precision(values: np.ndarray, ids: np.ndarray, relevant: np.ndarray) -> float:
-  """Returns the mean precision at relevant items; those that were not scored have none."""
-  order = ids[np.lexsort((ids, -values[ids]))]
+  """Returns the mean precision at relevant items; those not among the best 100 scored have none."""
+  order = ids[np.lexsort((ids, -values[ids]))][: DEPTHS[-1]]
   hits = np.isin(order, relevant)
   return float(np.sum(np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)) / len(relevant))

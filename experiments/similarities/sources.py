@@ -11,6 +11,8 @@ import numpy as np
 
 from experiments.fire_like import FireLike
 from experiments.material import Material
+from experiments.similarities.metrics import Metric, levenshtein, of_rows, warping, warpings
+from experiments.similarities.metrics import chamfer as chamfer_distance
 from l2g_jax.errors import InputError
 from l2g_jax.retriever.similarities import learned_similarity
 from l2g_jax.runtime import files
@@ -18,6 +20,8 @@ from l2g_jax.runtime import files
 # Of the images, this share shows a landmark of 20 images; the others stand alone.
 _IMAGES_PER_LANDMARK = 20
 _SHARE = 40
+# Of scikit-learn, queries included.
+NUM_DIGITS = 1797
 # Descriptors that are multiplied at a time.
 _COLUMNS = 1 << 17
 
@@ -32,7 +36,8 @@ class Source:
     num_queries: Q; query j has the position N + j.
     compare: of positions `[a]` and `[b]`, the first in the role of the query, to `[a, b]` float32.
     relevant: items that belong to each query by its labels; None = there are no labels.
-    symbols: what a metric of `pynndescent` compares, `[N, w]` float32; None = there is none.
+    rows: what `metric` compares, `[N + Q, w]` float32; None = there is no metric.
+    metric: a compiled distance of two rows, for `pynndescent`.
   """
 
   name: str
@@ -40,7 +45,8 @@ class Source:
   num_queries: int
   compare: Callable[[np.ndarray, np.ndarray], np.ndarray]
   relevant: Sequence[np.ndarray] | None = None
-  symbols: np.ndarray | None = None
+  rows: np.ndarray | None = None
+  metric: Metric | None = None
 
 
 def module(name: str, package: str) -> Any:
@@ -68,13 +74,36 @@ def words(num_items: int, num_queries: int, *, seed: int) -> Source:
   chosen = [*order[num_queries : num_queries + num_items], *order[:num_queries]]
   texts = [everything[i] for i in chosen]
   width = max(map(len, texts))
-  symbols = np.asarray([[ord(c) for c in text.ljust(width, "\0")] for text in texts], np.float32)
+  rows = np.asarray([[ord(c) for c in text.ljust(width, "\0")] for text in texts], np.float32)
 
   def compare(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     some, others = ([texts[i] for i in ids] for ids in (first, second))
     return process.cdist(some, others, scorer=scorer, dtype=np.float32, workers=1)
 
-  return Source("words", num_items, num_queries, compare, symbols=symbols)
+  return Source("words", num_items, num_queries, compare, rows=rows, metric=levenshtein)
+
+
+def series(num_queries: int, *, seed: int) -> Source:
+  """Returns the written digits of scikit-learn as series of 8 rows, alike by time warping."""
+  loaded = importlib.import_module("sklearn.datasets").load_digits()
+  order = np.random.default_rng(seed).permutation(len(loaded.target))
+  # Queries come last.
+  values, labels = loaded.images[order].astype(np.float32), loaded.target[order]
+  number = len(order) - num_queries
+
+  def compare(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return -warpings(values[first], values[second])
+
+  relevant = [np.flatnonzero(labels[:number] == label) for label in labels[number:]]
+  return Source(
+    "time warping of digits",
+    number,
+    num_queries,
+    compare,
+    relevant=relevant,
+    rows=values.reshape(len(values), -1),
+    metric=of_rows(warping, values.shape[2]),
+  )
 
 
 def chamfer(
@@ -109,6 +138,8 @@ def chamfer(
     num_queries,
     functools.partial(_chamfer, values),
     relevant=relevant,
+    rows=values.reshape(len(values), -1),
+    metric=of_rows(chamfer_distance, values.shape[2]),
   )
 
 

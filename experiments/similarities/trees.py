@@ -5,11 +5,11 @@ import heapq
 
 import numpy as np
 
+from experiments.similarities.metrics import Metric, counted
 from experiments.similarities.sources import Source, module
 
 _LEAF = 32
-# Neighbours of an item in the graph, and where its search begins.
-_NEIGHBORS = 30
+# Where the search of a graph begins.
 _ENTRIES = 32
 
 
@@ -77,32 +77,29 @@ def search_tree(root: Node, similarities: np.ndarray, high: float, most: int) ->
   return np.asarray(found[:most])
 
 
-def descent_graph(symbols: np.ndarray, *, seed: int) -> np.ndarray:
-  """Returns neighbours `[N, k]` by pynndescent on normalised Levenshtein distances of rows."""
-  numba = module("numba", "numba")
+def descent_graph(
+  rows: np.ndarray, metric: Metric, *, num_neighbors: int, seed: int
+) -> tuple[np.ndarray, int]:
+  """Makes a graph by pynndescent.
+
+  Args:
+    rows: `[N, w]` float32.
+    metric: of two rows.
+    num_neighbors: k.
+    seed: of the random choices.
+
+  Returns:
+    Neighbours `[N, k]`, and how many pairs were evaluated.
+  """
   neighbors = module("pynndescent", "pynndescent")
-
-  @numba.njit(fastmath=True)
-  def levenshtein(a, b):  # pragma: no cover
-    n, m = 0, 0
-    while n < len(a) and a[n] > 0:
-      n += 1
-    while m < len(b) and b[m] > 0:
-      m += 1
-    row = np.arange(m + 1)
-    for i in range(n):
-      before = row[0]
-      row[0] = i + 1
-      for j in range(m):
-        kept = row[j + 1]
-        row[j + 1] = min(before + (a[i] != b[j]), kept + 1, row[j] + 1)
-        before = kept
-    return np.float32(row[m] / max(n, m, 1))
-
   index = neighbors.NNDescent(
-    symbols, metric=levenshtein, n_neighbors=_NEIGHBORS, random_state=seed, n_jobs=1
+    np.pad(rows, ((0, 0), (0, 1))),
+    metric=counted(metric),
+    n_neighbors=num_neighbors,
+    random_state=seed,
+    n_jobs=1,
   )
-  return index.neighbor_graph[0]
+  return index.neighbor_graph[0], int(index._raw_data[:, -1].astype(np.float64).sum())
 
 
 def both_ways(graph: np.ndarray) -> list[np.ndarray]:

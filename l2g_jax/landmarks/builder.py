@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from l2g_jax.errors import InputError
@@ -13,19 +12,21 @@ from l2g_jax.landmarks import storage
 from l2g_jax.landmarks.calibration import choose_frame, make_trial
 from l2g_jax.landmarks.compare import Comparison, Items, select
 from l2g_jax.landmarks.config import LandmarkConfig
-from l2g_jax.landmarks.frame import Frame, place_again, place_among
-from l2g_jax.landmarks.nearest import nearest
+from l2g_jax.landmarks.frame import Frame, place_among
+from l2g_jax.landmarks.nearest import nearest, nearest_of_all
+from l2g_jax.landmarks.neighbors import compare_part, near_landmarks, plan
 from l2g_jax.landmarks.selection import choose_landmarks
+from l2g_jax.landmarks.space import Space, kept_profile, read_space
 from l2g_jax.landmarks.storage import Landmarks, State
 from l2g_jax.runtime import files
 from l2g_jax.runtime.progress import Meter
 
 # Items and landmarks that are compared anew where files are used again.
 _PROBED = 4
+# Items near in space, in multiples of those wanted: some were compared from the other side.
+_SPARE = 4
 # The same function differs by rounding alone, in shares of the range.
 _TOLERANCE = 5e-3
-# Items placed again at a time.
-_REFINED = 64
 
 
 def build(root: pathlib.Path, items: Items, compare: Comparison, config: LandmarkConfig) -> State:
@@ -45,9 +46,12 @@ def build(root: pathlib.Path, items: Items, compare: Comparison, config: Landmar
       first = part * config.part_size
       if (kept := storage.read_profile(root, part)) is None:
         ids = np.arange(first, first + count)
-        storage.write_profile(root, part, profile(items, ids, items, landmarks, compare))
+        storage.write_profile(root, part, profile(items, ids, landmarks, compare))
       else:
         probe(items, first, kept[0], landmarks, compare)
+      if storage.read_near(root, 0, part) is None:
+        lists = near_landmarks(kept_profile(root, part), landmarks.ids)
+        storage.write_near(root, 0, part, lists, 0)
       meter.advance(count)
   shares = _Rows([kept_profile(root, part) for part in range(len(parts))])
   frame, calibration = _frame(root, items, landmarks, shares, compare, config)
@@ -64,121 +68,91 @@ def build(root: pathlib.Path, items: Items, compare: Comparison, config: Landmar
     stress=float(np.mean(np.concatenate(stress))),
     evaluations=total + calibration,
   )
+  for count in plan(config.num_neighbors):
+    state = _round(root, state, items, compare, count)
   storage.write_state(root, state)
+  storage.remove_older(root, state)
   return state
 
 
 def append(
-  root: pathlib.Path,
-  state: State,
-  landmarks: Landmarks,
-  frame: Frame,
-  items: Items,
-  new: Items,
-  compare: Comparison,
+  root: pathlib.Path, state: State, space: Space, items: Items, compare: Comparison
 ) -> State:
-  """Places new items behind the others, whose space stays as it is."""
-  parts = []
-  for start in range(0, len(new), state.config.part_size):
-    ids = np.arange(start, min(start + state.config.part_size, len(new)))
-    number = len(state.parts) + len(parts)
-    shares = profile(new, ids, items, landmarks, compare, first_id=state.num_items)
-    storage.write_profile(root, number, shares)
-    storage.write_points(root, number, place_among(frame, shares))
-    parts.append(len(ids))
-  state = dataclasses.replace(
-    state,
-    parts=(*state.parts, *parts),
-    evaluations=state.evaluations + len(new) * len(landmarks.ids),
-  )
+  """Places the items behind those of the index, whose space stays as it is, and compares them."""
+  config, before = state.config, compare.evaluations
+  number = len(state.parts)
+  counts = [
+    min(config.part_size, len(items) - start)
+    for start in range(state.num_items, len(items), config.part_size)
+  ]
+  state = dataclasses.replace(state, parts=(*state.parts, *counts))
+  for part, span in list(enumerate(state.spans))[number:]:
+    shares = profile(items, np.arange(*span), space.landmarks, compare)
+    storage.write_profile(root, part, shares)
+    storage.write_points(root, part, place_among(space.frame, shares))
+    storage.write_near(root, state.rounds, part, near_landmarks(shares, space.landmarks.ids), 0)
+  for turn, count in enumerate(plan(config.num_neighbors) if state.rounds else ()):
+    space = read_space(root, state)
+    for part, span in list(enumerate(state.spans))[number:]:
+      candidates = None
+      if not turn:
+        most = min(_SPARE * count, len(items))
+        candidates = nearest(np.asarray(space.vectors[slice(*span)]), space.vectors, most)
+      lists = compare_part(space, space.near, items, compare, span, count, candidates)
+      storage.write_near(root, state.rounds, part, lists, 0)
+  state = dataclasses.replace(state, evaluations=state.evaluations + compare.evaluations - before)
   storage.write_state(root, state)
   return state
 
 
 def refine(
-  root: pathlib.Path,
-  state: State,
-  frame: Frame,
-  items: Items,
-  compare: Comparison,
-  *,
-  num_neighbors: int,
+  root: pathlib.Path, state: State, items: Items, compare: Comparison, *, num_neighbors: int
 ) -> State:
-  """Places items again by the landmarks and their nearest; parts that were refined are left out.
-
-  Neighbours are sought, and lie, where the landmarks alone placed them, so that the order of parts
-  does not matter.
-  """
-  points = np.concatenate([_points(root, part) for part in range(len(state.parts))])
-  device = jnp.asarray(points)
-  removed = np.zeros(len(points), bool)
-  removed[list(state.removed)] = True
-  num_neighbors = min(num_neighbors, int(np.sum(~removed)) - 1)
-  with Meter("Refining items", total=len(points)) as meter:
-    for part, count in enumerate(state.parts):
-      first = sum(state.parts[:part])
-      if part not in state.refined and num_neighbors > 0:
-        shares = kept_profile(root, part)
-        refined = np.empty((count, points.shape[1]), np.float32)
-        for start in range(0, count, _REFINED):
-          ids = np.arange(first + start, first + min(start + _REFINED, count))
-          mask = np.tile(removed, (len(ids), 1))
-          mask[np.arange(len(ids)), ids] = True
-          near = nearest(points[ids], device, num_neighbors, mask)
-          found = [
-            compare(
-              select(items, ids[row : row + 1]),
-              select(items, near[row]),
-              first_ids=ids[row : row + 1],
-              second_ids=near[row],
-            )[0]
-            for row in range(len(ids))
-          ]
-          refined[start : start + len(ids)] = place_again(
-            frame,
-            points[ids],
-            shares[start : start + len(ids)].astype(np.float32),
-            points[near],
-            _range_of(root).shares(np.stack(found)),
-            np.ones(near.shape, bool),
-          )
-        storage.write_refined(root, part, refined)
-        state = dataclasses.replace(
-          state,
-          refined=tuple(sorted({*state.refined, part})),
-          evaluations=state.evaluations + count * num_neighbors,
-        )
-        storage.write_state(root, state)
-      meter.advance(count)
+  """Compares every item to further ones; goes on with a round that was interrupted."""
+  state = _round(root, state, items, compare, num_neighbors)
+  storage.write_state(root, state)
+  storage.remove_older(root, state)
   return state
 
 
-def profile(
-  items: Items,
-  ids: np.ndarray,
-  collection: Items,
-  landmarks: Landmarks,
-  compare: Comparison,
-  *,
-  first_id: int = 0,
-) -> np.ndarray:
+def _round(
+  root: pathlib.Path, state: State, items: Items, compare: Comparison, count: int
+) -> State:
+  """Compares items of all parts to further ones, unless that was done; writes no state."""
+  space, number, evaluations = read_space(root, state), state.rounds + 1, 0
+  near, candidates = space.near.with_room(count), None
+  if not state.rounds:
+    candidates = nearest_of_all(space.vectors, _SPARE * count, seed=state.config.seed)
+  with Meter(f"Comparing items to those near, round {number}", total=len(items)) as meter:
+    for part, span in enumerate(state.spans):
+      if (kept := storage.read_near(root, number, part)) is None:
+        before = compare.evaluations
+        some = None if candidates is None else candidates[slice(*span)]
+        lists = compare_part(space, near, items, compare, span, count, some)
+        kept = lists, compare.evaluations - before
+        storage.write_near(root, number, part, *kept)
+      near.put(span[0], kept[0])
+      evaluations += kept[1]
+      meter.advance(span[1] - span[0])
+  return dataclasses.replace(state, rounds=number, evaluations=state.evaluations + evaluations)
+
+
+def profile(items: Items, ids: np.ndarray, landmarks: Landmarks, compare: Comparison) -> np.ndarray:
   """Compares items to the landmarks.
 
   Args:
-    items: some items.
-    ids: `[n]`, positions among them.
-    collection: that has the landmarks.
+    items: the collection.
+    ids: `[n]`, positions.
     landmarks: of the index.
     compare: evaluates pairs.
-    first_id: the position in the collection of the first of `items`.
 
   Returns:
     `[n, L]` float32 in [0, 1], how alike they are.
   """
   found = compare(
     select(items, ids),
-    select(collection, landmarks.ids),
-    first_ids=ids + first_id,
+    select(items, landmarks.ids),
+    first_ids=ids,
     second_ids=landmarks.ids,
   )
   return landmarks.range.shares(found)
@@ -267,24 +241,3 @@ def _frame(
   frame = choose_frame(landmarks.range.shares(landmarks.similarities), trial, config)
   storage.write_frame(root, frame, compare.evaluations - before)
   return frame, compare.evaluations - before
-
-
-def kept_profile(root: pathlib.Path, part: int) -> np.ndarray:
-  """Returns the profiles of a part that must be there, `[n, L]` float16."""
-  kept = storage.read_profile(root, part)
-  if kept is None:
-    raise InputError(f"{root} lacks the profiles of part {part}; remove it to have it made again.")
-  return kept
-
-
-def _points(root: pathlib.Path, part: int) -> np.ndarray:
-  kept = storage.read_points(root, part)
-  if kept is None:
-    raise InputError(f"{root} lacks the points of part {part}; remove it to have it made again.")
-  return kept.points
-
-
-def _range_of(root: pathlib.Path) -> Any:
-  kept = storage.read_landmarks(root)
-  assert kept is not None
-  return kept[0].range

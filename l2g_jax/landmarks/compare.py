@@ -20,6 +20,13 @@ def select(items: Items, ids: np.ndarray) -> Items:
   return [items[i] for i in ids.tolist()]
 
 
+def appended(items: Items, new: Items) -> Items:
+  """Returns items and new ones behind them: an array of two arrays, else a list."""
+  if isinstance(items, np.ndarray) and isinstance(new, np.ndarray):
+    return np.concatenate([items, new])
+  return [*items, *new]
+
+
 class Comparison:
   """Calls a similarity, and counts its evaluations.
 

@@ -19,6 +19,9 @@ class LandmarkConfig:
     num_landmarks: L, items to which every item and every query is compared, at least 2; a smaller
       collection has all its items as landmarks. More place better, and cost every item and query as
       many evaluations. 100 to 1000 are useful; 512 is a quarter of 2 % of 100,000 items.
+    num_neighbors: R, items that seem near to an item and to which it is compared at the build, at
+      least 0; they lead a search from one item to the next. More cost every item as many
+      evaluations, and find more where the space alone misleads.
     num_dimensions: m, of the space. More hold more of the similarity, until they fit what is
       chance: a third of the landmarks is often best. None = chosen by held-out items.
     power: p of the dissimilarity 1 - u^p, above 0 and at most 4, where u is the similarity scaled
@@ -42,6 +45,7 @@ class LandmarkConfig:
   """
 
   num_landmarks: int = 512
+  num_neighbors: int = 48
   num_dimensions: int | None = None
   power: float | None = None
   profile_weight: float | None = None
@@ -52,7 +56,8 @@ class LandmarkConfig:
   seed: int = 0
 
   def __post_init__(self):
-    for name, least in (("num_landmarks", 2), ("part_size", 1), ("batch_pairs", 1)):
+    least_of = {"num_landmarks": 2, "num_neighbors": 0, "part_size": 1, "batch_pairs": 1}
+    for name, least in least_of.items():
       self._set(name, settings.integer(name, getattr(self, name), least=least))
     seed = settings.integer("seed", self.seed, least=0, most=settings.LARGEST_SEED)
     self._set("seed", seed)

@@ -6,16 +6,15 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
 from l2g_jax import settings
 from l2g_jax.errors import InputError
 from l2g_jax.landmarks import builder, storage
-from l2g_jax.landmarks.compare import Comparison, Items, Similarity
+from l2g_jax.landmarks.compare import Comparison, Items, Similarity, appended
 from l2g_jax.landmarks.config import LandmarkConfig
-from l2g_jax.landmarks.frame import vectors
-from l2g_jax.landmarks.search import Found, Space, search
+from l2g_jax.landmarks.search import Found, search
+from l2g_jax.landmarks.space import kept_profile, read_space
 from l2g_jax.landmarks.storage import State
 from l2g_jax.runtime import files
 
@@ -79,8 +78,8 @@ class LandmarkIndex:
   ) -> "LandmarkIndex":
     """Builds an index in a folder, goes on with an interrupted one, or opens it.
 
-    N items cost N L evaluations, and the choice of settings at most 1 % more where N L is above
-    some millions.
+    N items cost N (L + R) evaluations, of L landmarks and R `num_neighbors`, and the choice of
+    settings at most 1 % of N L more where this is above some millions.
 
     Args:
       directory: the folder.
@@ -138,8 +137,9 @@ class LandmarkIndex:
   def search(self, queries: Items, *, k: int = 10, num_evaluations: int | None = None) -> Found:
     """Finds the most similar items of each query.
 
-    A query is compared to the landmarks and placed, and the items nearest to it are scored by the
-    true similarity, a tenth at a time: after each it is placed anew, by what was scored.
+    A query is compared to the landmarks and placed. Then items are scored by the true similarity,
+    those nearest to it and those to which the best so far are most alike, a twentieth at a time:
+    after each it is placed anew, by what was scored.
 
     Args:
       queries: Q queries, of the kind of the items; also some of the items themselves.
@@ -154,7 +154,7 @@ class LandmarkIndex:
       InputError: a setting is out of range, or the similarity returns what it must not.
     """
     k = settings.integer("k", k, least=1)
-    size = len(self._space.landmarks)
+    size = len(self._space.landmarks.ids)
     wanted = (1 + _SCORED) * size if num_evaluations is None else num_evaluations
     wanted = settings.integer("num_evaluations", wanted, least=size)
     return search(
@@ -167,7 +167,7 @@ class LandmarkIndex:
     )
 
   def add(self, items: Items) -> None:
-    """Adds items behind the others; each costs L evaluations, and the space stays as it is.
+    """Adds items behind the others; each costs L + R evaluations, and the space stays as it is.
 
     Args:
       items: n new items, which have the ids N to N + n - 1.
@@ -178,10 +178,9 @@ class LandmarkIndex:
     if not len(items):
       return
     with self._changing():
-      state = builder.append(
-        self._root, self.state, self._landmarks, self.frame, self._items, items, self._compare
-      )
-      self._items = [*self._items, *items]
+      everything = appended(self._items, items)
+      state = builder.append(self._root, self.state, self._space, everything, self._compare)
+      self._items = everything
       self._read(state)
 
   def remove(self, ids: Sequence[int] | np.ndarray) -> None:
@@ -202,12 +201,13 @@ class LandmarkIndex:
       self._read(state)
 
   def refine(self, num_neighbors: int = 16) -> None:
-    """Places each item again, by its true similarity to those that lie nearest to it as well.
+    """Compares each item to further ones: those to which the most alike to it are alike.
 
-    It costs `num_neighbors` evaluations an item. Items that were refined are left out.
+    It costs up to `num_neighbors` evaluations an item, and makes searches find more. A refinement
+    that was interrupted goes on.
 
     Args:
-      num_neighbors: of each item, at least 1.
+      num_neighbors: further items for each item, at least 1.
 
     Raises:
       InputError: another process changed the index, or the similarity returns what it must not.
@@ -215,12 +215,7 @@ class LandmarkIndex:
     num_neighbors = settings.integer("num_neighbors", num_neighbors, least=1)
     with self._changing():
       state = builder.refine(
-        self._root,
-        self.state,
-        self.frame,
-        self._items,
-        self._compare,
-        num_neighbors=num_neighbors,
+        self._root, self.state, self._items, self._compare, num_neighbors=num_neighbors
       )
       self._read(state)
 
@@ -229,7 +224,7 @@ class LandmarkIndex:
     built = self.state.num_built
     added, advice, stress = self.state.num_items - built, None, None
     if added:
-      stress = float(np.mean(self._stress[built:]))
+      stress = float(np.mean(self._space.stress[built:]))
       if stress > max(_GOOD_STRESS, _WORN_STRESS * self.state.stress):
         advice = (
           f"Added items fit the space worse (stress {stress:.3f}, those of the build"
@@ -259,49 +254,15 @@ class LandmarkIndex:
 
   def _read(self, state: State) -> None:
     """Reads the points of all parts."""
-    kept, frame = storage.read_landmarks(self._root), storage.read_frame(self._root)
-    placed = [storage.read_points(self._root, part) for part in range(len(state.parts))]
-    points = [
-      storage.read_refined(self._root, part)
-      if part in state.refined
-      else (parts.points if parts is not None else None)
-      for part, parts in enumerate(placed)
-    ]
-    if kept is None or frame is None or any(some is None for some in points):
-      raise InputError(f"{self._root} lacks files of its index; remove it to have it made again.")
-    self.state, self.frame = state, frame[0]
-    self._landmarks = kept[0]
-    self._stress = np.concatenate([some.stress for some in placed if some is not None])
-    whole = np.concatenate([some for some in points if some is not None])
-    alive = np.ones(len(whole), bool)
-    alive[list(state.removed)] = False
-    self._space = Space(
-      landmarks=self._landmarks.ids,
-      range=self._landmarks.range,
-      frame=self.frame,
-      points=whole,
-      vectors=jnp.asarray(self._vectors(whole)),
-      alive=alive,
-    )
-
-  def _vectors(self, points: np.ndarray) -> np.ndarray:
-    """Returns what nearest items are sought by; reads profiles where they count."""
-    if not self.frame.mixing:
-      return points
-    parts, start = [], 0
-    for part, count in enumerate(self.state.parts):
-      shares = builder.kept_profile(self._root, part)
-      parts.append(vectors(self.frame, points[start : start + count], shares))
-      start += count
-    return np.concatenate(parts)
+    self._space = read_space(self._root, state)
+    self.state, self.frame = state, self._space.frame
 
   def _probe(self) -> None:
     """Compares a landmark and the last item anew."""
-    last = len(self.state.parts) - 1
-    kept = builder.kept_profile(self._root, last)
-    shares = self._landmarks.range.shares(self._landmarks.similarities[-1])
-    for item, row in ((int(self._landmarks.ids[-1]), shares), (self.state.num_items - 1, kept[-1])):
-      builder.probe(self._items, item, row, self._landmarks, self._compare)
+    kept, landmarks = kept_profile(self._root, len(self.state.parts) - 1), self._space.landmarks
+    shares = landmarks.range.shares(landmarks.similarities[-1])
+    for item, row in ((int(landmarks.ids[-1]), shares), (self.state.num_items - 1, kept[-1])):
+      builder.probe(self._items, item, row, landmarks, self._compare)
 
 
 def _locked(root: pathlib.Path) -> contextlib.AbstractContextManager[None]:

@@ -1,11 +1,14 @@
 """The files of an index of landmarks, each whole or absent.
 
-A folder holds the bundles `landmarks` and `frame`, for each part of the collection `profile-NNNNNN`
-and `points-NNNNNN`, for each refined part `refined-NNNNNN`, and `index.json`. The last one is
-written when all it names is there; parts that it does not name are those of work that goes on.
+A folder holds the bundles `landmarks` and `frame`, for each part of the collection
+`profile-NNNNNN`, `points-NNNNNN` and, for each round in which items were compared to others,
+`near-RRR-NNNNNN`, and `index.json`. The last one is written when all it names is there; parts and
+rounds that it does not name are those of work that goes on.
 """
 
 import dataclasses
+import functools
+import itertools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -16,10 +19,11 @@ import numpy as np
 from l2g_jax.errors import InputError, reading
 from l2g_jax.landmarks.config import LandmarkConfig
 from l2g_jax.landmarks.frame import Frame, Placed
+from l2g_jax.landmarks.graph import Near
 from l2g_jax.landmarks.scale import Range, range_of
 from l2g_jax.runtime import files
 
-_VERSION = 1
+_VERSION = 2
 _KIND = "l2g_jax.landmarks"
 _INDEX = "index.json"
 
@@ -34,7 +38,7 @@ class State:
     num_built: items of the build; those behind were added.
     stress: mean stress-1 of the items of the build.
     removed: positions that were removed, ascending.
-    refined: parts that were refined, ascending.
+    rounds: in which items were compared to those that seemed near.
     evaluations: pairs that were evaluated for all this, searches left out.
   """
 
@@ -43,13 +47,18 @@ class State:
   num_built: int
   stress: float
   removed: tuple[int, ...] = ()
-  refined: tuple[int, ...] = ()
+  rounds: int = 0
   evaluations: int = 0
 
   @property
   def num_items(self) -> int:
     """N, removed ones included."""
     return sum(self.parts)
+
+  @property
+  def spans(self) -> list[tuple[int, int]]:
+    """The first item of each part, and that behind its last one."""
+    return list(itertools.pairwise(itertools.accumulate(self.parts, initial=0)))
 
 
 # Arrays are not compared.
@@ -67,7 +76,7 @@ class Landmarks:
   similarities: np.ndarray
   evaluations: int
 
-  @property
+  @functools.cached_property
   def range(self) -> Range:
     """Of the similarity."""
     return range_of(self.similarities)
@@ -90,11 +99,14 @@ def read_state(root: pathlib.Path) -> State | None:
     return None
   manifest = files.read_manifest(path)
   if (manifest.get("kind"), manifest.get("version")) != (_KIND, _VERSION):
-    raise InputError(f"{path} is of {manifest.get('kind')} version {manifest.get('version')}.")
+    raise InputError(
+      f"{path} is of {manifest.get('kind')} version {manifest.get('version')}, and this release"
+      f" reads version {_VERSION} of {_KIND}: build the index anew, in another folder."
+    )
   with reading(path, "does not describe an index of landmarks"):
     body = dict(manifest["state"])
     body["config"] = LandmarkConfig(**body["config"])
-    for name in ("parts", "removed", "refined"):
+    for name in ("parts", "removed"):
       body[name] = tuple(body[name])
     return State(**body)
 
@@ -177,14 +189,30 @@ def read_points(root: pathlib.Path, part: int) -> Placed | None:
   return Placed(arrays["points"], arrays["stress"])
 
 
-def write_refined(root: pathlib.Path, part: int, points: np.ndarray) -> None:
-  """Writes the refined points of a part."""
-  _save(root / f"refined-{part:06d}", {"points": points}, {})
+def write_near(root: pathlib.Path, number: int, part: int, near: Near, evaluations: int) -> None:
+  """Writes what the items of a part were compared to, and how many pairs the round evaluated."""
+  arrays = {"ids": near.ids, "shares": near.shares}
+  _save(_near(root, number, part), arrays, {"evaluations": evaluations})
 
 
-def read_refined(root: pathlib.Path, part: int) -> np.ndarray:
-  """Returns the refined points of a part, `[n, m]`."""
-  return _load(root / f"refined-{part:06d}")[0]["points"]
+def read_near(root: pathlib.Path, number: int, part: int) -> tuple[Near, int] | None:
+  """Reads what `write_near` wrote after round `number`; None = there is none."""
+  path = _near(root, number, part)
+  if not path.is_dir():
+    return None
+  arrays, metadata = _load(path)
+  return Near(arrays["ids"], arrays["shares"]), metadata["evaluations"]
+
+
+def remove_older(root: pathlib.Path, state: State) -> None:
+  """Removes the lists of rounds before the last."""
+  for path in root.glob("near-*-*"):
+    if path.name < _near(root, state.rounds, 0).name:
+      files.remove_ours(path)
+
+
+def _near(root: pathlib.Path, number: int, part: int) -> pathlib.Path:
+  return root / f"near-{number:03d}-{part:06d}"
 
 
 def _save(path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]):

@@ -1,16 +1,18 @@
+import types
+
 import numpy as np
 import pytest
 
 from experiments import any_similarity
 from experiments.fire_like import FireLike
-from experiments.similarities import measure, peers, trees
-from experiments.similarities.sources import Source, chamfer, module
+from experiments.similarities import measure, metrics, peers, trees
+from experiments.similarities.sources import NUM_DIGITS, Source, chamfer, images_of, module, series
 from l2g_jax.errors import InputError
 from l2g_jax.landmarks import LandmarkConfig
 
 NUMBER, QUERIES = 300, 4
 POINTS = np.random.default_rng(0).normal(size=(NUMBER + QUERIES, 3)).astype(np.float32)
-CONFIG = LandmarkConfig(16, num_dimensions=3, power=1.0, profile_weight=0.0, weighting="equal")
+CONFIG = LandmarkConfig(16, 8, num_dimensions=3, power=1.0, profile_weight=0.0, weighting="equal")
 
 
 def compare(first, second):
@@ -31,6 +33,14 @@ def test_every_method_is_measured_at_the_same_evaluations(tmp_path):
   assert found["asymmetry"] < 1e-6
   # Of a normal distribution in 3 dimensions, about 2.2.
   assert 1.0 < found["intrinsic dimension"] < 5.0
+
+
+def test_peers_may_have_as_many_landmarks_more_as_items_are_compared_to(tmp_path):
+  found = measure.measure(SOURCE, tmp_path, tmp_path / "index", CONFIG, [20, 60], 0)
+  settings = {(row["settings"], row["evaluations"], row["an item"]) for row in found["sweeps"]}
+  assert ("euclidean, 16 landmarks", 20, 16) in settings
+  assert ("euclidean, 24 landmarks", 60, 24) in settings
+  assert ("euclidean, 24 landmarks", 20, 24) not in settings
 
 
 def test_recall_counts_ties_and_average_precision_the_labels():
@@ -71,6 +81,74 @@ def test_chamfer_of_images_is_that_of_their_descriptors(tmp_path):
   np.testing.assert_allclose(
     source.compare(np.asarray([40]), np.asarray([3, 7]))[0, 1], expected, 1e-5
   )
+
+
+def test_chamfer_of_a_data_set_compares_its_images_and_queries():
+  rng = np.random.default_rng(5)
+
+  def described(count):
+    values = rng.normal(size=(count, 128)).astype(np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    return [types.SimpleNamespace(descriptors=values)]
+
+  query = types.SimpleNamespace(easy=[1], hard=[0])
+  material = types.SimpleNamespace(
+    num_images=3,
+    num_queries=1,
+    images=[described(5), described(2), described(0)],
+    described_queries=[described(4)],
+    dataset=types.SimpleNamespace(name="made", ground_truth=types.SimpleNamespace(queries=[query])),
+  )
+  source = images_of(material, 9, weights=None, count=4)
+  assert (source.num_items, source.num_queries) == (3, 1)
+  assert source.relevant[0].tolist() == [1, 0]
+  own = material.described_queries[0][0].descriptors
+  expected = [
+    np.mean(np.maximum((own @ material.images[i][0].descriptors[:4].T).max(axis=1), 0.0) ** 7)
+    for i in (0, 1)
+  ]
+  np.testing.assert_allclose(
+    source.compare(np.asarray([3]), np.arange(3))[0], [*expected, 0.0], rtol=1e-5
+  )
+
+
+def _warping(first, second):
+  """Dynamic time warping by recursion."""
+  if not first or not second:
+    return 0.0 if len(first) == len(second) else np.inf
+  steps = ((first[:-1], second), (first, second[:-1]), (first[:-1], second[:-1]))
+  return (first[-1] - second[-1]) ** 2 + min(_warping(*step) for step in steps)
+
+
+def test_metrics_are_those_of_their_definitions():
+  first, second = [0.0, 1.0, 3.0], [0.0, 0.0, 1.0, 2.5]
+  series_of = [np.asarray(some, np.float32)[:, None] for some in (first, second)]
+  assert metrics.warping(*series_of) == pytest.approx(_warping(first, second) ** 0.5)
+  rows = [np.asarray([*map(ord, text), 0, 0], np.float32) for text in ("kitten", "sitting"[:6])]
+  assert metrics.levenshtein(*rows) == pytest.approx(2 / 6)
+  made = FireLike(4, 1, 2, 6, 0, 3)
+  one, other = made[0][1], made[1][1]
+  expected = 1.0 - np.mean(np.maximum((one @ other.T).max(axis=1), 0.0) ** 7)
+  flat = metrics.of_rows(metrics.chamfer, 128)
+  assert flat(one.ravel(), other.ravel()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_counted_metric_counts_in_its_row():
+  rows = np.asarray([[97, 98, 0], [97, 0, 0]], np.float32)
+  metric = metrics.counted(metrics.levenshtein)
+  assert [metric(rows[0], rows[1]) for _ in range(3)] == [0.5] * 3
+  assert rows[:, -1].tolist() == [3, 0]
+
+
+def test_digits_are_alike_by_warping():
+  source = series(5, seed=0)
+  assert source.num_items + source.num_queries == NUM_DIGITS
+  found = source.compare(np.asarray([source.num_items, 3]), np.arange(200))
+  assert found.shape == (2, 200)
+  assert found[1, 3] == 0.0
+  assert np.all(found <= 0.0)
+  near = np.argsort(-found[0])[:5]
+  assert np.isin(near, source.relevant[0]).mean() > 0.5
 
 
 def test_nystrom_is_exact_for_inner_products():

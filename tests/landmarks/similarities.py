@@ -1,13 +1,17 @@
 """Similarities of small items, and an index of them."""
 
+import dataclasses
+
 import numpy as np
 
 from l2g_jax.landmarks import LandmarkConfig, LandmarkIndex
 
 # Settings are given, so that no test pays for choosing them.
-CONFIG = LandmarkConfig(
-  12, num_dimensions=4, power=1.0, profile_weight=0.0, weighting="equal", part_size=16
+LINKED = LandmarkConfig(
+  12, 6, num_dimensions=4, power=1.0, profile_weight=0.0, weighting="equal", part_size=16
 )
+# By the space alone.
+CONFIG = dataclasses.replace(LINKED, num_neighbors=0)
 
 
 def points(count, *, seed=0, dimensions=4):
@@ -31,7 +35,11 @@ class Counted:
     return self.function(first, second)
 
 
-def build(directory, items, similarity=closeness, config=CONFIG):
+class Killed(Exception):
+  """Raised in place of a kill."""
+
+
+def build(directory, items, similarity=closeness, config=LINKED):
   return LandmarkIndex.build(directory, items, similarity, config)
 
 

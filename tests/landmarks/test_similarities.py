@@ -6,7 +6,7 @@ import pytest
 from l2g_jax.errors import InputError
 from l2g_jax.landmarks import LandmarkConfig
 from l2g_jax.landmarks.scale import dissimilarities, range_of
-from tests.landmarks.similarities import CONFIG, brute_force, build, closeness, points
+from tests.landmarks.similarities import LINKED, brute_force, build, closeness, points
 
 ITEMS, QUERIES = points(60), points(3, seed=1)
 
@@ -70,7 +70,7 @@ def test_an_item_similar_to_nothing_harms_no_other(tmp_path, nothing):
 
   items = ITEMS.copy()
   items[[3, 20]] = 99.0
-  index = build(tmp_path, items, similarity, dataclasses.replace(CONFIG, num_landmarks=30))
+  index = build(tmp_path, items, similarity, dataclasses.replace(LINKED, num_landmarks=30))
   assert np.all(np.isfinite(index.points))
   found = index.search(QUERIES, k=5, num_evaluations=45)
   np.testing.assert_array_equal(found.ids, brute_force(QUERIES, items, 5, similarity))
@@ -89,6 +89,7 @@ def test_dissimilarities_lie_between_nothing_and_one():
   "setting",
   [
     {"num_landmarks": 1},
+    {"num_neighbors": -1},
     {"power": 0.0},
     {"power": 9.0},
     {"selection": "best"},
