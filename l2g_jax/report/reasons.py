@@ -130,15 +130,15 @@ def count_reasons(
 def _define(ties: Sequence[QueryTies], search: str) -> str:
   """Says what the words of the section mean."""
   most = max((query.num_holders for query in ties), default=0)
-  nearest = f"the {words.count(most, 'candidate')} at most" if most else "the candidates"
+  at_most = f", {most} at most" if most else ""
   return (
     "A negative is an image that is neither a positive nor junk. A positive falls where more"
     f" negatives stand before it in the embedding alone, w = 1, than in {search}. A query loses AP"
     " by the embedding where its positives that fall outweigh those that rise. A known pair is two"
     " images that the embedding is told are alike; of other pairs it is told nothing. The strength"
     " of a known pair is its share of the strongest one of the same query, from 0 to 1. The"
-    f" query's nearest are {nearest} with which it has a known pair: they hold it where it lies,"
-    " and another image comes near it by its own known pairs with them."
+    f" query's nearest are the candidates with which it has a known pair{at_most}: they hold it"
+    " where it lies, and another image comes near it by its own known pairs with them."
   )
 
 
