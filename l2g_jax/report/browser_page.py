@@ -90,7 +90,7 @@ def _matches(browser: Browser) -> str:
   return (
     "Matches are of key points that one transform explains, and are computed for the first results"
     f" of {_last(browser)}{fell}. Fewer than {browser.least_matches} tell nothing: unrelated"
-    " pictures have as many. Choose a result with matches to see them."
+    " pictures have as many. The others say: not matched. Choose a result with matches to see them."
   )
 
 

@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 
+from l2g_jax.report import words
 from l2g_jax.report.run import EMBEDDING, METHOD, Judged, Run
 
 # Protocols that are explained; easy has few images to lose.
@@ -39,15 +40,16 @@ def summarize(run: Run, judged: Judged, protocol: str) -> str:
   lost, gained = sum(count.values()), int(np.sum(changes > _SAME))
   same = int(np.sum(~np.isnan(changes))) - lost - gained
   parts = (
-    f"Of {lost} losses in {protocol}: {count[BY_EMBEDDING]} by the embedding,"
+    f"Of {words.count(lost, 'loss')} in {protocol}: {count[BY_EMBEDDING]} by the embedding,"
     f" {count[BY_GLOBAL]} by the global features."
     if lost
     else f"No losses in {protocol}."
   )
   without = int(np.sum(np.isnan(changes)))
   return (
-    f"{parts} {gained} queries gain and {same} stay within {_SAME} points"
-    + (f"; {without} have no positives in {protocol}." if without else ".")
+    f"{parts} {words.count(gained, 'query')} {words.verb(gained, 'gain')} and {same}"
+    f" {words.verb(same, 'stay')} within {_SAME} points"
+    + (f"; {without} {words.verb(without, 'have')} no positives in {protocol}." if without else ".")
     + f" The losses add up to {-np.nansum(np.minimum(changes, 0)):.1f} points of AP, the gains to"
     f" {np.nansum(np.maximum(changes, 0)):.1f}.{_name_worst(run, changes, protocol)}"
   )
@@ -70,7 +72,7 @@ def explain(run: Run, judged: Judged, q: int, protocol: str) -> str:
   if cause:
     moved = f"loses {-change:.1f} points"
   else:
-    moved = f"gains {change:+.1f} points" if change > _SAME else "keeps its AP"
+    moved = f"gains {change:.1f} points" if change > _SAME else "keeps its AP"
   words.append(
     f"L2G {moved} against {run.search}: the embedding"
     f" alone {alone:+.1f}, the global features on top {joined:+.1f}"
@@ -103,7 +105,7 @@ def _name_worst(run: Run, changes: np.ndarray, protocol: str) -> str:
   for q in worst:
     query = truth.queries[q]
     count = len(query.hard) if protocol == "hard" else len(query.hard) + len(query.easy)
-    few = f", {count} positive{'s' if count > 1 else ''}" if count <= _MOST_NAMED else ""
+    few = f", {words.count(count, 'positive')}" if count <= _MOST_NAMED else ""
     listed.append(f"{truth.qimlist[q]} ({changes[q]:+.1f}{few})")
   return f" Most is lost by {', '.join(listed)}."
 

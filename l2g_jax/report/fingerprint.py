@@ -1,6 +1,6 @@
 """The fingerprint of a run: what its figures were made from, by content.
 
-Figures of two runs compare only where their fingerprints agree in all that is not meant to differ.
+Two runs may be compared where their fingerprints agree; their settings are compared separately.
 Images that were encoded anew are other images.
 """
 
@@ -32,7 +32,7 @@ def fingerprint(
   Returns:
     JSON: checksums of the bytes of all image files, of the queries' files, of the ground truth, of
     the local and the global features of both, and of the neighbour lists; the version of the
-    library; the settings; and `all`, a short checksum of all of these.
+    library; `all`, a short checksum of all of these; and the settings, which are not in it.
   """
   collection = retriever.collection
   jobs = [
@@ -54,9 +54,8 @@ def fingerprint(
     "query_global_features": _checksum_arrays([global_features]),
     "neighbour_lists": _checksum_arrays(collection.lists),
     "version": __version__,
-    "settings": dict(settings),
   }
-  return {"all": files.checksum_json(made)[:16], **made}
+  return {"all": files.checksum_json(made)[:16], **made, "settings": dict(settings)}
 
 
 def _checksum_images(paths: Sequence[Any], retriever: Retriever) -> str:

@@ -117,7 +117,11 @@ def _settings(run: Run, fingerprint: Mapping[str, Any]) -> Table:
       "of the embedding, 0 where all distances fit: median (least to most)",
     ),
     ("known pairs", _spread(made.num_known, 0), "of a query's embedding: median (least to most)"),
-    ("fingerprint", str(fingerprint.get("all", "")), "of all inputs, see the end of the page"),
+    (
+      "fingerprint",
+      str(fingerprint.get("all", "")),
+      "one checksum of all inputs, see the end of the page",
+    ),
   ]
   columns = [Column("setting or result"), Column("value"), Column("meaning")]
   return Table("What ran", columns, rows)
@@ -128,7 +132,7 @@ def _seconds(run: Run) -> Table:
   columns = [
     Column("stage"),
     Column("seconds", 1, "of the whole run"),
-    Column("a query", 4, "seconds of a stage that runs for every query"),
+    Column("seconds a query", 4, "of a stage that runs for every query"),
   ]
   rows = [
     (

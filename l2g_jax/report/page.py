@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from l2g_jax.report import browser_page, templates
+from l2g_jax.report import browser_page, templates, words
 from l2g_jax.report.blocks import (
   Block,
   Browser,
@@ -25,6 +25,8 @@ from l2g_jax.report.templates import escape
 
 # A table with more columns becomes cards where the window is narrow.
 _MOST_NARROW = 4
+# A table with no more rows is taken in at a glance, so it is not sorted.
+_MOST_UNSORTED = 3
 
 
 def render(
@@ -68,6 +70,7 @@ def render(
     notice="" if notice is None else f'<p class="notice">{escape(notice)}</p>',
     links="\n".join(links),
     sections="\n".join(parts),
+    inputs=escape(_tell_inputs(fingerprint)),
     fingerprint="\n".join(_list_inputs(fingerprint)),
     settings="\n".join(_tabulate_settings(fingerprint)),
     files=", ".join(f'<a href="{escape(name)}">{escape(name)}</a>' for name in files),
@@ -83,6 +86,26 @@ def browsers(sections: Sequence[Section]) -> dict[str, Browser]:
   """Returns the browsers of a report by their identifiers on the page."""
   found = [block for section in sections for block in section.blocks if isinstance(block, Browser)]
   return {f"browser-{number}": browser for number, browser in enumerate(found)}
+
+
+def _tell_inputs(fingerprint: Mapping[str, Any]) -> str:
+  """Says what a fingerprint covers, and where two runs may be compared."""
+  names = [
+    name.replace("_", " ")
+    for name, value in fingerprint.items()
+    if name != "all" and not isinstance(value, Mapping)
+  ]
+  if "all" not in fingerprint or not names:
+    return "What the figures were made from. Two runs may be compared where these agree."
+  text = (
+    f"The fingerprint, all, is one checksum of all inputs: {words.enumerate_names(names)}. Two runs"
+    " may be compared where it agrees; where it does not, the lines below tell which input differs."
+  )
+  if "settings" not in fingerprint:
+    return text
+  return (
+    f"{text} Settings, such as k and w, are not in it: compare them separately, under Settings."
+  )
 
 
 def _list_inputs(fingerprint: Mapping[str, Any]) -> list[str]:
@@ -147,8 +170,11 @@ def _render_block(block: Block) -> str:
 
 def _render_table(table: Table) -> str:
   numeric = [_is_numeric(table, number) for number in range(len(table.columns))]
+  is_sortable = len(table.rows) > _MOST_UNSORTED
   heads = "".join(
-    templates.render_head(column.name, is_number=is_number, help_text=column.help)
+    templates.render_head(
+      column.name, is_number=is_number, help_text=column.help, is_sortable=is_sortable
+    )
     for column, is_number in zip(table.columns, numeric, strict=True)
   )
   bests = {number: _greatest(table, number) for number in table.bests}
@@ -170,7 +196,11 @@ def _render_table(table: Table) -> str:
       )
     ]
     rows.append(f"<tr{marked}>{''.join(cells)}</tr>")
-  kinds = "sortable cards" if len(table.columns) > _MOST_NARROW else "sortable"
+  kinds = " ".join(
+    name
+    for name, holds in (("sortable", is_sortable), ("cards", len(table.columns) > _MOST_NARROW))
+    if holds
+  )
   note = f'\n<p class="note">{escape(table.note)}</p>' if table.note else ""
   body = "\n".join(rows)
   return (

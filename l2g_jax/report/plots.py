@@ -49,6 +49,8 @@ _MARKERS = "osD^vP"
 _MOST_TICKS = 9
 # Of the first series; the later are narrower, so that one which covers another leaves its rim.
 _WIDEST, _NARROWEST = 3.6, 1.2
+# The size of a hollow marker, which is seen around a line and a marker of the widest series.
+_HOLLOW = 8.5
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 _SETTINGS = {
   "svg.fonttype": "none",
@@ -75,6 +77,7 @@ def lines(
   log_y: bool = False,
   mark_x: float | None = None,
   y_range: tuple[float, float] | None = None,
+  subject: str | None = None,
 ) -> str:
   """Draws series of points joined by lines.
 
@@ -86,6 +89,8 @@ def lines(
     log_y: likewise.
     mark_x: where an upright line stands, such as at a default; None = nowhere.
     y_range: the least and the greatest value that the axis shows; None = by the values.
+    subject: the name of the series that the plot is about: it is wide and lies on top, and the
+      others are thin with hollow markers that look out from under it; None = all are alike.
 
   Returns:
     SVG text.
@@ -95,17 +100,23 @@ def lines(
   """
 
   def draw(axes: Any) -> None:
+    names = sorted(series, key=lambda name: name != subject)
     widths = np.linspace(_WIDEST, _NARROWEST, len(series)) if len(series) > 1 else [_NARROWEST]
-    for number, (name, (xs, ys)) in enumerate(series.items()):
+    for name, (xs, ys) in series.items():
+      number = names.index(name)
+      is_thin = subject is not None and name != subject
+      width = _NARROWEST if is_thin else widths[number]
       axes.plot(
         xs,
         ys,
         label=name,
         color=_COLOURS[number % len(_COLOURS)],
         linestyle=_DASHES[number % len(_DASHES)],
-        linewidth=widths[number],
+        linewidth=width,
         marker=_MARKERS[number % len(_MARKERS)] if len(xs) <= 24 else None,
-        markersize=3 + widths[number],
+        markersize=_HOLLOW if is_thin else 3 + width,
+        markerfacecolor="none" if is_thin else None,
+        zorder=2.5 if name == subject else 2,
       )
     if mark_x is not None:
       axes.axvline(mark_x, color=_INK, linewidth=0.8, linestyle=(0, (2, 3)))

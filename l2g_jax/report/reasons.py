@@ -4,8 +4,10 @@ The facts are those that positives which fall have more often than others; see d
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from l2g_jax.report import words
 from l2g_jax.report.blocks import Column, Table, Text
 from l2g_jax.report.run import EMBEDDING, METHOD, Run
 from l2g_jax.report.ties import NUM_NEAREST, QueryTies, Ties, negatives_before
@@ -64,41 +66,55 @@ def list_reasons(query: QueryTies, own: Ties) -> list[str]:
   return [reason.name for reason in _REASONS if reason.holds(query, own)]
 
 
-def count_reasons(ties: Sequence[QueryTies], search: str) -> list[Text | Table]:
+def count_reasons(
+  ties: Sequence[QueryTies], search: str, *, losing: Collection[int]
+) -> list[Text | Table]:
   """Returns how many positives have each reason: those that fell, rose, and kept their place.
 
   Args:
     ties: of every query.
     search: the name of the search.
+    losing: the numbers of the queries that lose AP, medium, by the embedding.
   """
-  groups = {"fell": [], "rose": [], "kept": []}
-  for query in ties:
+  groups: dict[str, list[list[str]]] = {"fell": [], "lost": [], "rose": [], "kept": []}
+  for q, query in enumerate(ties):
     for own in query.positives:
       group = "fell" if own.fall > 0 else "rose" if own.fall < 0 else "kept"
-      groups[group].append(list_reasons(query, own))
-  fell, rose, kept = (len(groups[name]) for name in ("fell", "rose", "kept"))
-  lead = Text(
-    f"Of {fell + rose + kept} embedded positives {fell} fall in the embedding alone, w = 1: more"
-    f" negatives stand before them than in {search}. {rose} rise, {kept} keep their place. The"
-    " query's nearest are the few images with which it has known pairs: they hold it where it lies,"
-    " and others come near it by their own known pairs with these. The strongest pair of a query"
-    " has strength 1."
-  )
+      names = list_reasons(query, own)
+      groups[group].append(names)
+      if group == "fell" and q in losing:
+        groups["lost"].append(names)
+  fell, lost, rose, kept = (len(group) for group in groups.values())
+  lead = [
+    Text(_define(ties, search)),
+    Text(
+      f"Of {fell + rose + kept} embedded positives {fell} {words.verb(fell, 'fall')}, {rose}"
+      f" {words.verb(rose, 'rise')} and {kept} {words.verb(kept, 'keep')} their place. {lost} of"
+      f" the fallen {words.verb(lost, 'belong')} to the losing queries: the {len(losing)} that"
+      f" {words.verb(len(losing), 'lose')} AP, medium, by the embedding."
+    ),
+  ]
   if not fell:
-    return [lead]
+    return [*lead]
+  counts = {
+    reason.name: [sum(reason.name in names for names in group) for group in groups.values()]
+    for reason in _REASONS
+  }
   rows = []
   for reason in _REASONS:
-    counts = [sum(reason.name in names for names in group) for group in groups.values()]
     shares = [
       100 * count / total if total else None
-      for count, total in zip(counts, (fell, rose, kept), strict=True)
+      for count, total in zip(counts[reason.name], (fell, lost, rose, kept), strict=True)
     ]
-    rows.append((f"{reason.title}: {reason.text}", counts[0], *shares))
+    all_fallen, of_losing = counts[reason.name][:2]
+    rows.append((f"{reason.title}: {reason.text}", all_fallen, shares[0], of_losing, *shares[1:]))
   without = sum(not names for names in groups["fell"])
   columns = [
     Column("reason", help="what holds of the positive"),
-    Column("fell", None, "positives that fell and of which it holds"),
+    Column("fallen", None, "positives that fell and of which it holds"),
     Column("of the fallen, %", 0, f"of {fell}"),
+    Column("fallen in losing queries", None, "the same in queries that lose AP, medium"),
+    Column("of these, %", 0, f"of {lost}"),
     Column("of the risen, %", 0, f"of {rose}"),
     Column("of the others, %", 0, f"of {kept}, which kept their place"),
   ]
@@ -106,7 +122,45 @@ def count_reasons(ties: Sequence[QueryTies], search: str) -> list[Text | Table]:
     f"Several may hold of one positive; none holds of {without} of the fallen. A reason tells"
     " something as far as it is more frequent among the fallen than among the risen and the others."
   )
-  return [lead, Table("Why the embedding moves positives down", columns, rows, note)]
+  table = Table("Why the embedding moves positives down", columns, rows, note)
+  closing = _close(counts, fell, lost, rose)
+  return [*lead, table, *([Text(closing)] if closing else [])]
+
+
+def _define(ties: Sequence[QueryTies], search: str) -> str:
+  """Says what the words of the section mean."""
+  most = max((query.num_holders for query in ties), default=0)
+  at_most = f", {most} at most" if most else ""
+  return (
+    "A negative is an image that is neither a positive nor junk. A positive falls where more"
+    f" negatives stand before it in the embedding alone, w = 1, than in {search}. A query loses AP"
+    " by the embedding where its positives that fall outweigh those that rise. A known pair is two"
+    " images that the embedding is told are alike; of other pairs it is told nothing. The strength"
+    " of a known pair is its share of the strongest one of the same query, from 0 to 1. The"
+    f" query's nearest are the candidates with which it has a known pair{at_most}: they hold it"
+    " where it lies, and another image comes near it by its own known pairs with them."
+  )
+
+
+def _close(counts: Mapping[str, Sequence[int]], fell: int, lost: int, rose: int) -> str | None:
+  """Names the reason that is most special to the fallen, as far as the risen tell; else None."""
+  if not rose:
+    return None
+
+  def ratio(reason: _Reason) -> float:
+    fallen, _, risen, _ = counts[reason.name]
+    return fallen * rose / (risen * fell) if risen else math.inf if fallen else 0.0
+
+  first = max(_REASONS, key=ratio)
+  if ratio(first) <= 1:
+    return "No reason is more frequent among the fallen than among the risen."
+  fallen, losing, risen, _ = counts[first.name]
+  often = f", {ratio(first):.1f} times as often" if risen else ""
+  return (
+    f"Most special to the fallen is: {first.title} ({fallen} of {fell} fallen, {risen} of {rose}"
+    f" risen{often})."
+    + (f" In the losing queries it holds of {losing} of {lost} fallen positives." if lost else "")
+  )
 
 
 def summarize_query(query: QueryTies) -> str | None:
@@ -115,8 +169,9 @@ def summarize_query(query: QueryTies) -> str | None:
     return None
   fallen = [own for own in query.positives if own.fall > 0]
   text = (
-    f"{len(fallen)} of {len(query.positives)} embedded positives fall. The query is held by"
-    f" {_count(query.num_holders, 'image')}, {query.num_negative} of them negatives."
+    f"{len(fallen)} of {words.count(len(query.positives), 'embedded positive')}"
+    f" {words.verb(len(fallen), 'fall')}. The query's nearest:"
+    f" {words.count(query.num_holders, 'image')}, of which {query.num_negative} negative."
   )
   counts = {reason.title: sum(reason.holds(query, own) for own in fallen) for reason in _REASONS}
   parts = [f"{title} {count}" for title, count in counts.items() if count]
@@ -143,9 +198,8 @@ def explain(run: Run, query: QueryTies, q: int, image: int) -> tuple[str, list[s
     image: the positive.
   """
   names = (run.search, EMBEDDING, METHOD)
-  places = ", ".join(f"{run.ranks(name, q)[image]} in {name}" for name in names)
-  before = ", ".join(f"{negatives_before(run, name, q)[image]}" for name in names)
-  facts = [f"Rank {places}; negatives before it {before}."]
+  places = ", ".join(f"{name} {run.ranks(name, q)[image]}" for name in names)
+  facts = [f"Rank: {places}."]
   own = next((own for own in query.positives if own.image == image), None)
   if own is None:
     return "Not embedded", facts
@@ -159,38 +213,34 @@ def explain(run: Run, query: QueryTies, q: int, image: int) -> tuple[str, list[s
 def _tell_held(query: QueryTies, own: Ties) -> str:
   if not query.num_holders:
     return "The query has no known pair."
-  holders = f"the query's {query.num_holders} nearest ({query.num_negative} negative)"
-  if own.is_holder:
-    tied = f"One of {holders}, strength {own.held:.2f}"
-  elif own.num_held:
-    tied = f"Known pairs with {own.num_held} of {holders}, strength {own.held:.2f} at most"
-  else:
-    tied = f"No known pair with {holders}"
-  return f"{tied}; {_count(own.num_closer, 'negative')} {_have(own.num_closer)} a stronger one."
+  closer = f"{words.count(own.num_closer, 'negative')} {words.verb(own.num_closer, 'have')}"
+  nearest = f"the query's {query.num_holders} nearest"
+  if not own.held:
+    return f"No known pair with {nearest}; {closer} one."
+  tied = f"One of {nearest}, strength" if own.is_holder else f"Strongest pair with {nearest}"
+  return f"{tied} {own.held:.2f}; {closer} a stronger one."
 
 
 def _tell_nearest(own: Ties) -> str:
   if not own.num_nearest:
     return "It has no known pair at all."
-  return (
-    f"Of its own {own.num_nearest} nearest {own.num_nearest_negative} are negatives; mean strength"
-    f" {own.nearest:.2f}."
-  )
+  negative = own.num_nearest_negative
+  return f"{negative} of its own {own.num_nearest} nearest {words.verb(negative, 'are')} negative."
 
 
 def _tell_overtaking(own: Ties) -> list[str]:
-  if not own.num_overtaking:
-    return []
-  return [
-    f"{_count(own.num_overtaking, 'negative')} overtook it: {own.num_overtaking_closer}"
-    f" {_have(own.num_overtaking_closer)} a stronger pair with the query's nearest; strength to"
-    f" their own nearest {own.overtaking_nearest:.2f} (median)."
+  """Says how the negatives that overtook a positive are tied, and of how many it is not known."""
+  closer, linked = own.num_overtaking_closer, own.num_overtaking_linked
+  rest = own.num_overtaking - closer - linked
+  ways = [
+    (closer, "{have} a stronger pair with the query's nearest"),
+    (linked, "{have} a stronger tie to images that have a pair with these"),
   ]
-
-
-def _count(count: int, name: str) -> str:
-  return f"{count} {name}{'' if count == 1 else 's'}"
-
-
-def _have(count: int) -> str:
-  return "has" if count == 1 else "have"
+  parts = [
+    f"{number} {way.format(have=words.verb(number, 'have'))}" for number, way in ways if number
+  ]
+  if rest:
+    parts.append(f"why the {'other ' if parts else ''}{rest} did, the page does not know")
+  if not parts:
+    return []
+  return [f"{words.count(own.num_overtaking, 'negative')} overtook it: {'; '.join(parts)}."]

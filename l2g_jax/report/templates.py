@@ -34,8 +34,11 @@ def escape(text: str) -> str:
   return html.escape(printable(text))
 
 
-def render_head(name: str, *, is_number: bool, help_text: str = "") -> str:
-  """Returns the heading of a column, a button that sorts by it."""
+def render_head(
+  name: str, *, is_number: bool, help_text: str = "", is_sortable: bool = True
+) -> str:
+  """Returns the heading of a column: a button that sorts by it, or a plain word."""
   title = f' title="{escape(help_text)}"' if help_text else ""
   kind = ' class="number"' if is_number else ""
-  return f'<th scope="col"{kind}><button type="button"{title}>{escape(name)}</button></th>'
+  tag, of_kind = ("button", ' type="button"') if is_sortable else ("span", "")
+  return f'<th scope="col"{kind}><{tag}{of_kind}{title}>{escape(name)}</{tag}></th>'

@@ -27,14 +27,13 @@ class Ties:
     before_embedded: the same by the embedding alone.
     held: its strongest tie to the images that hold the query, or to the query itself.
     is_holder: whether it is one of them.
-    num_held: to how many of them it is tied.
     num_closer: negatives in the shortlist whose strongest tie to them is above `held`.
-    nearest: the mean of its `NUM_NEAREST` strongest ties.
-    num_nearest: how many there are, at most `NUM_NEAREST`.
+    num_nearest: how many of its strongest ties are counted, at most `NUM_NEAREST`.
     num_nearest_negative: how many of these are to negatives.
     num_overtaking: embedded negatives behind it in the search that are before it when embedded.
     num_overtaking_closer: of these, those whose tie to the images that hold the query is stronger.
-    overtaking_nearest: the median of `nearest` of these; 0 without any.
+    num_overtaking_linked: of the others, those with a stronger tie at two removes: to an image that
+      is tied to them. The weaker tie of the two counts.
   """
 
   image: int
@@ -43,14 +42,12 @@ class Ties:
   before_embedded: int
   held: float
   is_holder: bool
-  num_held: int
   num_closer: int
-  nearest: float
   num_nearest: int
   num_nearest_negative: int
   num_overtaking: int
   num_overtaking_closer: int
-  overtaking_nearest: float
+  num_overtaking_linked: int
 
   @property
   def fall(self) -> int:
@@ -87,8 +84,7 @@ def find_ties(run: Run, q: int) -> QueryTies:
   holders = np.argsort(-own, kind="stable")[:_MOST_HOLDERS]
   holders = holders[own[holders] > 0]
   held = np.maximum(own, pairs[:, holders].max(axis=1, initial=0.0))
-  nearest = -np.partition(-pairs, min(NUM_NEAREST, len(pairs)) - 1, axis=1)[:, :NUM_NEAREST]
-  means = nearest.sum(axis=1) / np.maximum((nearest > 0).sum(axis=1), 1)
+  linked = np.minimum(pairs, held).max(axis=1, initial=0.0)
   ranks, before = _places(run, run.search, q, ids)
   ranks_embedded, before_embedded = _places(run, EMBEDDING, q, ids)
   positives = []
@@ -96,6 +92,7 @@ def find_ties(run: Run, q: int) -> QueryTies:
     order = np.argsort(-pairs[row], kind="stable")[:NUM_NEAREST]
     order = order[pairs[row, order] > 0]
     overtaking = is_negative & (ranks > ranks[row]) & (ranks_embedded < ranks_embedded[row])
+    closer = held > held[row]
     positives.append(
       Ties(
         image=int(ids[row]),
@@ -104,14 +101,12 @@ def find_ties(run: Run, q: int) -> QueryTies:
         before_embedded=int(before_embedded[row]),
         held=float(held[row]),
         is_holder=row in holders,
-        num_held=int(np.sum(pairs[row, holders] > 0)),
-        num_closer=int(np.sum(is_negative & (held > held[row]))),
-        nearest=float(means[row]),
+        num_closer=int(np.sum(is_negative & closer)),
         num_nearest=len(order),
         num_nearest_negative=int(np.sum(is_negative[order])),
         num_overtaking=int(np.sum(overtaking)),
-        num_overtaking_closer=int(np.sum(overtaking & (held > held[row]))),
-        overtaking_nearest=float(np.median(means[overtaking])) if overtaking.any() else 0.0,
+        num_overtaking_closer=int(np.sum(overtaking & closer)),
+        num_overtaking_linked=int(np.sum(overtaking & ~closer & (linked > linked[row]))),
       )
     )
   return QueryTies(len(holders), int(np.sum(is_negative[holders])), tuple(positives))

@@ -60,7 +60,12 @@ def browser() -> Browser:
 
 
 def table(**changes: object) -> Table:
-  rows: list[tuple[Cell, ...]] = [("b", 2.0, 10), (EVIL, None, 9), ("a", -1.25, None)]
+  rows: list[tuple[Cell, ...]] = [
+    ("b", 2.0, 10),
+    (EVIL, None, 9),
+    ("a", -1.25, None),
+    ("c", 0.5, 11),
+  ]
   columns = [Column("name"), Column("value", 2, "its value"), Column(EVIL)]
   stands_out = {"marked": [1], "bests": [1]}
   return Table(**{"title": "A table", "columns": columns, "rows": rows, **stands_out, **changes})
@@ -69,7 +74,7 @@ def table(**changes: object) -> Table:
 def sections() -> list[Section]:
   series = {"one": ([1, 10, 100], [1.0, 2.0, 3.0]), "two": ([1, 10, 100], [3.0, 2.0, 1.0])}
   svg = plots.lines(series, x="k", y="mAP", log_x=True, mark_x=10)
-  links = ["query-1", "query-0", "query-2"]
+  links = ["query-1", "query-0", "query-2", "query-2"]
   return [
     Section(EVIL, [Text(EVIL), table(links=links), Plot(EVIL, svg, EVIL)]),
     Section("Queries", [browser(), table(title="Long", rows=[("a", 1.0, 1)] * 25, marked=[])]),

@@ -51,9 +51,11 @@ def test_the_cause_is_what_loses_more():
 
 def test_a_gain_is_a_gain():
   run = make_run({**ORDERS, "chamfer": [2, 3, 0, 1, 4]})
-  assert explain(run, "medium").startswith("L2G gains +")
+  assert explain(run, "medium").startswith("L2G gains 2")
   assert causes.find_cause(run, judge(run), 0, "medium") is None
-  assert causes.summarize(run, judge(run), "medium").startswith("No losses in medium. 1 queries")
+  assert causes.summarize(run, judge(run), "medium").startswith(
+    "No losses in medium. 1 query gains and 0 stay"
+  )
 
 
 def test_few_positives_are_told():
@@ -65,7 +67,7 @@ def test_few_positives_are_told():
 def test_losses_are_counted_by_cause():
   run = make_run()
   assert causes.summarize(run, judge(run), "hard").startswith(
-    "Of 1 losses in hard: 1 by the embedding, 0 by the global features."
+    "Of 1 loss in hard: 1 by the embedding, 0 by the global features."
   )
 
 

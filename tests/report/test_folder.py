@@ -6,7 +6,7 @@ import re
 import pytest
 
 from l2g_jax.errors import InputError
-from l2g_jax.report import Section, Text, folder, write_report
+from l2g_jax.report import Section, Text, folder, page, write_report
 from l2g_jax.runtime import files
 from tests.report import samples
 
@@ -62,6 +62,7 @@ def test_a_table_is_csv_and_all_else_json(whole):
     ["b", "2.0", "10"],
     [samples.EVIL, "", "9"],
     ["a", "-1.25", ""],
+    ["c", "0.5", "11"],
   ]
   report = files.read_manifest(whole / "report.json")
   assert report["data"] == {"rows": [1]}
@@ -191,12 +192,34 @@ def test_settings_are_a_table_of_names_and_values(tmp_path):
 
 
 def test_marked_rows_and_links_are_on_the_page(tmp_path):
-  write(tmp_path, [samples.table(links=["query-1", "query-0", "query-2"])])
+  write(tmp_path, [samples.table(links=["query-1", "query-0", "query-2", "query-2"])])
   page = (tmp_path / "index.html").read_text(encoding="utf-8")
   assert page.count('<tr class="marked">') == 1
   assert '<a href="#query-0">&lt;img' in page
   assert ">2.00</td>" in page
   assert ">-</td>" in page
+
+
+def page_of(sections, fingerprint):
+  return page.render("A page", sections, fingerprint=fingerprint, notice=None, files=[])
+
+
+def test_a_table_of_three_rows_is_not_sorted():
+  rows = samples.table().rows
+  for count in (3, 4):
+    text = page_of([Section("One", [samples.table(rows=rows[:count])])], {})
+    assert ('<table class="sortable">' in text) == (count > 3)
+    assert ('<button type="button" title="its value">value</button>' in text) == (count > 3)
+    assert ('<span title="its value">value</span>' in text) == (count == 3)
+
+
+def test_the_page_tells_what_the_fingerprint_covers():
+  made = {"all": "0123", "images": "a", "ground_truth": "b", "settings": {"k": 7}}
+  text = page_of([], made)
+  assert "one checksum of all inputs: images and ground truth. Two runs may be compared" in text
+  assert "not in it: compare them separately, under Settings." in text
+  assert "under Settings" not in page_of([], {"all": "0123", "images": "a"})
+  assert "What the figures were made from." in page_of([], {"seed": 1})
 
 
 def test_blocks_are_frozen():

@@ -77,13 +77,13 @@ def test_pictures_are_loaded_from_the_folder_alone(page):
 def test_a_table_is_sorted_by_click_and_key(page):
   heads = page.find_elements(By.CSS_SELECTOR, "section table.sortable thead button")[:3]
   heads[1].click()
-  assert column(page, 2) == ["-1.25", "2.00", "-"]
+  assert column(page, 2) == ["-1.25", "0.50", "2.00", "-"]
   heads[1].send_keys(Keys.ENTER)
-  assert column(page, 2) == ["2.00", "-1.25", "-"]
+  assert column(page, 2) == ["2.00", "0.50", "-1.25", "-"]
   heads[2].send_keys(Keys.SPACE)
-  assert column(page, 3) == ["9", "10", "-"]
+  assert column(page, 3) == ["9", "10", "11", "-"]
   heads[0].click()
-  assert column(page, 1) == [samples.EVIL, "a", "b"]
+  assert column(page, 1) == [samples.EVIL, "a", "b", "c"]
   sorts = [head.find_element(By.XPATH, "..").get_attribute("aria-sort") for head in heads]
   assert sorts == ["ascending", None, None]
 
@@ -129,7 +129,7 @@ def test_lists_tell_label_score_and_change(page):
 def test_matches_are_drawn_on_demand(page):
   tiles = part(page, "lists").find_elements(By.CSS_SELECTOR, "div:last-child > ol .tile")
   assert [tile.tag_name for tile in tiles] == ["button", "button", "div", "div"]
-  counts = ["5 matches", "0 matches, too few", "matches not computed", "matches not computed"]
+  counts = ["5 matches", "0 matches, too few", "not matched", "not matched"]
   assert [tile.text.split("\n")[-1] for tile in tiles] == counts
   tiles[0].send_keys(Keys.ENTER)
   dialog = part(page, "dialog")

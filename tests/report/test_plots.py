@@ -39,6 +39,22 @@ def test_a_logarithmic_axis_has_the_values_as_plain_numbers():
   assert ">400</text>" not in plots.scatter(SERIES, x="x", y="y", log_x=True)
 
 
+def drawn_lines(svg):
+  """Returns the lines of the series, the later drawn last."""
+  paths = [each.attrib for each in ElementTree.fromstring(svg).iter() if each.tag == "path"]
+  return [path for path in paths if "clip-path" in path and path["d"].count("L") == 2]
+
+
+@pytest.mark.parametrize("subject", SERIES)
+def test_the_subject_is_wide_and_solid_and_drawn_last(subject):
+  other, own = drawn_lines(draw(subject=subject))
+  assert (other["stroke-width"], own["stroke-width"]) == ("1.2", "3.6")
+  assert "stroke-dasharray" in other
+  assert "stroke-dasharray" not in own
+  # Without a subject the order of the series stands, the widest first.
+  assert [line["stroke-width"] for line in drawn_lines(draw())] == ["3.6", "1.2"]
+
+
 def test_one_series_without_a_name_has_no_legend():
   with_legend = plots.lines({"one": ([1, 2], [1.0, 2.0])}, x="x", y="y")
   without = plots.lines({"": ([1, 2], [1.0, 2.0])}, x="x", y="y")

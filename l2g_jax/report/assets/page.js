@@ -191,9 +191,13 @@ function browse(root) {
   }
 
   function matchesOf(image) {
-    if (!(image in now.matches)) return "matches not computed";
+    if (!(image in now.matches)) return "not matched";
     const [count] = now.matches[image];
-    return count < shared.least ? `${count} matches, too few` : `${count} matches`;
+    return `${countOf(count)}${count < shared.least ? ", too few" : ""}`;
+  }
+
+  function countOf(count) {
+    return count === 1 ? "1 match" : `${count} matches`;
   }
 
   function twins(image, on) {
@@ -232,7 +236,7 @@ function browse(root) {
     part("pair").textContent = `${now.name} and ${title}`;
     const some = points.length / 4;
     part("count").textContent = count
-      ? `One transform explains ${count} matches` + (some < count ? `; ${some} of them are drawn.` : ".")
+      ? `One transform explains ${countOf(count)}` + (some < count ? `; ${some} of them are drawn.` : ".")
       : "No transform explains enough matches.";
     reopen = () => part("drawing").replaceChildren(pair(image, points));
     reopen();
