@@ -100,8 +100,8 @@ class ResultAnswer:
     ranks: in the other stages: `global` and `chamfer`.
     copy: `the same file` or `the same pixels`, of an exact copy.
     region: where the part that was searched for lies in this image: four corners, in fractions of
-      its width and height; none where nothing is known of it.
-    inliers: matched points that agree about it.
+      its width and height; none where fewer than 8 points agree, as they do by chance.
+    inliers: matched points that agree on one position.
   """
 
   id: str
@@ -158,7 +158,7 @@ class CompareAnswer:
   Attributes:
     inliers: matched points that agree.
     lines: of the matches, 200 at most: x and y in the query, x and y in the image.
-    transform: 3 x 3, maps x, y, 1 of the query to the image; none where there is none.
+    transform: 3 x 3, maps x, y, 1 of the query to the image; none where fewer than 8 points agree.
     region: see `ResultAnswer`.
     query: the size of the query.
     image: the size of the image.

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from l2g_jax.retriever.matched import Match
+from l2g_jax.web import searching
 from tests.web.conftest import NAMES, png, texture
 
 
@@ -52,6 +54,27 @@ def test_a_part_is_found_with_its_place(client, ids):
   np.testing.assert_allclose(second["region"], expected, atol=0.02)
   assert second["inliers"] >= 8
   assert second["ranks"]["chamfer"] == 2
+
+
+def test_few_points_agree_by_chance_and_locate_nothing(client, ids):
+  results = search(client, picture=ids["plain"])["results"]
+  assert {result["region"] is None for result in results} == {True, False}
+  for result in results:
+    assert (result["region"] is None) == (result["inliers"] < 8)
+    asked = {"picture": ids["plain"], "image": result["id"]}
+    compared = client.get("/api/compare", params=asked).json()
+    assert compared["inliers"] == result["inliers"]
+    assert compared["region"] == result["region"]
+    assert (compared["transform"] is None) == (result["region"] is None)
+
+
+@pytest.mark.parametrize(("number", "is_located"), [(7, False), (8, True)])
+def test_eight_points_that_agree_locate_a_part(number, is_located):
+  square = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 5.0], [0.0, 5.0]])
+  match = Match(np.ones((number, 4), np.float32), np.eye(3), square)
+  overlap = searching._in_fractions(match, (20, 40), (10, 20))
+  assert len(overlap.lines) == number
+  assert (overlap.transform is not None) == (overlap.region is not None) == is_located
 
 
 def test_a_box_is_a_part_of_the_picture_as_displayed(client, ids):
