@@ -19,6 +19,8 @@ class StatusAnswer:
     message: a sentence, or empty.
     num_images: that can be searched, those that can't be read left out.
     num_found: in the folder now.
+    num_expected: of these, that can be searched once all are taken in: those that are known to be
+      unreadable are left out.
     generation: grows with each new state.
     work: what goes on, if anything does.
     num_left_out: files that are not searched.
@@ -32,6 +34,7 @@ class StatusAnswer:
   message: str
   num_images: int
   num_found: int
+  num_expected: int
   generation: int
   work: Work | None
   num_left_out: int
@@ -122,6 +125,7 @@ class SearchAnswer:
   Attributes:
     generation: of the collection that was searched.
     num_images: of it, that could be read.
+    num_expected: see `StatusAnswer`; more than `num_images` while the folder is being taken in.
     weight: w, of the embedding against the global feature.
     seconds: that the search took.
     remarks: sentences on how the order came about.
@@ -131,6 +135,7 @@ class SearchAnswer:
 
   generation: int
   num_images: int
+  num_expected: int
   weight: float
   seconds: float
   remarks: list[str]
