@@ -128,6 +128,8 @@ class Status:
     message: a sentence for the user; empty where there is nothing to say.
     num_images: that can be searched, those that can't be read left out.
     num_found: in the folder now.
+    num_expected: of these, that can be searched once all are taken in: those that are known to be
+      unreadable are left out.
     generation: of the state that can be searched; 0 = there is none yet.
     work: what goes on.
   """
@@ -136,6 +138,7 @@ class Status:
   message: str
   num_images: int
   num_found: int
+  num_expected: int
   generation: int
   work: Work | None
 
@@ -196,6 +199,12 @@ class Keeper:
     """Returns what was in the folder when it was last looked at."""
     return self._found
 
+  def num_expected(self) -> int:
+    """Returns how many pictures of the folder can be searched once all are taken in."""
+    state, jobs = self._state, self._found.jobs
+    unreadable = {} if state is None else state.retriever.collection.failures
+    return sum(job.name not in unreadable for job in jobs)
+
   def status(self) -> Status:
     """Returns how the keeper stands."""
     state, found = self._state, self._found
@@ -205,6 +214,7 @@ class Keeper:
       message=self._message,
       num_images=0 if state is None else state.num_readable,
       num_found=len(found.jobs),
+      num_expected=self.num_expected(),
       generation=0 if state is None else state.generation,
       work=self._work(),
     )

@@ -19,6 +19,8 @@ class StatusAnswer:
     message: a sentence, or empty.
     num_images: that can be searched, those that can't be read left out.
     num_found: in the folder now.
+    num_expected: of these, that can be searched once all are taken in: those that are known to be
+      unreadable are left out.
     generation: grows with each new state.
     work: what goes on, if anything does.
     num_left_out: files that are not searched.
@@ -32,6 +34,7 @@ class StatusAnswer:
   message: str
   num_images: int
   num_found: int
+  num_expected: int
   generation: int
   work: Work | None
   num_left_out: int
@@ -100,8 +103,8 @@ class ResultAnswer:
     ranks: in the other stages: `global` and `chamfer`.
     copy: `the same file` or `the same pixels`, of an exact copy.
     region: where the part that was searched for lies in this image: four corners, in fractions of
-      its width and height; none where nothing is known of it.
-    inliers: matched points that agree about it.
+      its width and height; none where fewer than 8 points agree, as they do by chance.
+    inliers: matched points that agree on one position.
   """
 
   id: str
@@ -122,6 +125,7 @@ class SearchAnswer:
   Attributes:
     generation: of the collection that was searched.
     num_images: of it, that could be read.
+    num_expected: see `StatusAnswer`; more than `num_images` while the folder is being taken in.
     weight: w, of the embedding against the global feature.
     seconds: that the search took.
     remarks: sentences on how the order came about.
@@ -131,6 +135,7 @@ class SearchAnswer:
 
   generation: int
   num_images: int
+  num_expected: int
   weight: float
   seconds: float
   remarks: list[str]
@@ -158,7 +163,7 @@ class CompareAnswer:
   Attributes:
     inliers: matched points that agree.
     lines: of the matches, 200 at most: x and y in the query, x and y in the image.
-    transform: 3 x 3, maps x, y, 1 of the query to the image; none where there is none.
+    transform: 3 x 3, maps x, y, 1 of the query to the image; none where fewer than 8 points agree.
     region: see `ResultAnswer`.
     query: the size of the query.
     image: the size of the image.

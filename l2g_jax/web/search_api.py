@@ -48,7 +48,7 @@ def router(services: Services) -> fastapi.APIRouter:
     if regions:
       # Those who have no results yet go first.
       overlaps = await services.turns.run(lambda: searches.overlaps(done, page), can_wait=True)
-    return _search_answer(done, page, overlaps)
+    return _search_answer(done, page, overlaps, services.keeper.num_expected())
 
   @routes.get("/compare")
   async def compare(
@@ -104,12 +104,13 @@ def router(services: Services) -> fastapi.APIRouter:
 
 
 def _search_answer(
-  done: Search, page: Sequence[Result], overlaps: Sequence[Overlap | None]
+  done: Search, page: Sequence[Result], overlaps: Sequence[Overlap | None], num_expected: int
 ) -> schemas.SearchAnswer:
   results = done.results
   return schemas.SearchAnswer(
     generation=done.state.generation,
     num_images=done.state.num_readable,
+    num_expected=num_expected,
     weight=results.weight,
     seconds=round(done.seconds, 3),
     remarks=list(results.remarks),

@@ -9,6 +9,7 @@ import numpy as np
 
 from l2g_jax.data.images import read_size
 from l2g_jax.errors import InputError
+from l2g_jax.ranking.spatial import MIN_INLIERS
 from l2g_jax.retriever.matched import Match, View, match_views
 from l2g_jax.retriever.results import Result, Results
 from l2g_jax.runtime.threads import in_threads
@@ -69,10 +70,11 @@ class Overlap:
   """What the query and an image share; places are in fractions of the pictures as displayed.
 
   Attributes:
-    lines: `[i, 4]`, x and y in the query, x and y in the image, of matched key points.
-    transform: `[3, 3]`, maps homogeneous x, y, 1 of the query to the image; None where no transform
-      explains enough matches.
-    region: `[4, 2]`, the corners of the part that was searched for, as the transform maps them.
+    lines: `[i, 4]`, x and y in the query, x and y in the image, of matched key points that agree.
+    transform: `[3, 3]`, maps homogeneous x, y, 1 of the query to the image; None where fewer than
+      `spatial.MIN_INLIERS` matches agree, as they do by chance in unrelated pictures.
+    region: `[4, 2]`, the corners of the part that was searched for, as the transform maps them;
+      None without a transform, or where one is mapped to infinity or beyond.
     query_size: height and width of the query in pixels.
     image_size: height and width of the image.
   """
@@ -184,10 +186,10 @@ def _overlap(search: Search, name: str) -> Overlap:
 
 def _in_fractions(match: Match, query: tuple[int, int], image: tuple[int, int]) -> Overlap:
   start, end = np.array(query[::-1], np.float64), np.array(image[::-1], np.float64)
-  transform = None
-  if match.transform is not None:
-    transform = np.diag([*(1 / end), 1.0]) @ match.transform @ np.diag([*start, 1.0])
-    transform /= np.abs(transform).max()
-  region = None if match.region is None else match.region / end
   lines = match.points / np.concatenate([start, end])
+  if match.transform is None or len(lines) < MIN_INLIERS:
+    return Overlap(lines, None, None, query, image)
+  transform = np.diag([*(1 / end), 1.0]) @ match.transform @ np.diag([*start, 1.0])
+  transform /= np.abs(transform).max()
+  region = None if match.region is None else match.region / end
   return Overlap(lines, transform, region, query, image)

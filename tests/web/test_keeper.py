@@ -56,12 +56,17 @@ def write(folder, *numbers):
 
 
 def test_a_large_folder_can_be_searched_before_all_of_it_is_taken_in(folder, started, monkeypatch):
-  sizes = []
-  monkeypatch.setattr(warming, "warm_search", lambda retriever: sizes.append(len(retriever.names)))
+  sizes, told = [], []
+  tell = lambda: told.append((keeper.status().num_images, keeper.status().num_expected))
+  monkeypatch.setattr(
+    warming, "warm_search", lambda retriever: (sizes.append(len(retriever.names)), tell())
+  )
   write(folder, *range(20))
   keeper = started()
   assert wait_for(lambda: len(names(keeper)) == 20)
   assert sizes == [4, 8, 16, 20]
+  # The page says how many of the folder can be searched.
+  assert told == [(0, 20), (4, 20), (8, 20), (16, 20)]
   assert keeper.status().generation == 4
   # What is there is opened at once, without a step.
   assert keeper.stop(30.0)

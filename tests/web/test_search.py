@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from l2g_jax.retriever.matched import Match
+from l2g_jax.web import searching
 from tests.web.conftest import NAMES, png, texture
 
 
@@ -19,7 +21,7 @@ def search(client, **asked):
 def test_status_tells_what_can_be_searched(client):
   status = client.get("/api/status").json()
   assert (status["state"], status["message"], status["num_images"]) == ("ready", "", 13)
-  assert status["num_found"] == 14
+  assert (status["num_found"], status["num_expected"]) == (14, 13)
   assert status["num_left_out"] == 3
   assert status["generation"] >= 1
   assert status["upload_bytes"] == 200_000
@@ -54,6 +56,27 @@ def test_a_part_is_found_with_its_place(client, ids):
   assert second["ranks"]["chamfer"] == 2
 
 
+def test_few_points_agree_by_chance_and_locate_nothing(client, ids):
+  results = search(client, picture=ids["plain"])["results"]
+  assert {result["region"] is None for result in results} == {True, False}
+  for result in results:
+    assert (result["region"] is None) == (result["inliers"] < 8)
+    asked = {"picture": ids["plain"], "image": result["id"]}
+    compared = client.get("/api/compare", params=asked).json()
+    assert compared["inliers"] == result["inliers"]
+    assert compared["region"] == result["region"]
+    assert (compared["transform"] is None) == (result["region"] is None)
+
+
+@pytest.mark.parametrize(("number", "is_located"), [(7, False), (8, True)])
+def test_eight_points_that_agree_locate_a_part(number, is_located):
+  square = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 5.0], [0.0, 5.0]])
+  match = Match(np.ones((number, 4), np.float32), np.eye(3), square)
+  overlap = searching._in_fractions(match, (20, 40), (10, 20))
+  assert len(overlap.lines) == number
+  assert (overlap.transform is not None) == (overlap.region is not None) == is_located
+
+
 def test_a_box_is_a_part_of_the_picture_as_displayed(client, ids):
   box = f"{30 / 160},{20 / 120},{140 / 160},{100 / 120}"
   answer = search(client, picture=ids["plain"], box=box)
@@ -79,7 +102,7 @@ def test_pages_of_results_follow_one_another(client, ids):
   whole = search(client, picture=ids["plain"])
   pages = [search(client, picture=ids["plain"], offset=n, limit=5) for n in (0, 5, 10)]
   assert [result for page in pages for result in page["results"]] == whole["results"]
-  assert (whole["total"], whole["num_images"]) == (13, 13)
+  assert (whole["total"], whole["num_images"], whole["num_expected"]) == (13, 13, 13)
   assert [result["rank"] for result in whole["results"]] == list(range(1, 14))
   assert ids["torn"] not in {result["id"] for result in whole["results"]}
 

@@ -112,6 +112,13 @@ function redraw() {
   else drawPair();
 }
 
+function agreement() {
+  const points = count(found.inliers, "matching point");
+  if (found.transform) return `${points} agree on one position` + (found.lines.length < found.inliers ? `; ${found.lines.length} are drawn.` : ".");
+  const reason = found.inliers ? `Only ${points} agree on one position, too few to tell from chance` : "No position explains enough matching points";
+  return `${reason}. So nothing is framed, and the pictures cannot be laid over one another.`;
+}
+
 // The results before and after this one, by the rank that the address tells.
 async function neighbours() {
   const rank = Number(given.get("rank"));
@@ -141,9 +148,7 @@ async function open() {
       loadPicture(image, 2048),
     ]);
     part("pair").textContent = (await names).join(" and ");
-    part("count").textContent = found.transform
-      ? `${count(found.inliers, "matching point")} agree${found.inliers === 1 ? "s" : ""} on one position` + (found.lines.length < found.inliers ? `; ${found.lines.length} are drawn.` : ".")
-      : "No position explains enough matching points, so nothing is framed and the pictures cannot be laid over one another.";
+    part("count").textContent = agreement();
     part("over").disabled = found.transform === null;
     redraw();
     await neighbours();

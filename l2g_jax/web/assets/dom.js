@@ -31,6 +31,11 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+// Photographs that can be searched, of all that will be once the whole folder is taken in.
+export function share(number, expected, one = "photograph") {
+  return number < expected ? `${number.toLocaleString("en")} of ${count(expected, one)}` : count(number, one);
+}
+
 export function timeLeft(seconds) {
   if (seconds === null || seconds === undefined) return "";
   if (seconds < 60) return "less than a minute left";

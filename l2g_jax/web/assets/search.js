@@ -1,5 +1,5 @@
 // The query, its box, and what is found.
-import { part, make, count, fail, recover, closable, thumbnail } from "./dom.js";
+import { part, make, count, share, fail, recover, closable, thumbnail } from "./dom.js";
 import { ask, pictureAddress } from "./api.js";
 import { follow } from "./status.js";
 import { boxEditor } from "./box.js";
@@ -16,6 +16,7 @@ let query = readQuery();
 let picture = null;
 let asking = null;
 let generation = null;
+let searched = 0;
 // Whether a search waits for the first photographs to be taken in.
 let waits = false;
 
@@ -100,7 +101,7 @@ async function search() {
 }
 
 const sought = () => (query.box ? "your part" : "something of your picture");
-const told = (answer) => `${count(answer.num_images, "photograph")} searched in ${answer.seconds.toFixed(1)} s. `;
+const told = (answer) => `${share(answer.num_images, answer.num_expected)} searched in ${answer.seconds.toFixed(1)} s. `;
 
 // Frames the part in the results that are shown already.
 function locate(answer) {
@@ -130,6 +131,7 @@ function show(answer) {
   part("previous").disabled = query.page <= 1;
   part("next").disabled = query.page >= last;
   generation = answer.generation;
+  searched = answer.num_images;
 }
 
 function card(result) {
@@ -191,5 +193,10 @@ follow((status) => {
   }
   if (generation === null) return;
   part("changed").hidden = generation === status.generation;
+  const now = status.num_images;
+  part("changed-text").textContent =
+    now > searched
+      ? `More photographs can be searched now: ${share(now, status.num_expected)}; this search looked at ${searched.toLocaleString("en")}.`
+      : "The photographs of the folder have changed since this search.";
 });
 open();

@@ -1,5 +1,5 @@
 // The state of the collection in the head of every page; tells the page when the collection changed.
-import { part, count, speak, timeLeft } from "./dom.js";
+import { part, share, speak, timeLeft } from "./dom.js";
 import { ask } from "./api.js";
 
 const [SOON, LATE] = [1000, 15000];
@@ -21,7 +21,7 @@ async function look() {
   if (document.hidden) return;
   try {
     const status = await ask("/api/status");
-    const fresh = !last || last.generation !== status.generation || last.state !== status.state;
+    const fresh = !last || ["generation", "state", "num_found"].some((key) => last[key] !== status[key]);
     const told = describe(status);
     if (last && fresh && status.state !== "preparing") speak(told);
     show(status, told);
@@ -36,12 +36,13 @@ async function look() {
 }
 
 function describe(status) {
-  const ready = `${count(status.num_images, "photograph")} can be searched.`;
+  const { num_images: number, num_expected: expected } = status;
+  const ready = `${share(number, expected)} can be searched${number < expected ? "; the others follow" : ""}.`;
   if (status.state === "failed") return status.message || "The collection could not be read.";
   if (!status.work) return status.state === "preparing" ? status.message || "Reading the folder …" : ready;
   const { title, done, total, seconds_left: seconds } = status.work;
-  const share = total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
-  const works = [[workTitle(title), share].filter(Boolean).join(": "), timeLeft(seconds)].filter(Boolean).join(", ");
+  const progress = total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
+  const works = [[workTitle(title), progress].filter(Boolean).join(": "), timeLeft(seconds)].filter(Boolean).join(", ");
   return `${works}. ${status.num_images ? ready : "Searching starts as soon as the first pictures are in."}`;
 }
 
