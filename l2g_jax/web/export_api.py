@@ -67,7 +67,7 @@ def _export(services: Services, query: Query, format: Format, limit: int) -> str
   results = search.results.images[:limit]
   match format:
     case "csv":
-      return exports.table(search, results)
+      return exports.table(search, results, services.searches.overlaps(search, results))
     case "json":
       return exports.document(search, results, services.searches.overlaps(search, results))
     case "sheet":

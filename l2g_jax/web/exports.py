@@ -18,11 +18,21 @@ from l2g_jax.web.searching import Overlap, Search
 
 _SIDE = 256
 
-_COLUMNS = ("rank", "name", "file", "score", "similarity", "rank_local", "rank_global", "copy")
+_COLUMNS = (
+  "rank",
+  "name",
+  "file",
+  "score",
+  "similarity",
+  "rank_local",
+  "rank_global",
+  "copy",
+  "found",
+)
 
 
-def table(search: Search, results: Sequence[Result]) -> str:
-  """Returns results as CSV."""
+def table(search: Search, results: Sequence[Result], overlaps: Sequence[Overlap | None]) -> str:
+  """Returns results as CSV; `found` is how many points agree where the part was located."""
   rows = (
     (
       result.rank,
@@ -33,8 +43,9 @@ def table(search: Search, results: Sequence[Result]) -> str:
       result.ranks["chamfer"],
       result.ranks["global"],
       result.copy or "",
+      "" if overlap is None or overlap.region is None else len(overlap.lines),
     )
-    for result in results
+    for result, overlap in zip(results, overlaps, strict=True)
   )
   return spreadsheet.csv_text(_COLUMNS, rows)
 

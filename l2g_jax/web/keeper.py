@@ -201,9 +201,12 @@ class Keeper:
 
   def num_expected(self) -> int:
     """Returns how many pictures of the folder can be searched once all are taken in."""
-    state, jobs = self._state, self._found.jobs
-    unreadable = {} if state is None else state.retriever.collection.failures
-    return sum(job.name not in unreadable for job in jobs)
+    unreadable = self.unreadable()
+    return sum(job.name not in unreadable for job in self._found.jobs)
+
+  def unreadable(self) -> Set[str]:
+    """Returns the names of the images that could not be read, as far as they were tried."""
+    return set() if self._state is None else self._state.retriever.collection.failures.keys()
 
   def status(self) -> Status:
     """Returns how the keeper stands."""

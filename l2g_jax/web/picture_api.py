@@ -13,7 +13,7 @@ from l2g_jax.web import left_out, schemas
 from l2g_jax.web.asked import Mirror, Offset, Turn, check_turn
 from l2g_jax.web.decoding import Facts
 from l2g_jax.web.failures import BAD_REQUEST, Refusal
-from l2g_jax.web.found import Picture
+from l2g_jax.web.found import Picture, image_id
 from l2g_jax.web.pictures import SIDES
 from l2g_jax.web.services import Services
 
@@ -56,9 +56,13 @@ def router(services: Services) -> fastapi.APIRouter:
     """The pictures in the folder, by name; `text` keeps those whose name holds it."""
     wanted = text.casefold()
     kept = [picture for picture in pictures.present() if wanted in picture.name.casefold()]
-    page = kept[offset : offset + limit]
+    unreadable = set(map(image_id, keeper.unreadable()))
     return schemas.ImagesAnswer(
-      len(kept), [schemas.ImageAnswer(picture.id, picture.name) for picture in page]
+      total=len(kept),
+      num_unreadable=sum(picture.id in unreadable for picture in kept),
+      images=[
+        schemas.ImageAnswer(picture.id, picture.name) for picture in kept[offset : offset + limit]
+      ],
     )
 
   @routes.get("/images/{key}")

@@ -62,10 +62,12 @@ class ImagesAnswer:
 
   Attributes:
     total: on all pages.
+    num_unreadable: of these, that could not be read.
     images: of this page.
   """
 
   total: int
+  num_unreadable: int
   images: list[ImageAnswer]
 
 

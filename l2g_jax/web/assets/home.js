@@ -6,7 +6,7 @@ import "./upload.js";
 
 const STEP = 60;
 const shown = new Map();
-let [total, wanted] = [0, STEP];
+let [total, unreadable, wanted] = [0, 0, STEP];
 let asking = null;
 let waiting = null;
 
@@ -27,7 +27,7 @@ async function load() {
       const asked = new URLSearchParams({ offset: found.length, limit: STEP, text });
       const answer = await ask(`/api/images?${asked}`, { signal: asking.signal });
       found.push(...answer.images);
-      total = answer.total;
+      [total, unreadable] = [answer.total, answer.num_unreadable];
       if (!answer.images.length) break;
     } while (found.length < Math.min(wanted, total));
     const tiles = found.map((image) => {
@@ -41,7 +41,7 @@ async function load() {
       if (there !== item) part("collection").insertBefore(item, there ?? null);
     });
     part("more").hidden = found.length >= total;
-    part("count").textContent = text || total ? count(total, "photograph") + (text ? ` with “${text}” in the name` : "") : "";
+    part("count").textContent = text || total ? count(total - unreadable, "photograph") + (unreadable ? ` and ${count(unreadable, "file")} that cannot be read` : "") + (text ? ` with “${text}” in the name` : "") : "";
     watch();
   } catch (error) {
     fail(error);

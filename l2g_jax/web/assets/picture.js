@@ -1,15 +1,25 @@
 // Pictures and what is drawn over them, as SVG.
 import { draw } from "./dom.js";
-import { pictureAddress } from "./api.js";
+import { ask, pictureAddress } from "./api.js";
 
 // Loads a picture once, for its proportions: width and height of the picture as its file is shown.
 export function loadPicture(id, side = 1024) {
   return new Promise((resolve, reject) => {
     const image = new Image();
     image.onload = () => resolve({ id, source: image.src, size: [image.naturalWidth, image.naturalHeight] });
-    image.onerror = () => reject(new Error("This picture is no longer there. Choose another one."));
+    image.onerror = () => reasonOf(id).then((reason) => reject(new Error(reason)));
     image.src = pictureAddress(id, side);
   });
+}
+
+// The server's sentence on why a picture is not shown.
+async function reasonOf(id) {
+  try {
+    await ask(`/api/images/${encodeURIComponent(id)}`);
+    return "This picture cannot be shown. Choose another one.";
+  } catch (error) {
+    return error.status ? `${error.message} Choose another picture.` : error.message;
+  }
 }
 
 export function shownSize(picture, query) {

@@ -43,9 +43,11 @@ async function open() {
   awaitResults();
   try {
     if (picture?.id !== query.picture) {
+      picture = null;
       picture = await loadPicture(query.picture);
       describe();
     }
+    showTools(true);
     editor.show(picture, query);
     fillNumbers(query.box);
     part("mirror").setAttribute("aria-pressed", query.mirror);
@@ -53,8 +55,19 @@ async function open() {
     offer();
     await search();
   } catch (error) {
+    if (!picture) showTools(false);
     fail(error);
   }
+}
+
+// There is nothing to do with a picture that cannot be read.
+function showTools(isReadable) {
+  for (const tool of document.querySelectorAll(".tool")) tool.hidden = !isReadable;
+  if (isReadable) return;
+  part("query-name").textContent = "No picture";
+  part("notes").textContent = "";
+  part("results").replaceChildren();
+  part("results").removeAttribute("aria-busy");
 }
 
 async function describe() {
