@@ -118,9 +118,11 @@ class Searcher:
     step = max(1, _SUMS // (len(self.names) * available_cores()))
     for start in range(0, len(rows), step):
       some = rows[start : start + step]
-      scanned = self._scan([used[row] for row in some], reach)
-      for row, values in zip(some, scanned, strict=True):
-        ids, values = self._best(used[row], values, k, reach)
+      queries = [used[row] for row in some]
+      counts = [self._counts(query) for query in queries]
+      scanned = self._scan(queries, counts, reach)
+      for row, query, weights, values in zip(some, queries, counts, scanned, strict=True):
+        ids, values = self._best(query, weights, values, k, reach)
         found.ids[row, : len(ids)], found.similarities[row, : len(ids)] = ids, values
     return found
 
@@ -140,7 +142,7 @@ class Searcher:
     query = query[: self._config.max_query_descriptors]
     if not len(query) or not self.names:
       return Scanned(np.zeros(0, np.int64), np.zeros(0))
-    return scoring.best_scanned(self._scan([query], reach)[0], count)
+    return scoring.best_scanned(self._scan([query], [self._counts(query)], reach)[0], count)
 
   def similarities(
     self,
@@ -166,37 +168,52 @@ class Searcher:
     if not fits or np.any((values < 0) | (values >= len(self.names))):
       raise InputError(f"Ids must be from 0 to {len(self.names) - 1}, whole numbers in one row.")
     used = [query[: self._config.max_query_descriptors] for query in queries]
-    rows = [scoring.screening_rows(len(query)) if screening else slice(None) for query in used]
+    return self._similarities(used, [*map(self._counts, used)], values, screening=screening)
+
+  def _similarities(
+    self,
+    queries: Sequence[Codes],
+    counts: Sequence[np.ndarray],
+    ids: np.ndarray,
+    *,
+    screening: bool = False,
+  ) -> np.ndarray:
+    """Computes what `similarities` does, of descriptors that are weighed already."""
+    rows = [scoring.screening_rows(len(query)) if screening else slice(None) for query in queries]
     return scoring.exact_similarities(
       self._segments,
       self._config.kernel,
-      [query[some] for query, some in zip(used, rows, strict=True)],
-      [self._counts(query)[some] for query, some in zip(used, rows, strict=True)],
-      values,
+      [query[some] for query, some in zip(queries, rows, strict=True)],
+      [weights[some] for weights, some in zip(counts, rows, strict=True)],
+      ids,
     )
 
   def _best(
-    self, query: Codes, scanned: np.ndarray, k: int, reach: Reach
+    self, query: Codes, counts: np.ndarray, scanned: np.ndarray, k: int, reach: Reach
   ) -> tuple[np.ndarray, np.ndarray]:
     """Returns at most k ids and similarities of a query, of what the scan gave, `[N]`."""
     best = scoring.best_scanned(scanned, max(reach.depth, reach.screened) + k)
     if reach.screened:
       best = scoring.screen(
-        best, reach.screened, lambda ids: self.similarities([query], ids, screening=True)[0]
+        best,
+        reach.screened,
+        lambda ids: self._similarities([query], [counts], ids, screening=True)[0],
       )
     return scoring.best_images(
-      best, k, depth=reach.depth, rescore=lambda ids: self.similarities([query], ids)[0]
+      best, k, depth=reach.depth, rescore=lambda ids: self._similarities([query], [counts], ids)[0]
     )
 
   def _counts(self, query: Codes) -> np.ndarray:
     return bursts.weights(query, self._config.burst_power)
 
-  def _scan(self, queries: Sequence[Codes], reach: Reach) -> np.ndarray:
+  def _scan(
+    self, queries: Sequence[Codes], counts: Sequence[np.ndarray], reach: Reach
+  ) -> np.ndarray:
     """Returns the similarities of queries that are not empty, by the scan, `[Q, N]` float64."""
     rows = [slice(None) if reach.whole else scoring.scanning_rows(len(query)) for query in queries]
     packed = self._quantizer.packing
     bound = self._config.unreached == "bound"
-    counts = [self._counts(query)[some] for query, some in zip(queries, rows, strict=True)]
+    counts = [weights[some] for weights, some in zip(counts, rows, strict=True)]
     queries = [query[some] for query, some in zip(queries, rows, strict=True)]
     probes = [
       scan.prepare(
